@@ -1,0 +1,205 @@
+"""The report's sections as HTML: verdict, headline numbers and tables, from the contents of metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alade_brian.analysis import report_html as html
+from alade_brian.analysis.incremental import average_incremental_accuracy
+
+Metrics = Mapping[str, Any]
+
+_PARTS = ("train", "build", "simulate")
+
+
+def title(metrics: Metrics) -> str:
+    """Method and dataset, as far as they are known."""
+    method, dataset = metrics.get("method"), metrics.get("dataset")
+    return " on ".join(str(name) for name in (method, dataset) if name) or "class-incremental run"
+
+
+def progress(metrics: Metrics) -> str:
+    """How far the run got, and over what."""
+    done, planned = len(metrics["tasks"]), metrics.get("tasks_planned") or len(metrics["tasks"])
+    last = metrics["tasks"][-1]
+    how = f"All {planned} tasks" if done >= planned > 1 else f"{done} of {planned} task{'s' if planned > 1 else ''}"
+    unfinished = "" if done >= planned else " The run is unfinished; averages are over the finished tasks."
+    return f"{how} learnt: {last['classes_seen']} classes, tested on {last['images']:,} images at the end.{unfinished}"
+
+
+def agrees(metrics: Metrics) -> bool:
+    """Whether spikes were compared and none differed, and every prediction was the same, in every task."""
+    tasks = metrics["tasks"]
+    return all(task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0 for task in tasks) and any(
+        task["spikes_compared"] > 0 for task in tasks
+    )
+
+
+def verdict(metrics: Metrics) -> str:
+    """Whether the simulated network does what the trained one does, in one sentence, and where it first departs."""
+    compared, wrong = _total(metrics, "spikes_compared"), _total(metrics, "mismatched_spikes")
+    if agrees(metrics):
+        return html.verdict_box(
+            True,
+            "Agreement",
+            f"The Brian2 network spikes exactly as the trained PyTorch network: all {compared:,} spikes that were"
+            " compared fall on the same neuron, step and image, and every prediction is the same.",
+        )
+    if compared == 0 and wrong == 0 and _agreement(metrics) == 1.0:
+        return html.verdict_box(False, "Agreement not shown", "No spike of the two networks was compared.")
+    sentence = (
+        f"The Brian2 network departs from the trained PyTorch network: {wrong:,} of {compared:,} compared spikes"
+        f" occur in only one of them, and {html.percent(_agreement(metrics))} of the predictions are the same."
+    )
+    return html.verdict_box(False, "No agreement", sentence, list(_first_divergence(metrics)))
+
+
+def headline(metrics: Metrics) -> str:
+    """The tiles: accuracy, agreement, logits, time."""
+    averages = {name: _average(metrics, name) for name in ("torch", "brian2")}
+    parts = (*_PARTS, "compare")
+    seconds = {part: sum(task["seconds"].get(part, 0.0) for task in metrics["tasks"]) for part in parts}
+    split = ", ".join(f"{part} {html.duration(value)}" for part, value in seconds.items())
+    wrong, compared = _total(metrics, "mismatched_spikes"), _total(metrics, "spikes_compared")
+    logit = max(float(task["logit_max_abs_difference"]) for task in metrics["tasks"])
+    return html.tiles(
+        [
+            ("Average incremental accuracy, PyTorch", html.percent(averages["torch"]), "mean over tasks"),
+            ("Average incremental accuracy, Brian2", html.percent(averages["brian2"]), "mean over tasks"),
+            ("Mismatched spikes", f"{wrong:,}", f"of {compared:,} compared"),
+            ("Prediction agreement", html.percent(_agreement(metrics)), "over all tested images"),
+            ("Largest logit difference", html.number(logit), "absolute, over images and classes"),
+            ("Total time", html.duration(sum(seconds.values())), split),
+        ]
+    )
+
+
+def summary_table(metrics: Metrics) -> str:
+    """Last accuracy, forgetting and backward transfer of both networks."""
+    rows = [
+        ["Average incremental accuracy", *(html.percent(_average(metrics, name)) for name in ("torch", "brian2"))],
+        ["Last accuracy", *(html.percent(metrics["tasks"][-1][f"accuracy_{name}"]) for name in ("torch", "brian2"))],
+    ]
+    for name, key in (("Forgetting", "forgetting"), ("Backward transfer", "backward_transfer")):
+        rows.append([name, *(html.percent(metrics.get(f"{key}_{network}")) for network in ("torch", "brian2"))])
+    caption = (
+        "Forgetting: mean over all tasks but the last of the best accuracy before the end minus the accuracy at the"
+        " end. Backward transfer: mean over the same tasks of the accuracy at the end minus that when learnt."
+        " Both in percentage points."
+    )
+    return html.table(["", "PyTorch", "Brian2"], rows, caption)
+
+
+def task_table(metrics: Metrics) -> str:
+    """One row per task."""
+    columns = ["Task", "Classes seen", "Images", "PyTorch", "Brian2", "Same answer", "Logit difference"]
+    columns += ["Spikes compared", "Mismatched", "Train", "Build", "Simulate"]
+    rows = [
+        [
+            str(task["task"]),
+            html.number(task["classes_seen"]),
+            html.number(task["images"]),
+            html.percent(task["accuracy_torch"]),
+            html.percent(task["accuracy_brian2"]),
+            html.percent(task["prediction_agreement"]),
+            html.number(task["logit_max_abs_difference"]),
+            html.number(task["spikes_compared"]),
+            html.number(task["mismatched_spikes"]),
+            *(html.duration(task["seconds"].get(part)) for part in _PARTS),
+        ]
+        for task in metrics["tasks"]
+    ]
+    caption = (
+        "After each task: accuracy on the test images of all classes seen, share of equal answers, largest"
+        " absolute difference of a logit, spikes that occur in only one network, wall-clock time."
+    )
+    return html.table(columns, rows, caption, alarm="Mismatched")
+
+
+def layer_table(metrics: Metrics) -> str:
+    """One row per layer of the last task's network."""
+    task = metrics["tasks"][-1]
+    columns = ["Layer", "Neurons", "Spikes PyTorch", "Spikes Brian2", "Mismatched", "Rate (Hz)", "CV of ISI", "Fano"]
+    rows = [
+        [
+            str(layer["name"]),
+            *(html.number(layer[key]) for key in ("neurons", "spikes_torch", "spikes_brian2", "mismatched_spikes")),
+            *(html.number(layer.get(key)) for key in ("mean_rate_hz", "cv_isi", "fano_factor")),
+            html.percent(layer.get("silent_fraction")),
+        ]
+        for layer in task["layers"]
+    ]
+    caption = (
+        f"Layers after task {task['task']}, over {task['images']:,} test images; statistics of Brian2's spikes. Rate:"
+        " over images, steps and all neurons. CV: of the interspike intervals pooled over neurons and images, within"
+        " one presentation. Fano: variance over mean of a presentation's spike count, over images, averaged over the"
+        " neurons that fired. Silent: neurons without a spike in any image."
+    )
+    return html.table([*columns, "Silent"], rows, caption, alarm="Mismatched")
+
+
+def energy_sentence(metrics: Metrics) -> str | None:
+    """The estimate of energy and what it rests on; None when there is none."""
+    energy = metrics.get("energy") or {}
+    if energy.get("joule_per_image") is None:
+        return None
+    sentence = f"Estimated energy: {html.number(energy['joule_per_image'])} J per image"
+    if energy.get("synaptic_events_per_image") is not None:
+        sentence += f", from {html.number(energy['synaptic_events_per_image'], 6)} synaptic events per image"
+    if energy.get("joule_per_synaptic_event") is not None:
+        sentence += f" at {html.number(energy['joule_per_synaptic_event'])} J each"
+    return sentence + (f" (source: {energy['source']})." if energy.get("source") else ".")
+
+
+def environment_table(environment: Mapping[str, Any]) -> str:
+    """Versions and machine, nested entries with dotted names."""
+    rows = [[name, value] for name, value in _flat(environment)]
+    return html.table(["Entry", "Value"], rows, "What the run was made with.", text=2)
+
+
+def _total(metrics: Metrics, key: str) -> int:
+    return sum(int(task[key]) for task in metrics["tasks"])
+
+
+def _average(metrics: Metrics, network: str) -> float:
+    stored = metrics.get(f"average_incremental_accuracy_{network}")
+    if stored is not None:
+        return float(stored)
+    return average_incremental_accuracy([task[f"accuracy_{network}"] for task in metrics["tasks"]])
+
+
+def _agreement(metrics: Metrics) -> float:
+    """Share of equal predictions over the tested images of all tasks, exactly 1.0 only when every task says so."""
+    tasks = metrics["tasks"]
+    images = sum(task["images"] for task in tasks)
+    if images == 0 or all(task["prediction_agreement"] == 1.0 for task in tasks):
+        return 1.0
+    return sum(task["prediction_agreement"] * task["images"] for task in tasks) / images
+
+
+def _first_divergence(metrics: Metrics) -> Iterator[str]:
+    for task in metrics["tasks"]:
+        place = task.get("first_divergence")
+        if place:
+            yield (
+                f"First departure: task {task['task']}, layer {place['layer']}, image {place['image']},"
+                f" step {place['step']}, neuron {place['neuron']}."
+            )
+            if place.get("membrane_torch") is not None and place.get("membrane_brian2") is not None:
+                yield (
+                    f"Membrane there: PyTorch {html.number(place['membrane_torch'], 9)}, Brian2"
+                    f" {html.number(place['membrane_brian2'], 9)}; distance to the threshold"
+                    f" {html.number(place.get('distance_to_threshold'))}."
+                )
+            return
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in entries.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", ", ".join(str(each) for each in value)
+        else:
+            yield f"{prefix}{name}", "–" if value is None else str(value)

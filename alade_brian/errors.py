@@ -1,0 +1,8 @@
+"""The one exception that a user sees as a sentence."""
+
+
+class UserError(Exception):
+    """Wrong use or input: one sentence that says what was wrong, where, and what to do.
+
+    Commands print it on stderr and exit with code 2; library callers catch it like any exception.
+    """

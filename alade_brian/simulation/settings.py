@@ -1,0 +1,91 @@
+"""How a specification is simulated, and which of the ways exist on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.table import lowering_table
+from alade_brian.errors import UserError
+
+BACKENDS = ("numpy", "cython", "cpp", "cuda")
+CONNECTIVITIES = ("explicit", "shared")
+DTYPES = ("float64", "float32")
+
+# Images per run of the compiled program: enough to make loading the synapses a small part of it.
+IMAGES_PER_RUN = 128
+# Synapses held at once, over all copies: about 50 bytes each while they are created.
+SYNAPSES_AT_ONCE = 8_000_000
+# Beyond this a single image's synapses do not fit into a common machine's memory.
+SYNAPSES_AT_MOST = 200_000_000
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """backend       numpy, cython, cpp or cuda
+    connectivity  explicit (one weight per synapse) or shared
+    dtype         float64 (exact, for verification) or float32 (fast)
+    batch         images side by side in one group; None: as many as memory allows, 8 at most
+    cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
+    """
+
+    backend: str = "cpp"
+    connectivity: str = "explicit"
+    dtype: str = "float64"
+    batch: int | None = None
+    cache: Path | None = None
+
+    def check(self) -> None:
+        """Raise UserError, with what to do, where this machine cannot simulate in this way."""
+        _one_of("backend", self.backend, BACKENDS)
+        _one_of("connectivity", self.connectivity, CONNECTIVITIES)
+        _one_of("dtype", self.dtype, DTYPES)
+        if self.batch is not None and self.batch < 1:
+            raise UserError(f"simulation.batch is {self.batch}; use at least 1, or leave it out")
+        if self.connectivity == "shared":
+            raise UserError("connectivity 'shared' is not available yet; use --connectivity explicit")
+        if self.backend == "cuda":
+            raise UserError(_cuda_sentence())
+        if self.backend in ("cpp", "cython") and compiler() is None:
+            raise UserError(
+                f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the PATH); "
+                "install one (Debian: apt-get install g++), or use --backend numpy"
+            )
+
+    @property
+    def cache_folder(self) -> Path:
+        if self.cache is not None:
+            return self.cache
+        named = os.environ.get("ALADE_BRIAN_CACHE")
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(named) if named else Path(base) / "alade_brian" / "builds"
+
+    def batch_for(self, spec: NetworkSpec) -> int:
+        """Images side by side for this network (UserError where not even one fits)."""
+        synapses = sum(row.synapses for row in lowering_table(spec))
+        if synapses > SYNAPSES_AT_MOST:
+            raise UserError(
+                f"the network has {synapses:,} explicit synapses per image, more than the {SYNAPSES_AT_MOST:,} that are "
+                "simulated at most; use smaller images, fewer channels or fewer tasks"
+            )
+        return self.batch or max(1, min(8, SYNAPSES_AT_ONCE // max(1, synapses)))
+
+
+def compiler() -> str | None:
+    """The C++ compiler: $CXX where set, else g++; None where it cannot be found."""
+    return shutil.which(os.environ.get("CXX") or "g++")
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"unknown {what} '{value}'; use one of {', '.join(allowed)}")
+
+
+def _cuda_sentence() -> str:
+    if importlib.util.find_spec("brian2cuda") is None:
+        return "backend 'cuda' needs the package brian2cuda, which is not installed, and is not available yet; use --backend cpp"
+    return "backend 'cuda' is not available yet, although brian2cuda is installed; use --backend cpp"

@@ -1,0 +1,97 @@
+"""The lowering table (layer, neurons, synapses, bytes, path) and the refusals that stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from alade_brian.conversion.spec import Convolution, Dense, Identity, NetworkSpec, Operator, Pooling, Population, Projection, Shape, Stimulus
+
+# What plain Brian2 keeps per synapse in C++: pre and post index, weight, position by source, delay bookkeeping.
+BYTES_PER_SYNAPSE = 4 + 4 + 8 + 4
+BYTES_PER_NEURON = 8 * 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer as it will be simulated, for one image."""
+
+    layer: str
+    neurons: int
+    synapses: int
+    bytes: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A layer that cannot be lowered exactly: which argument, its value, and why and what to do."""
+
+    layer: str
+    argument: str
+    value: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.argument} = {self.value} {self.remedy}"
+
+
+class RefusedLayers(ValueError):
+    """Everything in a model that cannot be lowered exactly, with the table of what can."""
+
+    def __init__(self, refusals: Sequence[Refusal], lowered: tuple[Stimulus, Sequence[Population], Sequence[Projection]] | None) -> None:
+        self.refusals = tuple(refusals)
+        self.rows = _rows(*lowered) if lowered else []
+        lines = [f"{len(self.refusals)} layer(s) cannot be converted exactly:", *(f"  {r}" for r in self.refusals)]
+        super().__init__("\n".join([*lines, *([format_rows(self.rows)] if self.rows else [])]))
+
+
+def synapse_count(operator: Operator, source: Shape) -> int:
+    """Number of synapses of an operator, counted without listing them."""
+    if isinstance(operator, Dense):
+        return operator.weight.size
+    if isinstance(operator, Identity):
+        return prod(source)
+    shape = operator.output_shape(source)
+    if isinstance(operator, Pooling):
+        return prod(shape) * prod(operator.kernel)
+    return operator.weight.shape[0] * operator.weight.shape[1] * prod(_taps(operator, source, shape))
+
+
+def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]:
+    """Kernel positions that lie inside the image, summed over the outputs, per axis."""
+    counts = []
+    for axis, size in enumerate(operator.extent or source[1:]):
+        kernel, stride, padding = operator.weight.shape[2 + axis], operator.stride[axis], operator.padding[axis]
+        starts = [o * stride - padding for o in range(shape[1 + axis])]
+        counts.append(sum(max(0, min(s + kernel, size) - max(s, 0)) for s in starts))
+    return counts[0], counts[1]
+
+
+def lowering_table(spec: NetworkSpec) -> list[Row]:
+    """One row per population: what it costs to simulate it for one image with explicit synapses."""
+    return _rows(spec.stimulus, spec.populations, spec.projections)
+
+
+def _rows(stimulus: Stimulus, populations: Sequence[Population], projections: Sequence[Projection]) -> list[Row]:
+    shapes = {stimulus.name: stimulus.shape} | {p.name: p.shape for p in populations}
+    rows = []
+    for population in populations:
+        into = [p for p in projections if p.target == population.name]
+        count = sum(synapse_count(p.operator, shapes[p.source]) for p in into)
+        size = count * BYTES_PER_SYNAPSE + population.size * BYTES_PER_NEURON
+        kinds = " + ".join(type(p.operator).__name__.lower() for p in into) or "no input"
+        rows.append(Row(population.name, population.size, count, size, f"faithful ({kinds})"))
+    return rows
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """The table as aligned text, with a line of totals."""
+    total = Row("total", sum(r.neurons for r in rows), sum(r.synapses for r in rows), sum(r.bytes for r in rows), "")
+    cells = [("layer", "neurons", "synapses", "bytes/image", "path")]
+    cells += [(r.layer, f"{r.neurons:,}", f"{r.synapses:,}", f"{r.bytes:,}", r.path) for r in [*rows, total]]
+    widths = [max(len(row[i]) for row in cells) for i in range(5)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip() for row in cells
+    )

@@ -1,0 +1,64 @@
+"""Packaging: metadata and extras. Tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+# models/ and conversion/ stand at the top of the repository; they are imported as
+# alade_brian.models and alade_brian.conversion, so that nobody's own `models.py` collides with them.
+PACKAGE_DIR = {
+    "alade_brian": "alade_brian",
+    "alade_brian.models": "models",
+    "alade_brian.conversion": "conversion",
+}
+PACKAGES = [
+    "alade_brian",
+    "alade_brian.analysis",
+    "alade_brian.conversion",
+    "alade_brian.data",
+    "alade_brian.learning",
+    "alade_brian.learning.methods",
+    "alade_brian.models",
+    "alade_brian.simulation",
+]
+TEST = ["pytest>=8", "hypothesis>=6.100"]
+
+setup(
+    name="alade-brian",
+    version="0.1.0",
+    description="Class-incremental spiking networks, trained in PyTorch, verified spike by spike in Brian2",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=PACKAGES,
+    package_dir=PACKAGE_DIR,
+    package_data={"alade_brian": ["py.typed"]},
+    install_requires=[
+        "brian2>=2.9,<2.12",
+        "matplotlib>=3.8",
+        "nir>=1.0.8,<2",
+        "numpy>=1.26,<2.4",  # Brian2 2.9 cannot be imported with numpy 2.4
+        "pyyaml>=6",
+        "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "torch>=2.6,<2.14",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": TEST,
+        "cuda": ["brian2cuda==1.0b1"],
+        "dev": [*TEST, "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
