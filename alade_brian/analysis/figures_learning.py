@@ -199,7 +199,8 @@ def _mark_tasks(ax: Axes, epochs: list[tuple[int, Metrics]]) -> None:
 
 def _write_cells(ax: Axes, grid: np.ndarray, low: float, high: float, texts: list[list[str]]) -> None:
     """Write `texts` into the cells of a cividis heat map, light on dark and dark on light; NaN cells stay empty."""
-    size = max(4.5, min(10.0, 90 / len(grid)))
+    cell = ax.get_window_extent().width * 72 / ax.figure.dpi / len(grid)
+    size = max(4.5, min(10.0, 0.36 * cell))
     brightness = Normalize(low, high)
     for (row, column), value in np.ndenumerate(grid):
         if not np.isnan(value):

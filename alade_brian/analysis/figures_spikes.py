@@ -58,9 +58,14 @@ def plot_isi(spikes: Mapping[str, Spikes], dt: float, ax: Axes) -> Axes:
             look = {"color": "#BBBBBB", "label": f"each of {len(counted)} layers" if number == 0 else None}
         _plot_share(ax, histogram, longest, dt, look)
     if many:
-        pooled = np.sum([histogram[: longest + 1] for histogram in counted.values()], axis=0)
+        # Layers of one network have equally many steps, but the figure need not insist on it.
+        pooled = np.zeros(longest + 1, dtype=np.int64)
+        for histogram in counted.values():
+            pooled[: histogram.size] += histogram[: longest + 1]
         _plot_share(ax, pooled, longest, dt, {"color": style.BLACK, "label": "all layers"})
     ax.set_ylim(bottom=0)
+    if longest <= 12:
+        ax.set_xticks(np.arange(1, longest + 1) * dt * 1e3)
     ax.set_xlabel("interspike interval (ms)")
     ax.set_ylabel("share of the layer's intervals (%)")
     style.tidy(ax)
@@ -98,7 +103,8 @@ def plot_raster(
     _label_time(ax, steps, dt)
     fired = sum(int(np.count_nonzero(spikes_torch[band.name] | spikes_brian2[band.name])) for band in bands)
     wrong = sum(band.mismatches for band in bands)
-    ax.set_title(f"{wrong:,} of {fired:,} spikes disagree", color=style.ALARM if wrong else style.BLACK, fontsize=11, fontweight="bold")
+    colour = style.ALARM if wrong else style.BLACK
+    ax.set_title(f"{wrong:,} of {fired:,} spikes disagree", color=colour, fontsize=11, fontweight="bold")
     return ax
 
 

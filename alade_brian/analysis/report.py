@@ -56,7 +56,9 @@ def write_report(run_folder: Path) -> Path:
 def _learning(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
     first, *others = pictures.learning_pictures(metrics)
     drawn += [first, *others]
-    maps = [html.pair([_show(picture) for picture in others])] if others else []
+    beside = [_show(picture) for picture in others if not picture.wide]
+    maps = [html.pair(beside)] if beside else []
+    maps += [_show(picture) for picture in others if picture.wide]
     return [
         html.heading("What was learnt"),
         sections.summary_table(metrics),

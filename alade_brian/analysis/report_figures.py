@@ -26,13 +26,17 @@ _ISI_ENTRIES = 100_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawn figure: its file name without ending, what stands under it, what is said to who cannot see it."""
+    """One drawn figure: its file name without ending, what stands under it, what is said to who cannot see it.
+
+    `wide`: to be shown over the whole width of the page and not beside another.
+    """
 
     name: str
     caption: str
     alt: str
     svg: bytes
     png: bytes
+    wide: bool
 
 
 def learning_pictures(metrics: Metrics) -> list[Picture]:
@@ -95,7 +99,7 @@ def _draw(
 ) -> Picture:
     figure, ax = new_axes(*size)
     plot(ax)
-    return Picture(name, caption, alt, svg_bytes(figure), png_bytes(figure))
+    return Picture(name, caption, alt, svg_bytes(figure), png_bytes(figure), wide=size[0] > 6)
 
 
 def _accuracy_picture(metrics: Metrics) -> Picture:
@@ -132,7 +136,8 @@ def _confusion_picture(metrics: Metrics) -> Picture:
     )
     alt = f"Heat map: confusion matrix over {len(matrix)} classes."
     draw = figures.plot_confusion
-    return _draw("confusion", lambda ax: draw(matrix, names[: len(matrix)], ax, borders), caption, alt, (4.8, 4.8))
+    size = (4.8, 4.8) if len(matrix) <= 12 else (8.0, 8.0)
+    return _draw("confusion", lambda ax: draw(matrix, names[: len(matrix)], ax, borders), caption, alt, size)
 
 
 def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> Picture:
@@ -145,8 +150,8 @@ def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) ->
     caption = (
         f"Spikes of one presentation, image {image} ({why}; label {record.labels[image]}, PyTorch's answer"
         f" {record.predictions_torch[image]}, Brian2's {record.predictions_brian2[image]}). A ring around a dot: both"
-        f" networks spiked. Vermillion: only one did. At most {_RASTER_NEURONS} neurons of a layer are drawn, those that"
-        f" disagree first; the count in the title covers all neurons of the layers shown.{part} Nothing averaged."
+        f" networks spiked. Vermillion: only one did. At most {_RASTER_NEURONS} neurons of a layer are drawn, those"
+        f" that disagree first; the count in the title covers all neurons of the layers shown.{part} Nothing averaged."
     )
     alt = f"Raster plot of image {image}: spikes of both networks in layers {', '.join(names)}."
     draw = figures.plot_raster

@@ -42,7 +42,8 @@ figure { margin: 1.4rem 0 2rem; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
              border-radius: 8px; padding: .5rem; }
 figcaption { font-size: .92rem; margin-top: .5rem; max-width: 46rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 1.4rem; align-items: start; }
+.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1.4rem;
+        align-items: start; }
 @media (max-width: 30rem) { .pair { grid-template-columns: 1fr; } }
 pre { background: var(--tile); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem;
       overflow-x: auto; font: .87rem/1.5 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; }

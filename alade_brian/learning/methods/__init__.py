@@ -1,1 +1,23 @@
+"""The methods by name. A new one is a file with a class, and a line here."""
 
+from __future__ import annotations
+
+from alade_brian.errors import UserError
+from alade_brian.learning.methods.alade import Alade
+from alade_brian.learning.methods.base import Method
+from alade_brian.learning.methods.finetune import Finetune
+
+_METHODS: tuple[type[Method], ...] = (Alade, Finetune)
+
+
+def available_methods() -> tuple[str, ...]:
+    """Names of all methods."""
+    return tuple(method.name for method in _METHODS)
+
+
+def method_class(name: str) -> type[Method]:
+    """The method of that name; UserError where there is none."""
+    for method in _METHODS:
+        if method.name == name:
+            return method
+    raise UserError(f"unknown method '{name}'; use one of {', '.join(available_methods())}")

@@ -1,0 +1,77 @@
+"""Trained networks on disk: safetensors, with a JSON header that says which architecture the numbers belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from alade_brian.config import RunConfig, config_from, to_mapping
+from alade_brian.errors import UserError
+from alade_brian.files import write_bytes
+from alade_brian.learning.learner import Learner
+from alade_brian.models import ExpandableNetwork
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, network: ExpandableNetwork, config: RunConfig, header: Mapping[str, Any]) -> None:
+    """Write the network with its configuration; `header` adds JSON-ready facts (task, classes, image shape, ...)."""
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    own = {"format": FORMAT, "config": to_mapping(config), "extractors": len(network.extractors), "outputs": network.classes}
+    write_bytes(path, save(tensors, {"alade_brian": json.dumps({**own, **header})}))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a checkpoint; UserError where the file is missing, damaged or not one of ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("alade_brian")
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint {path}; check the path") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"the checkpoint {path} is damaged ({error}); train again, or take the checkpoint of another task") from None
+    if text is None:
+        raise UserError(f"{path} holds tensors, but is no checkpoint of this program; use a file from a run's checkpoints folder")
+    header = json.loads(text)
+    if header.get("format") != FORMAT:
+        raise UserError(f"the checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}; use the version that wrote it")
+    return header
+
+
+def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[ExpandableNetwork, dict[str, Any]]:
+    """The network of a checkpoint in eval mode, and its header.
+
+    With `learner`, its network takes the weights; the checkpoint must then be of the learner's architecture.
+    """
+    header = read_header(path)
+    if learner is None:
+        learner = Learner(config_from(header["config"], str(path)), tuple(header["image_shape"]))
+    network = learner.network
+    while len(network.extractors) < header["extractors"]:
+        network.add_extractor(inherit=False)
+    network.set_classifier(header["outputs"])
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    wrong = _differences(tensors, network.state_dict())
+    if wrong:
+        raise UserError(f"the checkpoint {path} is of another architecture ({wrong}); use the configuration it was trained with")
+    network.load_state_dict(tensors)
+    return network.eval(), header  # type: ignore[return-value]
+
+
+def _differences(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
+    """The first difference in words, or an empty string."""
+    for name in sorted(set(found) | set(expected)):
+        if name not in found:
+            return f"it lacks {name}"
+        if name not in expected:
+            return f"it holds {name}, which this network lacks"
+        if found[name].shape != expected[name].shape:
+            return f"{name} has the shape {tuple(found[name].shape)}, not {tuple(expected[name].shape)}"
+    return ""

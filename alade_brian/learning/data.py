@@ -1,0 +1,37 @@
+"""What a learner is given for one task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Training images of one task: the new ones, then the exemplars of old classes.
+
+    number        task, from 1
+    images        float32 ``(n, C, H, W)``
+    labels        int64 ``(n,)``: position in the class order
+    old_classes   classes seen before, which are the labels below it
+    classes       classes seen with this task
+    quota         exemplars per class after this task (0 without memory)
+    task_of_label int64 ``(classes,)``: the task that brought a class
+    """
+
+    number: int
+    images: Tensor
+    labels: Tensor
+    old_classes: int
+    classes: int
+    quota: int
+    task_of_label: Tensor
+
+    @property
+    def new_classes(self) -> int:
+        return self.classes - self.old_classes
+
+    @property
+    def first(self) -> bool:
+        return self.old_classes == 0

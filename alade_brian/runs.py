@@ -1,0 +1,161 @@
+"""The run folder: what lies where, the resolved configuration, the environment, and how a run goes on after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from alade_brian.config import RunConfig, config_from, differing_keys, to_mapping
+from alade_brian.errors import UserError
+from alade_brian.files import write_bytes, write_json, write_text
+
+FORMAT = 1
+PACKAGES = ("alade-brian", "brian2", "torch", "numpy", "scipy", "scikit-learn", "nir", "safetensors", "matplotlib")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    def checkpoint(self, task: int) -> Path:
+        return self.path / "checkpoints" / f"task-{task:02d}.safetensors"
+
+    def spikes(self, task: int) -> Path:
+        return self.path / "spikes" / f"task-{task:02d}.npz"
+
+    def nir(self, task: int) -> Path:
+        return self.path / "models" / f"task-{task:02d}.nir"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def _resume(self) -> Path:
+        return self.path / "resume.pt"
+
+    def begin(self, config: RunConfig) -> None:
+        """Claim an empty or new folder for a run. UserError where it holds anything already."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"{self.path} holds another run or other files; go on with --resume, or choose another folder with --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self._config, yaml.safe_dump(to_mapping(config), sort_keys=False))
+            write_json(self.path / "environment.json", environment())
+        except OSError as error:
+            raise UserError(f"the run folder {self.path} cannot be written ({error.strerror}); choose another with --out") from None
+
+    def stored_config(self) -> dict[str, Any]:
+        """The resolved configuration of the run in this folder."""
+        if not self._config.is_file():
+            raise UserError(f"{self.path} holds no run to resume (no config.yaml in it); leave out --resume, or name another folder with --out")
+        try:
+            content = yaml.safe_load(self._config.read_text(encoding="utf-8"))
+            return to_mapping(config_from(content, str(self._config)))
+        except yaml.YAMLError:
+            raise UserError(f"{self._config} is damaged; restore it, or start anew in another folder with --out") from None
+
+    def check_same(self, config: RunConfig) -> None:
+        """UserError that names the keys in which a configuration differs from this run's."""
+        keys = differing_keys(self.stored_config(), to_mapping(config))
+        if keys:
+            raise UserError(f"the run in {self.path} was started with another value of {', '.join(keys)}; resume it without changing that, or use another --out")
+
+    def save_state(self, task: int, state: Mapping[str, Any]) -> None:
+        """Note that a task is complete: the last thing written for it."""
+        content = {"format": FORMAT, "task": task, "checkpoint_sha256": _sha256(self.checkpoint(task)), **state}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_bytes(self._resume, buffer.getvalue())
+
+    def load_state(self) -> dict[str, Any] | None:
+        """What `save_state` wrote last, or None where no task was completed yet; UserError where it is damaged."""
+        if not self._resume.is_file():
+            return None
+        try:
+            state = torch.load(self._resume, weights_only=True)
+            if not isinstance(state, dict) or state["format"] != FORMAT:
+                raise ValueError(f"format {state.get('format') if isinstance(state, dict) else 'unknown'}")
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(f"{self._resume} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another folder with --out") from None
+        checkpoint = self.checkpoint(state["task"])
+        if not checkpoint.is_file() or _sha256(checkpoint) != state["checkpoint_sha256"]:
+            raise UserError(f"the checkpoint {checkpoint} is missing or damaged; restore it, or start anew in another folder with --out")
+        return state
+
+    def log_to_file(self) -> logging.Handler:
+        """Append the package's log to run.log; the caller removes the handler."""
+        handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger = logging.getLogger("alade_brian")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        return handler
+
+
+def environment() -> dict[str, Any]:
+    """Versions, git commit and processor, for the record of a run."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "git_commit": _git_commit(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content; UserError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it or run again") from None
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,220 @@
+"""The report: complete, standing alone, escaped, and written for runs that lack this or that."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_analysis_synthetic import make_run
+
+from alade_brian.analysis.report import write_report
+from alade_brian.analysis.report_html import duration, number, percent
+from alade_brian.errors import UserError
+
+
+class Page(HTMLParser):
+    """Collects text, images and table rows, and checks that every element that is opened is closed."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.words: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def svgs(self) -> list[str]:
+        found = [str(image["src"]).split("base64,")[1] for image in self.images]
+        return [base64.b64decode(data).decode("utf-8") for data in found]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+        if self.open and self.open[-1] != "style":
+            self.words.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory) -> tuple[Path, dict[str, Any], Page]:
+    folder = tmp_path_factory.mktemp("report") / "run"
+    metrics = make_run(folder, tasks=3, wrong=True, class_names=["<script>alert(1)</script>", *"bcdef"])
+    return folder, metrics, Page(write_report(folder))
+
+
+def test_a_page_of_its_own(wrong) -> None:
+    folder, _, page = wrong
+    assert page.source.startswith("<!DOCTYPE html>")
+    assert "script" not in page.tags and "link" not in page.tags
+    assert "http" not in page.source
+    names_of_the_format = r"http://www\.w3\.org/(2000/svg|1999/xlink|Graphics/SVG/1\.1/DTD/svg11\.dtd)"
+    for svg in page.svgs:
+        assert "http" not in re.sub(names_of_the_format, "", svg)
+    assert not [each.name for each in folder.rglob("*.tmp")]
+
+
+def test_figures_stand_in_the_page_and_beside_it(wrong) -> None:
+    folder, _, page = wrong
+    names = "accuracy_matrix alignment confusion incremental_accuracy isi logits raster rates time".split()
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == sorted(
+        f"{name}.{ending}" for name in names for ending in ("png", "svg")
+    )
+    assert len(page.images) == len(names)
+    assert all(image["alt"] for image in page.images)
+
+
+def test_names_are_escaped(wrong) -> None:
+    _, _, page = wrong
+    for text in [page.source, *page.svgs]:
+        assert "<script" not in text
+
+
+def test_text_from_files_is_escaped(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=1)
+    metrics["method"] = "<script>method</script>"
+    metrics["tasks"][0]["layers"][0]["name"] = "<script>layer</script>"
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "config.yaml").write_text("name: <script>config</script>")
+    (tmp_path / "environment.json").write_text(json.dumps({"<script>": "<script>environment</script>"}))
+    page = Page(write_report(tmp_path))
+    assert "script" not in page.tags
+    for word in ("method", "layer", "config", "environment"):
+        assert f"<script>{word}</script>" in page.text
+
+
+def test_disagreement_names_the_place(wrong) -> None:
+    _, metrics, page = wrong
+    compared = sum(task["spikes_compared"] for task in metrics["tasks"])
+    assert "No agreement." in page.text
+    assert f"3 of {compared:,} compared spikes" in page.text
+    assert "task 3, layer conv2, image 7, step 3, neuron 11" in page.text
+    assert "1.0000001" in page.text and "0.9999999" in page.text
+    assert "image 7 (the one with the first diverging spike" in page.text
+
+
+def test_numbers_as_given(wrong) -> None:
+    _, metrics, page = wrong
+    assert percent(metrics["average_incremental_accuracy_brian2"]) in page.words
+    assert "2.4e-06" in page.words
+    for task in metrics["tasks"]:
+        (row,) = [row for row in page.rows if row[0] == str(task["task"]) and len(row) == 12]
+        assert row[1:3] == [str(task["classes_seen"]), str(task["images"])]
+        assert row[3:5] == [percent(task["accuracy_torch"]), percent(task["accuracy_brian2"])]
+        assert row[7:9] == [f"{task['spikes_compared']:,}", str(task["mismatched_spikes"])]
+        assert row[9] == f"{task['seconds']['train']:.1f} s"
+    for layer in metrics["tasks"][-1]["layers"]:
+        (row,) = [row for row in page.rows if row[0] == layer["name"]]
+        counts = [layer[key] for key in ("neurons", "spikes_torch", "spikes_brian2", "mismatched_spikes")]
+        assert row[1:5] == [f"{count:,}" for count in counts]
+        assert row[5:8] == [f"{layer[key]:.3g}" for key in ("mean_rate_hz", "cv_isi", "fano_factor")]
+        assert row[8] == percent(layer["silent_fraction"])
+    assert ["Forgetting", percent(metrics["forgetting_torch"]), percent(metrics["forgetting_brian2"])] in page.rows
+    assert ["packages.numpy", "2.3.5"] in page.rows
+    assert "init_cls: 2" in page.text
+    assert "1.85e-08 J per image" in page.text
+
+
+def test_agreement(tmp_path: Path) -> None:
+    make_run(tmp_path, tasks=2)
+    page = Page(write_report(tmp_path))
+    assert "Agreement." in page.words and "No agreement." not in page.text
+    assert "First departure" not in page.text
+
+
+def test_equal_spikes_with_other_predictions_are_no_agreement(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=2)
+    metrics["tasks"][0]["prediction_agreement"] = 0.5
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    page = Page(write_report(tmp_path))
+    assert "No agreement." in page.text and "75.00 % of the predictions" in page.text
+
+
+def test_nothing_compared_is_no_agreement(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=1)
+    metrics["tasks"][0]["spikes_compared"] = 0
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert "Agreement not shown" in Page(write_report(tmp_path)).text
+
+
+def test_one_task_without_alignment_environment_and_record(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=1, aligned=False)
+    contract_only = {key: metrics[key] for key in ("format", "config", "tasks")}
+    for key in ("training", "first_divergence", "confusion_torch", "confusion_brian2"):
+        del contract_only["tasks"][0][key]
+    contract_only["energy"] = {}
+    (tmp_path / "metrics.json").write_text(json.dumps(contract_only))
+    (tmp_path / "spikes" / "task-01.npz").unlink()
+    (tmp_path / "environment.json").unlink()
+    page = Page(write_report(tmp_path))
+    assert "recorded no logit alignment" in page.text
+    assert "No spikes were recorded" in page.text
+    assert "holds no environment.json" in page.text
+    assert "energy" not in page.text
+    assert len(page.images) == 3
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    make_run(tmp_path, tasks=2, planned=5)
+    assert "2 of 5 tasks learnt" in Page(write_report(tmp_path)).text
+
+
+def test_a_damaged_record_is_reported_and_the_rest_is_there(tmp_path: Path) -> None:
+    make_run(tmp_path, tasks=2)
+    (tmp_path / "spikes" / "task-02.npz").write_bytes(b"damaged")
+    page = Page(write_report(tmp_path))
+    assert "damaged or of another kind" in page.text
+    assert len(page.images) == 7
+
+
+def test_a_silent_network(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=1)
+    for layer in metrics["tasks"][0]["layers"]:
+        layer |= {"mean_rate_hz": 0.0, "cv_isi": None, "fano_factor": None, "silent_fraction": 1.0}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    page = Page(write_report(tmp_path))
+    assert ["0", "–", "–", "100.00 %"] in [row[5:] for row in page.rows]
+    assert "nan" not in page.text.lower()
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"tasks": []}', '{"tasks": [{"task": 1}]}'])
+def test_metrics_that_cannot_be_reported(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=r"metrics\.json"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_writing_numbers() -> None:
+    assert [percent(0.12345), percent(None), percent(float("nan"))] == ["12.35 %", "–", "–"]
+    assert [number(1234567), number(2.4e-6), number(None)] == ["1,234,567", "2.4e-06", "–"]
+    assert [duration(3.21), duration(245), duration(7620), duration(None)] == ["3.2 s", "4 min 05 s", "2 h 07 min", "–"]
