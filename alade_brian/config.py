@@ -121,11 +121,6 @@ class RunConfig:
         _check(self.verify_images is None or self.verify_images >= 1, f"verify_images is {self.verify_images}; use at least 1, or leave it out for all")
 
 
-def read_config(file: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """A configuration from a YAML file, with ``key=value`` overrides (dotted keys, YAML values) on top."""
-    return config_from(apply_overrides(_read_yaml(file), overrides), str(file))
-
-
 def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
     """A configuration from nested mappings; `origin` is named where something is wrong."""
     return _build(RunConfig, mapping, origin, "")
@@ -166,7 +161,8 @@ def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str
     return keys
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The keys of a YAML file, unchecked; UserError where it cannot be read."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -57,7 +57,6 @@ class IncrementalJob:
         check_memory(self.memory.size, self.scenario)
         try:
             self.learner = Learner(config, self.dataset.image_shape)
-            self.learner.method  # noqa: B018
             self._try_extractor()
         except ValueError as error:
             raise UserError(f"section 'network' does not fit the {config.dataset} images of {self.dataset.image_shape}: {error}") from None
@@ -147,7 +146,7 @@ class IncrementalJob:
             a.name: LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched()) for a in found.layers
         }
         record = TaskRecord(
-            labels=test.labels, tasks=test.tasks, predictions_torch=found.logits_torch.argmax(1),
+            dt=spec.dt, labels=test.labels, tasks=test.tasks, predictions_torch=found.logits_torch.argmax(1),
             predictions_brian2=found.logits_brian2.argmax(1), logits_torch=found.logits_torch,
             logits_brian2=found.logits_brian2, layers=layers,
         )  # fmt: skip
@@ -237,7 +236,7 @@ def task_metrics(
         predictions = logits.argmax(1)
         result[f"accuracy_{network}"] = incremental.accuracy(predictions, test.labels)
         result[f"accuracy_per_task_{network}"] = incremental.accuracy_per_task(predictions, test.labels, test.tasks)
-        result[f"confusion_{network}"] = incremental.confusion_matrix(predictions, test.labels, task.classes_seen).tolist()
+        result[f"confusion_{network}"] = incremental.confusion_matrix(predictions, test.labels, range(task.classes_seen)).tolist()
     result["layers"] = [
         {
             "name": a.name,

@@ -53,10 +53,14 @@ class RunFolder:
     def _resume(self) -> Path:
         return self.path / "resume.pt"
 
-    def begin(self, config: RunConfig) -> None:
-        """Claim an empty or new folder for a run. UserError where it holds anything already."""
+    def check_unused(self) -> None:
+        """UserError where the folder holds anything already."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"{self.path} holds another run or other files; go on with --resume, or choose another folder with --out")
+
+    def begin(self, config: RunConfig) -> None:
+        """Claim an empty or new folder for a run."""
+        self.check_unused()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self._config, yaml.safe_dump(to_mapping(config), sort_keys=False))

@@ -8,8 +8,6 @@ graph's metadata under ``alade_brian``; a reader that ignores it still gets a va
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from math import prod
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.spec import Convolution, Dense, Identity, NetworkSpec, NeuronEquations, Pooling, Population, Projection
+from alade_brian.files import replacing
 
 
 class NotInNIR(ValueError):
@@ -26,15 +25,8 @@ class NotInNIR(ValueError):
 def write_nir(spec: NetworkSpec, path: Path) -> None:
     """Write the network as a NIR graph, whole or not at all. NotInNIR where NIR has no node for a part of it."""
     graph = to_nir(spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        nir.write(name, graph)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(path) as file:
+        nir.write(file, graph)
 
 
 def to_nir(spec: NetworkSpec) -> nir.NIRGraph:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.files import replacing
+from alade_brian.files import replacing
 from alade_brian.errors import UserError
 
 _PER_IMAGE = ("labels", "tasks", "predictions_torch", "predictions_brian2", "logits_torch", "logits_brian2")

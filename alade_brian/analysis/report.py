@@ -11,7 +11,7 @@ from typing import Any
 from alade_brian.analysis import report_figures as pictures
 from alade_brian.analysis import report_html as html
 from alade_brian.analysis import report_sections as sections
-from alade_brian.analysis.files import replacing
+from alade_brian.files import replacing
 from alade_brian.analysis.records import load_record
 from alade_brian.errors import UserError
 

@@ -1,0 +1,73 @@
+"""Exemplars: which training images of old classes are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from alade_brian.errors import UserError
+
+
+def herd(features: np.ndarray, count: int) -> np.ndarray:
+    """iCaRL's herding: indices of at most `count` images whose mean stays closest to the class mean, in order of choice.
+
+    features   ``(n, d)`` of one class; L2-normalised here
+    Each image is taken once; of equal ones the first.
+
+    Source: Rebuffi et al., iCaRL (CVPR 2017), algorithm 4.
+    """
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features.astype(np.float64) / np.where(norms > 0, norms, 1.0)
+    mean, total, chosen = unit.mean(0), np.zeros(unit.shape[1]), []
+    free = np.ones(len(unit), dtype=bool)
+    for k in range(1, min(count, len(unit)) + 1):
+        distance = np.linalg.norm(mean - (total + unit) / k, axis=1)
+        best = int(np.where(free, distance, np.inf).argmin())
+        free[best] = False
+        total += unit[best]
+        chosen.append(best)
+    return np.array(chosen, dtype=np.int64)
+
+
+class ExemplarMemory:
+    """At most `size` training images in all, the same number for every class seen; lists are cut, never chosen again."""
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise UserError(f"memory_size is {size}; use 0 or more")
+        self.size = size
+        self._lists: dict[int, np.ndarray] = {}
+
+    def quota(self, classes_seen: int) -> int:
+        """Exemplars per class: ``floor(size / classes seen)``."""
+        return self.size // classes_seen
+
+    def update(self, classes_seen: int, new: Mapping[int, np.ndarray]) -> None:
+        """Cut the old lists and add new ones: incremental label -> indices into the training split, best first."""
+        quota = self.quota(classes_seen)
+        if self.size and not quota:
+            raise UserError(f"memory_size is {self.size}, fewer than one exemplar for each of {classes_seen} classes; use more, or 0")
+        self._lists = {label: indices[:quota] for label, indices in (self._lists | {int(k): np.asarray(v) for k, v in new.items()}).items()}
+
+    @property
+    def per_class(self) -> dict[int, np.ndarray]:
+        """Indices into the training split by incremental label."""
+        return dict(self._lists)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """All indices, class by class; int64."""
+        return np.concatenate([np.zeros(0, np.int64), *self._lists.values()]).astype(np.int64)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"size": self.size, "lists": {label: indices.tolist() for label, indices in self._lists.items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> ExemplarMemory:
+        """The memory that gave this `state`."""
+        memory = cls(state["size"])
+        memory._lists = {int(label): np.array(indices, dtype=np.int64) for label, indices in state["lists"].items()}
+        return memory

@@ -1,0 +1,132 @@
+"""The class-incremental scenario: which classes come when. Labels are positions in the class order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alade_brian.data.datasets import Dataset
+from alade_brian.data.memory import ExemplarMemory
+from alade_brian.errors import UserError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. `number` counts from 1; `classes` are the data set's own labels; `first_label` is the position of the
+    first of them in the class order."""
+
+    number: int
+    classes: tuple[int, ...]
+    first_label: int
+
+    @property
+    def labels(self) -> range:
+        """The incremental labels of the task's classes."""
+        return range(self.first_label, self.first_label + len(self.classes))
+
+    @property
+    def old_classes(self) -> range:
+        """The incremental labels seen before."""
+        return range(self.first_label)
+
+    @property
+    def classes_seen(self) -> int:
+        """Number of classes seen with this task."""
+        return self.first_label + len(self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """images float32 ``(n, C, H, W)``; labels int64 ``(n,)``, incremental; indices int64 ``(n,)`` into the data set's
+    split; tasks int64 ``(n,)``, the number of the task that brought the image's class."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    tasks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, chosen: np.ndarray) -> ImageSet:
+        """Some of the images, in the given order."""
+        return ImageSet(self.images[chosen], self.labels[chosen], self.indices[chosen], self.tasks[chosen])
+
+
+def class_order(seed: int, classes: int) -> tuple[int, ...]:
+    """A class order from a seed: ``numpy.random.seed(seed); numpy.random.permutation(classes)``, as PyCIL draws it."""
+    return tuple(int(c) for c in np.random.RandomState(seed).permutation(classes))  # noqa: NPY002
+
+
+class Scenario:
+    """Tasks of a data set: `init_cls` classes first, then `increment` classes at a time.
+
+    UserError where the numbers do not add up to the data set's classes, or the order is no permutation of them.
+    """
+
+    def __init__(self, dataset: Dataset, init_cls: int, increment: int, order: Sequence[int]) -> None:
+        _check_order(dataset, order)
+        _check_sizes(dataset, init_cls, increment)
+        self.dataset, self.class_order = dataset, tuple(order)
+        starts = [0, *range(init_cls, dataset.classes, increment)]
+        ends = [*starts[1:], dataset.classes]
+        self._tasks = [Task(n, self.class_order[a:b], a) for n, (a, b) in enumerate(zip(starts, ends, strict=True), start=1)]
+        self._position = np.argsort(np.array(self.class_order))
+        self._task_of_label = np.array([task.number for task in self._tasks for _ in task.labels])
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks)
+
+    def __getitem__(self, index: int) -> Task:
+        return self._tasks[index]
+
+    def train_set(self, task: Task) -> ImageSet:
+        """Training images of the task's own classes, in the data set's order."""
+        labels = self._position[self.dataset.train_labels]
+        return self._set(self.dataset.train_images, labels, np.flatnonzero(np.isin(labels, task.labels)))
+
+    def test_set(self, task: Task) -> ImageSet:
+        """Test images of all classes seen with this task, ordered by task."""
+        labels = self._position[self.dataset.test_labels]
+        seen = np.flatnonzero(labels < task.classes_seen)
+        by_task = np.argsort(self._task_of_label[labels[seen]], kind="stable")
+        return self._set(self.dataset.test_images, labels, seen[by_task])
+
+    def exemplars(self, memory: ExemplarMemory) -> ImageSet:
+        """The memory's training images."""
+        return self._set(self.dataset.train_images, self._position[self.dataset.train_labels], memory.indices)
+
+    def _set(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> ImageSet:
+        return ImageSet(images[indices], labels[indices], indices, self._task_of_label[labels[indices]])
+
+
+def check_memory(size: int, scenario: Scenario) -> None:
+    """UserError where a memory cannot be: more exemplars than training images, or fewer than classes."""
+    images = len(scenario.dataset.train_labels)
+    if size > images:
+        raise UserError(f"memory_size is {size}, but '{scenario.dataset.name}' has only {images} training images; use at most that")
+    if 0 < size < scenario.dataset.classes:
+        raise UserError(f"memory_size is {size}, fewer than one exemplar for each of the {scenario.dataset.classes} classes; use more, or 0")
+
+
+def _check_order(dataset: Dataset, order: Sequence[int]) -> None:
+    expected = set(range(dataset.classes))
+    missing, strange = sorted(expected - set(order)), sorted(set(order) - expected)
+    repeated = sorted({c for c in order if list(order).count(c) > 1})
+    problems = [f"{what} {values}" for what, values in (("lacks", missing), ("has the unknown", strange), ("repeats", repeated)) if values]
+    if problems:
+        raise UserError(f"class_order {'; '.join(problems)}: give each class of '{dataset.name}' from 0 to {dataset.classes - 1} once")
+
+
+def _check_sizes(dataset: Dataset, init_cls: int, increment: int) -> None:
+    rest = dataset.classes - init_cls
+    if init_cls < 1 or increment < 1 or rest < 0 or rest % increment:
+        raise UserError(
+            f"init_cls {init_cls} and increments of {increment} do not add up to the {dataset.classes} classes of '{dataset.name}'; "
+            f"choose them so that init_cls + k * increment = {dataset.classes}"
+        )

@@ -1,0 +1,37 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def agrees(metrics: Mapping[str, Any]) -> bool:
+    """No spike differs and no decision differs, in any task."""
+    return all(task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0 for task in metrics["tasks"])
+
+
+def summary(metrics: Mapping[str, Any], folder: Path) -> str:
+    """Task by task what both networks know, then the averages, as aligned text."""
+    head = ("task", "classes", "images", "torch", "Brian2", "mismatched", "of entries", "train s", "build s", "simulate s")
+    rows = [head]
+    for task in metrics["tasks"]:
+        seconds = task["seconds"]
+        rows.append(
+            (
+                str(task["task"]), str(task["classes_seen"]), f"{task['images']:,}", f"{task['accuracy_torch']:.4f}",
+                f"{task['accuracy_brian2']:.4f}", f"{task['mismatched_spikes']:,}", f"{task['spikes_compared']:,}",
+                f"{seconds['train']:.1f}", f"{seconds['build']:.1f}", f"{seconds['simulate']:.1f}",
+            )
+        )  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    for label, key in (
+        ("average incremental accuracy", "average_incremental_accuracy"),
+        ("last accuracy", "last_accuracy"),
+        ("forgetting", "forgetting"),
+    ):
+        lines.append(f"{label}: {metrics[f'{key}_torch']:.4f} in PyTorch, {metrics[f'{key}_brian2']:.4f} in Brian2")
+    verdict = "the simulated network is the trained one, spike by spike" if agrees(metrics) else "the simulated network DIFFERS from the trained one"
+    return "\n".join([*lines, f"{verdict}; report: {folder / 'report.html'}"])

@@ -1,0 +1,74 @@
+"""Train class after class in PyTorch, convert after every task, simulate in Brian2, and compare every spike.
+
+    python experiments/run_cil.py
+    python experiments/run_cil.py --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
+
+Exit code 0: done; 1: the simulated network does not agree with the trained one; 2: wrong use or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from alade_brian.cli import run_command
+from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
+from alade_brian.job import IncrementalJob
+from alade_brian.runs import RunFolder
+from alade_brian.summary import agrees, summary
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="run_cil.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)")
+    p.add_argument("--set", action="append", default=[], metavar="key=value", help="override one key of the configuration; repeatable")
+    p.add_argument("--backend", help="how Brian2 runs: numpy, cython, cpp or cuda (default: cpp)")
+    p.add_argument("--connectivity", help="shared or explicit (default: explicit)")
+    p.add_argument("--dataset", help="digits, fashion-mnist (default: from the configuration)")
+    p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
+    p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
+    p.add_argument("--method", help="alade or finetune (default: alade)")
+    p.add_argument("--seed", type=int, help="everything random (default: 1993)")
+    p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<config>-<method>-<seed>)")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    return p
+
+
+def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
+    """Name of the configuration, and the configuration with everything from the command line in it."""
+    if arguments.resume and arguments.config is None and arguments.out is not None:
+        # A run is resumed with its own configuration; what the command line adds must not change it.
+        name, mapping = arguments.out.name, RunFolder(arguments.out).stored_config()
+        origin = f"{arguments.out}/config.yaml"
+    else:
+        file = arguments.config or CONFIGS / "digits.yaml"
+        name, mapping, origin = file.stem, read_mapping(file), str(file)
+    direct = {"dataset": arguments.dataset, "data_root": arguments.data_root, "method": arguments.method, "seed": arguments.seed, "verify_images": arguments.verify_images}
+    mapping = apply_overrides(mapping, arguments.set)
+    mapping |= {key: value for key, value in direct.items() if value is not None}
+    simulation = {"backend": arguments.backend, "connectivity": arguments.connectivity}
+    chosen: dict[str, Any] = {key: value for key, value in simulation.items() if value is not None}
+    mapping["simulation"] = {**mapping.get("simulation", {}), **chosen}
+    return name, config_from(mapping, origin)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the job; the exit code."""
+    name, config = configuration(arguments)
+    out = arguments.out or Path("runs") / f"{name}-{config.method}-{config.seed}"
+    if not arguments.resume:
+        RunFolder(out).check_unused()
+    job = IncrementalJob(config, out, download=arguments.download)
+    job.resume() if arguments.resume else job.start()
+    metrics = job.run()
+    print(summary(metrics, out))
+    return 0 if agrees(metrics) else 1
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
