@@ -36,8 +36,13 @@ class NetworkConfig:
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(len(self.channels) == len(self.strides) > 0, "network.channels and network.strides must be lists of the same length, at least 1")
-        _check(min(self.channels) > 0 and min(self.strides) > 0, "network.channels and network.strides must be positive")
+        _check(
+            len(self.channels) == len(self.strides) > 0,
+            "network.channels and network.strides must be lists of the same length, at least 1",
+        )
+        _check(
+            min(self.channels) > 0 and min(self.strides) > 0, "network.channels and network.strides must be positive"
+        )
         _check(self.pool >= 1, f"network.pool is {self.pool}; use at least 1")
         _check(self.steps >= 1, f"network.steps is {self.steps}; use at least 1")
         _check(0 < self.decay < 1, f"network.decay is {self.decay}; use a number between 0 and 1")
@@ -65,7 +70,10 @@ class StageConfig:
         _check(0 <= self.momentum < 1, f"momentum is {self.momentum}; use a number from 0 to below 1")
         _check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; use 0 or more")
         _check(0 < self.factor <= 1, f"factor is {self.factor}; use a number above 0, at most 1")
-        _check(self.align_from >= 0 and all(m >= 0 for m in self.milestones), "align_from and milestones count epochs from 0")
+        _check(
+            self.align_from >= 0 and all(m >= 0 for m in self.milestones),
+            "align_from and milestones count epochs from 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,10 @@ class RunConfig:
         _check(self.increment >= 1, f"increment is {self.increment}; use at least 1")
         _check(self.memory_size >= 0, f"memory_size is {self.memory_size}; use 0 or more")
         _check(0 <= self.seed < 2**32, f"seed is {self.seed}; use a whole number from 0 to 2**32 - 1")
-        _check(self.verify_images is None or self.verify_images >= 1, f"verify_images is {self.verify_images}; use at least 1, or leave it out for all")
+        _check(
+            self.verify_images is None or self.verify_images >= 1,
+            f"verify_images is {self.verify_images}; use at least 1, or leave it out for all",
+        )
 
 
 def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
@@ -166,12 +177,17 @@ def read_mapping(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"the configuration {file} cannot be read ({error.strerror}); check the path given to --config") from None
+        raise UserError(
+            f"the configuration {file} cannot be read ({error.strerror}); check the path given to --config"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise UserError(f"the configuration {file} is not valid YAML{line}; correct it") from None
-    _check(isinstance(content, dict), f"the configuration {file} holds no keys; see experiments/configs/digits.yaml for an example")
+    _check(
+        isinstance(content, dict),
+        f"the configuration {file} holds no keys; see experiments/configs/digits.yaml for an example",
+    )
     return content
 
 

@@ -24,7 +24,17 @@ from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
-from alade_brian.data import Dataset, ExemplarMemory, ImageSet, Scenario, Task, check_memory, class_order, herd, load_dataset
+from alade_brian.data import (
+    Dataset,
+    ExemplarMemory,
+    ImageSet,
+    Scenario,
+    Task,
+    check_memory,
+    class_order,
+    herd,
+    load_dataset,
+)
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
 from alade_brian.learning import Learner, TaskData, TaskHistory, method_class
@@ -59,7 +69,9 @@ class IncrementalJob:
             self.learner = Learner(config, self.dataset.image_shape)
             self._try_extractor()
         except ValueError as error:
-            raise UserError(f"section 'network' does not fit the {config.dataset} images of {self.dataset.image_shape}: {error}") from None
+            raise UserError(
+                f"section 'network' does not fit the {config.dataset} images of {self.dataset.image_shape}: {error}"
+            ) from None
         self.tasks: list[dict[str, Any]] = []
 
     def _try_extractor(self) -> None:
@@ -143,7 +155,8 @@ class IncrementalJob:
         save_checkpoint(self.folder.checkpoint(task.number), self.learner.network, self.config, header)
         write_nir(spec, self.folder.nir(task.number))
         layers = {
-            a.name: LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched()) for a in found.layers
+            a.name: LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched())
+            for a in found.layers
         }
         record = TaskRecord(
             dt=spec.dt, labels=test.labels, tasks=test.tasks, predictions_torch=found.logits_torch.argmax(1),
@@ -185,13 +198,23 @@ class IncrementalJob:
     def _write_metrics(self, metrics: dict[str, Any]) -> None:
         write_json(self.folder.metrics, metrics)
         buffer = io.StringIO()
-        columns = ["task", "classes_seen", "images", "accuracy_torch", "accuracy_brian2", "prediction_agreement", "spikes_compared", "mismatched_spikes", "synaptic_events"]
+        columns = [
+            "task",
+            "classes_seen",
+            "images",
+            "accuracy_torch",
+            "accuracy_brian2",
+            "prediction_agreement",
+            "spikes_compared",
+            "mismatched_spikes",
+            "synaptic_events",
+        ]
         writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(metrics["tasks"])
         write_text(self.folder.path / "metrics.csv", buffer.getvalue())
 
-    def _bar(self, total: int, label: str) -> tqdm:
+    def _bar(self, total: int, label: str) -> Any:
         # tqdm's None switches the bar off where there is no terminal.
         return tqdm(total=total, desc=label, disable=None if self.progress else True, leave=False)
 
@@ -215,7 +238,13 @@ def spread(images: ImageSet, count: int | None) -> ImageSet:
 
 
 def task_metrics(
-    task: Task, scenario: Scenario, spec: NetworkSpec, test: ImageSet, found: Verification, history: TaskHistory, seconds: float
+    task: Task,
+    scenario: Scenario,
+    spec: NetworkSpec,
+    test: ImageSet,
+    found: Verification,
+    history: TaskHistory,
+    seconds: float,
 ) -> dict[str, Any]:
     """The entry of one task in `metrics.json`."""
     result: dict[str, Any] = {
@@ -227,6 +256,7 @@ def task_metrics(
         "logit_max_abs_difference": found.logit_max_abs_difference,
         "spikes_compared": found.spikes_compared,
         "mismatched_spikes": found.mismatched_spikes,
+        "agrees": found.agrees,
         "synaptic_events": found.synaptic_events,
         "first_divergence": dataclasses.asdict(found.first_divergence) if found.first_divergence else None,
         "training": dataclasses.asdict(history),
@@ -236,7 +266,9 @@ def task_metrics(
         predictions = logits.argmax(1)
         result[f"accuracy_{network}"] = incremental.accuracy(predictions, test.labels)
         result[f"accuracy_per_task_{network}"] = incremental.accuracy_per_task(predictions, test.labels, test.tasks)
-        result[f"confusion_{network}"] = incremental.confusion_matrix(predictions, test.labels, range(task.classes_seen)).tolist()
+        result[f"confusion_{network}"] = incremental.confusion_matrix(
+            predictions, test.labels, range(task.classes_seen)
+        ).tolist()
     result["layers"] = [
         {
             "name": a.name,
@@ -244,7 +276,10 @@ def task_metrics(
             "spikes_torch": a.spikes_torch,
             "spikes_brian2": a.spikes_brian2,
             "mismatched_spikes": a.mismatched_spikes,
-            **layer_statistics(LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched()).brian2(), spec.dt),
+            **layer_statistics(
+                LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched()).brian2(),
+                spec.dt,
+            ),
         }
         for a in found.layers
     ]

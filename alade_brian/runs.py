@@ -56,7 +56,10 @@ class RunFolder:
     def check_unused(self) -> None:
         """UserError where the folder holds anything already."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path} holds another run or other files; go on with --resume, or choose another folder with --out")
+            raise UserError(
+                f"{self.path} holds another run or other files; go on with --resume, or choose another folder with "
+                "--out"
+            )
 
     def begin(self, config: RunConfig) -> None:
         """Claim an empty or new folder for a run."""
@@ -66,23 +69,33 @@ class RunFolder:
             write_text(self._config, yaml.safe_dump(to_mapping(config), sort_keys=False))
             write_json(self.path / "environment.json", environment())
         except OSError as error:
-            raise UserError(f"the run folder {self.path} cannot be written ({error.strerror}); choose another with --out") from None
+            raise UserError(
+                f"the run folder {self.path} cannot be written ({error.strerror}); choose another with --out"
+            ) from None
 
     def stored_config(self) -> dict[str, Any]:
         """The resolved configuration of the run in this folder."""
         if not self._config.is_file():
-            raise UserError(f"{self.path} holds no run to resume (no config.yaml in it); leave out --resume, or name another folder with --out")
+            raise UserError(
+                f"{self.path} holds no run to resume (no config.yaml in it); leave out --resume, or name another "
+                "folder with --out"
+            )
         try:
             content = yaml.safe_load(self._config.read_text(encoding="utf-8"))
             return to_mapping(config_from(content, str(self._config)))
         except yaml.YAMLError:
-            raise UserError(f"{self._config} is damaged; restore it, or start anew in another folder with --out") from None
+            raise UserError(
+                f"{self._config} is damaged; restore it, or start anew in another folder with --out"
+            ) from None
 
     def check_same(self, config: RunConfig) -> None:
         """UserError that names the keys in which a configuration differs from this run's."""
         keys = differing_keys(self.stored_config(), to_mapping(config))
         if keys:
-            raise UserError(f"the run in {self.path} was started with another value of {', '.join(keys)}; resume it without changing that, or use another --out")
+            raise UserError(
+                f"the run in {self.path} was started with another value of {', '.join(keys)}; resume it without "
+                "changing that, or use another --out"
+            )
 
     def save_state(self, task: int, state: Mapping[str, Any]) -> None:
         """Note that a task is complete: the last thing written for it."""
@@ -100,10 +113,16 @@ class RunFolder:
             if not isinstance(state, dict) or state["format"] != FORMAT:
                 raise ValueError(f"format {state.get('format') if isinstance(state, dict) else 'unknown'}")
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(f"{self._resume} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another folder with --out") from None
+            raise UserError(
+                f"{self._resume} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another "
+                "folder with --out"
+            ) from None
         checkpoint = self.checkpoint(state["task"])
         if not checkpoint.is_file() or _sha256(checkpoint) != state["checkpoint_sha256"]:
-            raise UserError(f"the checkpoint {checkpoint} is missing or damaged; restore it, or start anew in another folder with --out")
+            raise UserError(
+                f"the checkpoint {checkpoint} is missing or damaged; restore it, or start anew in another folder "
+                "with --out"
+            )
         return state
 
     def log_to_file(self) -> logging.Handler:

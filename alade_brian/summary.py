@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
-def agrees(metrics: Mapping[str, Any]) -> bool:
-    """No spike differs and no decision differs, in any task."""
-    return all(task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0 for task in metrics["tasks"])
+from alade_brian.analysis.report_sections import agrees
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """Task by task what both networks know, then the averages, as aligned text."""
-    head = ("task", "classes", "images", "torch", "Brian2", "mismatched", "of entries", "train s", "build s", "simulate s")
+    head = (
+        "task",
+        "classes",
+        "images",
+        "torch",
+        "Brian2",
+        "mismatched",
+        "of entries",
+        "train s",
+        "build s",
+        "simulate s",
+    )
     rows = [head]
     for task in metrics["tasks"]:
         seconds = task["seconds"]
@@ -33,5 +41,9 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
         ("forgetting", "forgetting"),
     ):
         lines.append(f"{label}: {metrics[f'{key}_torch']:.4f} in PyTorch, {metrics[f'{key}_brian2']:.4f} in Brian2")
-    verdict = "the simulated network is the trained one, spike by spike" if agrees(metrics) else "the simulated network DIFFERS from the trained one"
+    verdict = (
+        "the simulated network is the trained one, spike by spike"
+        if agrees(metrics)
+        else "the simulated network DIFFERS from the trained one"
+    )
     return "\n".join([*lines, f"{verdict}; report: {folder / 'report.html'}"])

@@ -1,15 +1,18 @@
-"""NetworkSpec -> Brian2: `NeuronGroup`s, `Synapses` with one weight per synapse, and the schedule that keeps torch's order.
+"""NetworkSpec -> Brian2: `NeuronGroup`s, `Synapses` with one weight per synapse, and the schedule that keeps torch's
+order.
 
 Many images stand side by side: a group holds `batch` copies of its population, image by image, and synapses stay within
 a copy. `presentations` batches follow each other in time; every state variable starts each presentation at zero.
 
-Within a time step: all states follow their equations, then input that is held (bias, stimulus) is added, then layer by
-layer threshold, synapses, reset, so that a layer sees the spikes of the layer before it in the same step.
+Within a time step: all states follow their equations, then input that is held (bias, stimulus) is added, then spikes
+that were delayed arrive, then layer by layer threshold, synapses, reset, so that a layer sees the spikes of the layer
+before it in the same step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, count
 from math import prod
 
 import brian2 as b2
@@ -19,7 +22,7 @@ from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
 
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
-_BEFORE = ("start", "groups", "inputs")
+_BEFORE = ("start", "groups", "inputs", "delayed")
 _STANDARD = ("thresholds", "synapses", "resets")
 
 
@@ -58,9 +61,17 @@ def period_steps(spec: NetworkSpec) -> int:
     return spec.steps + max((p.delay for p in spec.projections), default=0)
 
 
-def brian_name(name: str) -> str:
-    """A population's name as a Brian2 identifier."""
-    return "".join(c if c.isalnum() else "_" for c in name).strip("_") or "population"
+def group_names(spec: NetworkSpec) -> dict[str, str]:
+    """Names of the populations as Brian2 identifiers, each its own: ``stages.0.lif`` becomes ``stages_0_lif``."""
+    taken = {"pixels", "answer"}
+    names = {}
+    for population in spec.populations:
+        plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in population.name)
+        plain = plain if plain[:1].isalpha() else f"layer_{plain}"
+        name = next(n for n in chain([plain], (f"{plain}_{k}" for k in count(2))) if n not in taken)
+        taken.add(name)
+        names[population.name] = name
+    return names
 
 
 def schedule(spec: NetworkSpec) -> list[str]:
@@ -88,16 +99,21 @@ def projection_name(spec: NetworkSpec, index: int) -> str:
 
 
 def network_values(spec: NetworkSpec, layout: Layout) -> dict[tuple[str, str], np.ndarray]:
-    """All numbers of a network, float64, by (name of the Brian2 object, variable): weights, parameters in SI units, biases.
+    """All numbers of a network, float64, by (name of the Brian2 object, variable): weights, parameters in SI units,
+    biases.
 
     These are what a compiled network takes anew in every run; everything else is structure.
     """
-    values = {}
+    values, names = {}, group_names(spec)
     for population in spec.populations:
-        owner = brian_name(population.name)
+        owner = names[population.name]
         for key, parameter in population.neuron.parameters.items():
             value = parameter.value * (spec.dt if parameter.unit == "step" else 1.0)
-            values[owner, key] = value.reshape(()) if value.size == 1 else np.tile(np.broadcast_to(value, population.shape).ravel(), layout.batch)
+            values[owner, key] = (
+                value.reshape(())
+                if value.size == 1
+                else np.tile(np.broadcast_to(value, population.shape).ravel(), layout.batch)
+            )
         if population.bias is not None:
             values[owner, "bias"] = np.tile(population.bias.ravel(), layout.batch)
     for index, projection in enumerate(spec.projections):
@@ -128,6 +144,7 @@ class _Builder:
     def __init__(self, spec: NetworkSpec, layout: Layout) -> None:
         self.spec, self.layout = spec, layout
         self.dt = spec.dt * b2.second
+        self.names = group_names(spec)
         self.period = period_steps(spec)
         self.groups: dict[str, b2.NeuronGroup] = {}
         self.spikes: dict[str, b2.SpikeMonitor] = {}
@@ -142,10 +159,13 @@ class _Builder:
         for (name, variable), array in self.values.items():
             if name == owner.name:
                 # The underscore is Brian2's way to give a number without its unit.
-                setattr(owner, f"{variable}_", array.astype(b2.prefs.core.default_float_dtype) if array.ndim else float(array))
+                setattr(
+                    owner,
+                    f"{variable}_",
+                    array.astype(b2.prefs.core.default_float_dtype) if array.ndim else float(array),
+                )
 
     def add_stimulus(self, values: np.ndarray) -> None:
-        values = values.astype(b2.prefs.core.default_float_dtype)
         self.stimulus = b2.TimedArray(values, dt=self.period * self.dt, name="stimulus")
         size = prod(self.spec.stimulus.shape) * self.layout.batch
         self.pixels = b2.NeuronGroup(size, "x : 1", namespace={"stimulus": self.stimulus}, dt=self.dt, name="pixels")
@@ -153,7 +173,7 @@ class _Builder:
         self.parts.append(self.pixels)
 
     def add_population(self, index: int, population: Population) -> None:
-        neuron, name = population.neuron, brian_name(population.name)
+        neuron, name = population.neuron, self.names[population.name]
         late = neuron.spiking and neuron.reset != "none" and neuron.leak == "before_reset"
         currents = [f"current_{k}" for k, p in enumerate(self.spec.projections) if self._held(p, population)]
         lines = [neuron.model, *(f"{c} : 1" for c in currents)]
@@ -170,7 +190,9 @@ class _Builder:
         )
         self._place(index, group, neuron.spiking)
         self._add_input(group, population, currents, late)
-        group.run_regularly(f"{neuron.membrane} = 0" + "\nfired = 0" * late, dt=self.period * self.dt, when="start", name=f"{name}_rest")
+        group.run_regularly(
+            f"{neuron.membrane} = 0" + "\nfired = 0" * late, dt=self.period * self.dt, when="start", name=f"{name}_rest"
+        )
         self.set_values(group)
         self.groups[population.name] = group
         self.parts.append(group)
@@ -190,12 +212,15 @@ class _Builder:
                 group.resetter["spike"].when = reset
 
     def _add_input(self, group: b2.NeuronGroup, population: Population, currents: list[str], late: bool) -> None:
-        """What enters in every step without a spike: held currents, the bias, and a reset put off to behind the leak."""
+        """What enters in every step without a spike: held currents, the bias, and a reset put off to behind the
+        leak."""
         v = population.neuron.membrane
         code = []
         if late:
             value = "fired * v_reset"
-            code.append(f"{v} = {v} * (1 - fired) + {value}" if population.neuron.reset == "value" else f"{v} -= {value}")
+            code.append(
+                f"{v} = {v} * (1 - fired) + {value}" if population.neuron.reset == "value" else f"{v} -= {value}"
+            )
             code.append("fired = 0")
         held = [*(["bias"] if population.bias is not None else []), *currents]
         if held:
@@ -208,14 +233,23 @@ class _Builder:
         found = projection_synapses(self.spec, projection)
         sizes = [prod(self.spec.shape(name)) for name in (projection.source, projection.target)]
         copies = np.arange(self.layout.batch)[:, None]
-        pre, post = ((index + copies * size).ravel().astype(np.int32) for index, size in zip((found.pre, found.post), sizes, strict=True))
+        pre, post = (
+            (index + copies * size).ravel().astype(np.int32)
+            for index, size in zip((found.pre, found.post), sizes, strict=True)
+        )
         return pre, post
 
     def add_current(self, projection: Projection, index: int) -> None:
         """The stimulus through its weights, once per presentation: a current that is held."""
         pre, post = self._endpoints(projection)
         equations = f"w : 1 (constant)\ncurrent_{index}_post = w * x_pre : 1 (summed)"
-        current = b2.Synapses(self.pixels, self.groups[projection.target], equations, dt=self.period * self.dt, name=projection_name(self.spec, index))
+        current = b2.Synapses(
+            self.pixels,
+            self.groups[projection.target],
+            equations,
+            dt=self.period * self.dt,
+            name=projection_name(self.spec, index),
+        )
         current.connect(i=pre, j=post)
         self.set_values(current)
         self.parts.append(current)
@@ -229,12 +263,13 @@ class _Builder:
             self.groups[projection.target],
             "w : 1 (constant)",
             on_pre=f"{target.neuron.membrane}_post += w{gate}",
-            delay=projection.delay * self.dt,
+            # The slot for delayed spikes comes before this step's thresholds, so it delivers the step before's: one step.
+            delay=max(0, projection.delay - 1) * self.dt,
             dt=self.dt,
             name=projection_name(self.spec, index),
         )
         source = [p.name for p in self.spec.populations].index(projection.source)
-        synapses.pre.when = _slots(source)[1]
+        synapses.pre.when = "delayed" if projection.delay else _slots(source)[1]
         synapses.connect(i=pre, j=post)
         self.set_values(synapses)
         self.parts.append(synapses)
@@ -246,7 +281,9 @@ class _Builder:
         readout = self.groups[self.spec.readout.population]
         membrane = self.spec.population(self.spec.readout.population).neuron.membrane
         # Recorded where a presentation begins, before the reset: what the one before it left.
-        answer = b2.StateMonitor(readout, membrane, record=True, dt=self.period * self.dt, when="before_start", name="answer")
+        answer = b2.StateMonitor(
+            readout, membrane, record=True, dt=self.period * self.dt, when="before_start", name="answer"
+        )
         network = b2.Network(*self.parts, *self.spikes.values(), answer)
         network.schedule = schedule(self.spec)
         return BrianNetwork(network, self.groups, self.spikes, answer, self.stimulus, self.period, self.spec.dt)

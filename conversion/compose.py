@@ -1,4 +1,5 @@
-"""Algebra of linear operators: scaling an operator's outputs, and merging two operators into one, exactly or not at all."""
+"""Algebra of linear operators: scaling an operator's outputs, and merging two operators into one, exactly or not at
+all."""
 
 from __future__ import annotations
 
@@ -38,10 +39,15 @@ def convolution_after(operator: Operator, source: Shape, convolution: Convolutio
         gain = np.broadcast_to(operator.gain, source[:1])
         return dataclasses.replace(convolution, weight=convolution.weight * _per_input(gain, convolution))
     if not isinstance(operator, Pooling):
-        raise CannotCompose("it follows another convolution or linear layer with no neuron between them: put a neuron there")
+        raise CannotCompose(
+            "it follows another convolution or linear layer with no neuron between them: put a neuron there"
+        )
     overlapping = any(k > s for k, s in zip(operator.kernel, operator.stride, strict=True))
     if overlapping and any(convolution.padding):
-        raise CannotCompose("its padding follows an overlapping average pooling: use a pooling stride of at least its kernel, or padding 0")
+        raise CannotCompose(
+            "its padding follows an overlapping average pooling: use a pooling stride of at least its kernel, or "
+            "padding 0"
+        )
     rows, columns = operator.output_shape(source)[1:]
     # Pixels that the pooling left over must not be read through the padding.
     weight = _upsample(convolution.weight, operator.kernel, operator.stride) / prod(operator.kernel)
@@ -60,7 +66,9 @@ def pooling_after(operator: Operator, source: Shape, pooling: Pooling) -> Operat
     if isinstance(operator, Identity):
         return dataclasses.replace(pooling, gain=pooling.gain * operator.gain)
     if not isinstance(operator, Convolution):
-        raise CannotCompose("it pools what another pooling or a linear layer made, with no neuron between: put a neuron there")
+        raise CannotCompose(
+            "it pools what another pooling or a linear layer made, with no neuron between: put a neuron there"
+        )
     # A window of the convolution's outputs is one larger kernel: the kernel, moved by its stride, added up.
     rows, columns = operator.weight.shape[2:]
     shape = tuple((k - 1) * s + n for k, s, n in zip(pooling.kernel, operator.stride, (rows, columns), strict=True))

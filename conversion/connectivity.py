@@ -8,7 +8,17 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.spec import Convolution, Dense, Identity, NetworkSpec, Operator, Pooling, Projection, Shape, operator_values
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    NetworkSpec,
+    Operator,
+    Pooling,
+    Projection,
+    Shape,
+    operator_values,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +56,11 @@ def synapses(operator: Operator, source: Shape) -> Synapses:
 def projection_synapses(spec: NetworkSpec, projection: Projection) -> Synapses:
     """The synapses of a projection, its place in the target taken into account."""
     found = synapses(projection.operator, spec.shape(projection.source))
-    return Synapses(found.pre, found.post + projection.first, found.value_index, found.scale) if projection.first else found
+    return (
+        Synapses(found.pre, found.post + projection.first, found.value_index, found.scale)
+        if projection.first
+        else found
+    )
 
 
 def matrix(operator: Operator, source: Shape) -> sparse.csr_array:
@@ -88,7 +102,9 @@ def _convolution(operator: Convolution, source: Shape) -> Synapses:
     # Axes: output channel, input channel within the group, kernel row, kernel column, output row, output column.
     out, within, ky, kx, oy, ox = np.ogrid[:outputs, :per_group, :kernel_rows, :kernel_columns, :rows, :columns]
     channel = out // (outputs // operator.groups) * per_group + within
-    inside = np.broadcast_to(y_inside[ky, oy] & x_inside[kx, ox], np.broadcast_shapes(*(a.shape for a in (out, within, ky, kx, oy, ox))))
+    inside = np.broadcast_to(
+        y_inside[ky, oy] & x_inside[kx, ox], np.broadcast_shapes(*(a.shape for a in (out, within, ky, kx, oy, ox)))
+    )
     pre = (channel * source[1] + y[ky, oy]) * source[2] + x[kx, ox]
     post = (out * rows + oy) * columns + ox
     index = ((out * per_group + within) * kernel_rows + ky) * kernel_columns + kx

@@ -8,13 +8,23 @@ graph's metadata under ``alade_brian``; a reader that ignores it still gets a va
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 
 import nir
 import numpy as np
 
-from alade_brian.conversion.spec import Convolution, Dense, Identity, NetworkSpec, NeuronEquations, Pooling, Population, Projection
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    NetworkSpec,
+    NeuronEquations,
+    Pooling,
+    Population,
+    Projection,
+)
 from alade_brian.files import replacing
 
 
@@ -32,8 +42,8 @@ def write_nir(spec: NetworkSpec, path: Path) -> None:
 def to_nir(spec: NetworkSpec) -> nir.NIRGraph:
     """The network as a NIR graph: per population a neuron node, per projection its linear nodes in front of it.
 
-    The stimulus is the node ``input``; a readout is an integrator ``I`` whose value after a presentation, divided by the
-    number of steps, is the mean logit.
+    The stimulus is the node ``input``; a readout is an integrator ``I`` whose value after a presentation, divided by
+    the number of steps, is the mean logit.
     """
     nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array(spec.stimulus.shape)})}
     edges: list[tuple[str, str]] = []
@@ -47,7 +57,7 @@ def to_nir(spec: NetworkSpec) -> nir.NIRGraph:
             names = [f"{population.name}.in{index}.{step}" for step in range(len(chain))]
             nodes.update(zip(names, chain, strict=True))
             path = [ends[projection.source], *names, population.name]
-            edges += list(zip(path[:-1], path[1:], strict=True))
+            edges += list(pairwise(path))
     readout = spec.population(spec.readout.population)
     nodes["output"] = nir.Output({"output": np.array(readout.shape)})
     edges.append((readout.name, "output"))
@@ -70,7 +80,9 @@ def _neuron(spec: NetworkSpec, population: Population) -> nir.NIRNode:
         tau = full("tau") * spec.dt
         # A current held for one step adds r * (1 - decay) of itself to the membrane: the whole of it, for this r.
         resistance = 1 / -np.expm1(-spec.dt / tau)
-        return nir.LIF(tau=tau, r=resistance, v_leak=np.zeros(population.shape), v_threshold=full("v_threshold"), v_reset=reset)
+        return nir.LIF(
+            tau=tau, r=resistance, v_leak=np.zeros(population.shape), v_threshold=full("v_threshold"), v_reset=reset
+        )
     raise NotInNIR(f"population '{population.name}': NIR has no neuron for '{neuron.model}'")
 
 
@@ -84,7 +96,9 @@ def _channel_bias(population: Population) -> np.ndarray | None:
     return flat[:, 0].copy()
 
 
-def _linear(spec: NetworkSpec, projection: Projection, population: Population, bias: np.ndarray | None) -> list[nir.NIRNode]:
+def _linear(
+    spec: NetworkSpec, projection: Projection, population: Population, bias: np.ndarray | None
+) -> list[nir.NIRNode]:
     operator, source = projection.operator, spec.shape(projection.source)
     if projection.delay or projection.first:
         raise NotInNIR(f"the projection {projection.name} has a delay or fills a part of its target")
@@ -92,7 +106,11 @@ def _linear(spec: NetworkSpec, projection: Projection, population: Population, b
         if operator.extent is not None:
             raise NotInNIR(f"the projection {projection.name} leaves out pixels at the border")
         offset = np.zeros(operator.weight.shape[0]) if bias is None else bias
-        return [nir.Conv2d(source[1:], operator.weight.copy(), operator.stride, operator.padding, 1, operator.groups, offset)]
+        return [
+            nir.Conv2d(
+                source[1:], operator.weight.copy(), operator.stride, operator.padding, 1, operator.groups, offset
+            )
+        ]
     if isinstance(operator, Dense):
         weight = operator.weight.copy()
         full_bias = None if population.bias is None or bias is None else population.bias.ravel().copy()
@@ -100,7 +118,9 @@ def _linear(spec: NetworkSpec, projection: Projection, population: Population, b
         return [last] if len(source) == 1 else [nir.Flatten({"input": np.array(source)}, 0, -1), last]
     if bias is not None:
         raise NotInNIR(f"population '{population.name}': a bias behind pooling or a one-to-one projection")
-    gain = np.broadcast_to(operator.gain.reshape(-1, *[1] * (len(source) - 1)) if operator.gain.ndim else operator.gain, source)
+    gain = np.broadcast_to(
+        operator.gain.reshape(-1, *[1] * (len(source) - 1)) if operator.gain.ndim else operator.gain, source
+    )
     scale = [] if np.all(gain == 1) else [nir.Scale(gain.copy())]
     if isinstance(operator, Identity):
         return list(scale)
@@ -117,7 +137,9 @@ def _conventions(spec: NetworkSpec) -> dict[str, object]:
             "comparison": equations.comparison,
             "reset": equations.reset,
             "leak": equations.leak,
-            "v_reset": np.unique(equations.parameters["v_reset"].value).tolist() if "v_reset" in equations.parameters else None,
+            "v_reset": np.unique(equations.parameters["v_reset"].value).tolist()
+            if "v_reset" in equations.parameters
+            else None,
         }
 
     return {
@@ -128,5 +150,8 @@ def _conventions(spec: NetworkSpec) -> dict[str, object]:
         "readout": {"population": spec.readout.population, "decoding": spec.readout.decoding},
         "step_order": [p.name for p in spec.populations],
         "neurons": {p.name: neuron(p.neuron) for p in spec.populations},
-        "synapses": {p.name: int(sum(prod(i.operator.output_shape(spec.shape(i.source))) for i in spec.inputs(p.name))) for p in spec.populations},
+        "synapses": {
+            p.name: int(sum(prod(i.operator.output_shape(spec.shape(i.source))) for i in spec.inputs(p.name)))
+            for p in spec.populations
+        },
     }

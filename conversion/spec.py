@@ -1,7 +1,8 @@
 """The waist of the project: a spiking network as frozen dataclasses and numpy arrays, without torch and without Brian2.
 
 Whatever decides a spike is written here and nowhere else: the comparison sign, the reset rule, the order of leak and
-reset, the bias, the order of channels, the order of layers within a step. A specification checks itself when it is made.
+reset, the bias, the order of channels, the order of layers within a step. A specification checks itself when it is
+made.
 
 Shapes are channels-first, ``(channels, height, width)`` or ``(features,)``; a neuron's index is its position in the
 C-ordered array of that shape, as in PyTorch.
@@ -53,6 +54,11 @@ class Parameter:
         _require(self.unit in ("1", "step"), f"a neuron parameter has the unit '{self.unit}': use '1' or 'step'")
 
 
+def constant(value: float, unit: Unit = "1") -> Parameter:
+    """A parameter that is one number for all neurons."""
+    return Parameter(np.asarray(value, dtype=np.float64), unit)
+
+
 @dataclass(frozen=True, eq=False)
 class NeuronEquations:
     """One neuron type: its differential equations and the conventions that equations alone do not settle.
@@ -97,7 +103,9 @@ class Stimulus:
     coding: Literal["direct"] = "direct"
 
     def __post_init__(self) -> None:
-        _require(self.coding == "direct", f"unknown coding '{self.coding}' of the stimulus: 'direct' is the one there is")
+        _require(
+            self.coding == "direct", f"unknown coding '{self.coding}' of the stimulus: 'direct' is the one there is"
+        )
         _check_shape(self.shape, "the stimulus")
 
 
@@ -119,8 +127,13 @@ class Population:
         _check_shape(self.shape, f"population '{self.name}'")
         if self.bias is not None:
             object.__setattr__(self, "bias", _float64(self.bias))
-            _require(self.bias.shape == self.shape, f"the bias of '{self.name}' has shape {self.bias.shape}, not {self.shape}")
-            _require(bool(np.all(np.isfinite(self.bias))), f"the bias of '{self.name}' holds a value that is not finite")
+            _require(
+                self.bias.shape == self.shape,
+                f"the bias of '{self.name}' has shape {self.bias.shape}, not {self.shape}",
+            )
+            _require(
+                bool(np.all(np.isfinite(self.bias))), f"the bias of '{self.name}' holds a value that is not finite"
+            )
         for key, parameter in self.neuron.parameters.items():
             try:
                 np.broadcast_to(parameter.value, self.shape)
@@ -146,7 +159,10 @@ class Dense:
         _require(self.weight.ndim == 2, f"a dense weight has {self.weight.ndim} axes, not 2")
 
     def output_shape(self, source: Shape) -> Shape:
-        _require(self.weight.shape[1] == prod(source), f"a dense weight reads {self.weight.shape[1]} neurons, its source has {prod(source)}")
+        _require(
+            self.weight.shape[1] == prod(source),
+            f"a dense weight reads {self.weight.shape[1]} neurons, its source has {prod(source)}",
+        )
         return (self.weight.shape[0],)
 
 
@@ -167,17 +183,30 @@ class Convolution:
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", _float64(self.weight))
         _require(self.weight.ndim == 4, f"a convolution's weight has {self.weight.ndim} axes, not 4")
-        _require(min(self.stride) >= 1 and min(self.padding) >= 0, f"a convolution has stride {self.stride} and padding {self.padding}")
-        _require(self.groups >= 1 and self.weight.shape[0] % self.groups == 0, f"{self.weight.shape[0]} channels do not divide into {self.groups} groups")
+        _require(
+            min(self.stride) >= 1 and min(self.padding) >= 0,
+            f"a convolution has stride {self.stride} and padding {self.padding}",
+        )
+        _require(
+            self.groups >= 1 and self.weight.shape[0] % self.groups == 0,
+            f"{self.weight.shape[0]} channels do not divide into {self.groups} groups",
+        )
 
     def output_shape(self, source: Shape) -> Shape:
         _require(len(source) == 3, f"a convolution reads (channels, height, width), its source has the shape {source}")
-        _require(source[0] == self.weight.shape[1] * self.groups, f"a convolution reads {self.weight.shape[1] * self.groups} channels, its source has {source[0]}")
+        _require(
+            source[0] == self.weight.shape[1] * self.groups,
+            f"a convolution reads {self.weight.shape[1] * self.groups} channels, its source has {source[0]}",
+        )
         rows, columns = (
             (size + 2 * pad - kernel) // stride + 1
-            for size, pad, kernel, stride in zip(self.extent or source[1:], self.padding, self.weight.shape[2:], self.stride, strict=True)
+            for size, pad, kernel, stride in zip(
+                self.extent or source[1:], self.padding, self.weight.shape[2:], self.stride, strict=True
+            )
         )
-        _require(rows > 0 and columns > 0, f"a kernel of {self.weight.shape[2:]} does not fit into an image of {source[1:]}")
+        _require(
+            rows > 0 and columns > 0, f"a kernel of {self.weight.shape[2:]} does not fit into an image of {source[1:]}"
+        )
         return (self.weight.shape[0], rows, columns)
 
 
@@ -191,13 +220,18 @@ class Pooling:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", _float64(self.gain))
-        _require(min(self.kernel) >= 1 and min(self.stride) >= 1, f"pooling has kernel {self.kernel} and stride {self.stride}")
+        _require(
+            min(self.kernel) >= 1 and min(self.stride) >= 1,
+            f"pooling has kernel {self.kernel} and stride {self.stride}",
+        )
 
     def output_shape(self, source: Shape) -> Shape:
         _require(len(source) == 3, f"pooling reads (channels, height, width), its source has the shape {source}")
         _check_gain(self.gain, source)
         rows, columns = ((n - k) // s + 1 for n, k, s in zip(source[1:], self.kernel, self.stride, strict=True))
-        _require(rows > 0 and columns > 0, f"a pooling window of {self.kernel} does not fit into an image of {source[1:]}")
+        _require(
+            rows > 0 and columns > 0, f"a pooling window of {self.kernel} does not fit into an image of {source[1:]}"
+        )
         return (source[0], rows, columns)
 
 
@@ -216,7 +250,9 @@ class Identity:
 
 
 def _check_gain(gain: np.ndarray, source: Shape) -> None:
-    _require(gain.shape in ((), (source[0],)), f"a gain of shape {gain.shape} does not fit a source of {source[0]} channels")
+    _require(
+        gain.shape in ((), (source[0],)), f"a gain of shape {gain.shape} does not fit a source of {source[0]} channels"
+    )
 
 
 Operator = Dense | Convolution | Pooling | Identity
@@ -231,8 +267,8 @@ def operator_values(operator: Operator) -> np.ndarray:
 class Projection:
     """From the stimulus or a population to a population.
 
-    `delay` counts steps: 0 delivers in the step of the spike. `first` is the index of the target's neuron that takes the
-    operator's first output; it differs from 0 where several projections were concatenated.
+    `delay` counts steps: 0 delivers in the step of the spike. `first` is the index of the target's neuron that takes
+    the operator's first output; it differs from 0 where several projections were concatenated.
     """
 
     source: str
@@ -243,7 +279,10 @@ class Projection:
 
     def __post_init__(self) -> None:
         _require(self.delay >= 0, f"the projection {self.name} has a negative delay")
-        _require(bool(np.all(np.isfinite(operator_values(self.operator)))), f"the projection {self.name} holds a weight that is not finite")
+        _require(
+            bool(np.all(np.isfinite(operator_values(self.operator)))),
+            f"the projection {self.name} holds a weight that is not finite",
+        )
 
     @property
     def name(self) -> str:
@@ -284,7 +323,10 @@ class NetworkSpec:
         _require(not doubles, f"the name {', '.join(doubles)} is used twice")
         for projection in self.projections:
             self._check_projection(projection, names)
-        _require(self.readout.population in names[1:], f"the readout reads '{self.readout.population}', which is no population")
+        _require(
+            self.readout.population in names[1:],
+            f"the readout reads '{self.readout.population}', which is no population",
+        )
         _require(not self.population(self.readout.population).neuron.spiking, "the readout's population must not spike")
 
     def _check_projection(self, projection: Projection, names: list[str]) -> None:
@@ -297,9 +339,14 @@ class NetworkSpec:
             f"the projection {name} goes against the step order without a delay: give it one, or reorder",
         )
         analogue = projection.source == self.stimulus.name
-        _require(not (analogue and projection.delay), f"the projection {name} delays a current that is held: remove the delay")
+        _require(
+            not (analogue and projection.delay),
+            f"the projection {name} delays a current that is held: remove the delay",
+        )
         source = self.population(projection.source) if not analogue else None
-        _require(source is None or source.neuron.spiking, f"the projection {name} comes from a population that never spikes")
+        _require(
+            source is None or source.neuron.spiking, f"the projection {name} comes from a population that never spikes"
+        )
         try:
             shape = projection.operator.output_shape(self.shape(projection.source))
         except SpecError as error:

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from alade_brian.conversion.spec import Convolution, Dense, Identity, NetworkSpec, Operator, Pooling, Population, Projection, Shape, Stimulus
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    NetworkSpec,
+    Operator,
+    Pooling,
+    Population,
+    Projection,
+    Shape,
+    Stimulus,
+)
 
 # What plain Brian2 keeps per synapse in C++: pre and post index, weight, position by source, delay bookkeeping.
 BYTES_PER_SYNAPSE = 4 + 4 + 8 + 4
@@ -40,7 +51,9 @@ class Refusal:
 class RefusedLayers(ValueError):
     """Everything in a model that cannot be lowered exactly, with the table of what can."""
 
-    def __init__(self, refusals: Sequence[Refusal], lowered: tuple[Stimulus, Sequence[Population], Sequence[Projection]] | None) -> None:
+    def __init__(
+        self, refusals: Sequence[Refusal], lowered: tuple[Stimulus, Sequence[Population], Sequence[Projection]] | None
+    ) -> None:
         self.refusals = tuple(refusals)
         self.rows = _rows(*lowered) if lowered else []
         lines = [f"{len(self.refusals)} layer(s) cannot be converted exactly:", *(f"  {r}" for r in self.refusals)]
@@ -93,5 +106,6 @@ def format_rows(rows: Sequence[Row]) -> str:
     cells += [(r.layer, f"{r.neurons:,}", f"{r.synapses:,}", f"{r.bytes:,}", r.path) for r in [*rows, total]]
     widths = [max(len(row[i]) for row in cells) for i in range(5)]
     return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip() for row in cells
+        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip()
+        for row in cells
     )

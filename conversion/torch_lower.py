@@ -22,7 +22,6 @@ from alade_brian.conversion.compose import CannotCompose, convolution_after, den
 from alade_brian.conversion.connectivity import matrix
 from alade_brian.conversion.spec import (
     Convolution,
-    Dense,
     Identity,
     NetworkSpec,
     NeuronEquations,
@@ -52,7 +51,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor between two neurons: a sum of linear terms and a constant `bias` of the tensor's shape (without batch)."""
+    """A tensor between two neurons: a sum of linear terms and a constant `bias` of the tensor's shape (without
+    batch)."""
 
     shape: Shape
     terms: tuple[Term, ...]
@@ -78,7 +78,11 @@ class Lowering:
     readout: str | None = None
 
     def shape(self, name: str) -> Shape:
-        return self.stimulus.shape if name == self.stimulus.name else next(p.shape for p in self.populations if p.name == name)
+        return (
+            self.stimulus.shape
+            if name == self.stimulus.name
+            else next(p.shape for p in self.populations if p.name == name)
+        )
 
     def add_population(self, name: str, value: Value, neuron: NeuronEquations, steps: int) -> None:
         """A population that takes a value as its input."""
@@ -107,7 +111,9 @@ def convert(
     Raises RefusedLayers, which lists every layer that cannot be lowered and why.
     """
     frozen = copy.deepcopy(model).double().eval().requires_grad_(False)
-    interpreter = _Interpreter(_trace(frozen, {**lowerings(), **(extra or {})}), {**lowerings(), **(extra or {})}, image_shape)
+    interpreter = _Interpreter(
+        _trace(frozen, {**lowerings(), **(extra or {})}), {**lowerings(), **(extra or {})}, image_shape
+    )
     interpreter.run(_image_value(image_shape))
     return interpreter.finish(dt)
 
@@ -130,14 +136,21 @@ def _trace(model: nn.Module, known: Mapping[type[nn.Module], LowerFunction]) -> 
         return fx.GraphModule(model, _Tracer(known).trace(model))
     except Exception as error:  # torch.fx raises many kinds, all meaning the same to a user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        refusal = Refusal(type(model).__name__, "forward", "data-dependent", f"torch.fx cannot trace it ({reason}); write it without control flow that depends on tensors")
+        refusal = Refusal(
+            type(model).__name__,
+            "forward",
+            "data-dependent",
+            f"torch.fx cannot trace it ({reason}); write it without control flow that depends on tensors",
+        )
         raise RefusedLayers([refusal], None) from error
 
 
 class _Interpreter(fx.Interpreter):
     """Runs the traced graph on `Value`s instead of tensors, and collects refusals instead of stopping at the first."""
 
-    def __init__(self, graph: fx.GraphModule, known: Mapping[type[nn.Module], LowerFunction], image_shape: Shape) -> None:
+    def __init__(
+        self, graph: fx.GraphModule, known: Mapping[type[nn.Module], LowerFunction], image_shape: Shape
+    ) -> None:
         super().__init__(graph)
         self.known = known
         self.lowering = Lowering(Stimulus(image_shape))
@@ -151,7 +164,11 @@ class _Interpreter(fx.Interpreter):
             return None  # behind a refusal whose shape is unknown
         try:
             if function is None:
-                raise Refuse("class", type(module).__name__, f"has no lowering; the known layers are {', '.join(c.__name__ for c in self.known)}")
+                raise Refuse(
+                    "class",
+                    type(module).__name__,
+                    f"has no lowering; the known layers are {', '.join(c.__name__ for c in self.known)}",
+                )
             return function(self.lowering, str(target), module, args[0])
         except Refuse as refusal:
             self.refusals.append(Refusal(layer, refusal.argument, str(refusal.value), refusal.remedy))
@@ -163,7 +180,11 @@ class _Interpreter(fx.Interpreter):
         function = _FUNCTIONS.get(target)
         try:
             if function is None:
-                raise Refuse("function", getattr(target, "__name__", target), "has no lowering; use torch.cat, torch.flatten or +")
+                raise Refuse(
+                    "function",
+                    getattr(target, "__name__", target),
+                    "has no lowering; use torch.cat, torch.flatten or +",
+                )
             return function(*args, **kwargs)
         except Refuse as refusal:
             self.refusals.append(Refusal("forward", refusal.argument, str(refusal.value), refusal.remedy))
@@ -172,15 +193,23 @@ class _Interpreter(fx.Interpreter):
     def call_method(self, target: Any, args: tuple, kwargs: dict) -> Any:
         if target == "flatten":
             return self.call_function(torch.flatten, args, kwargs)
-        self.refusals.append(Refusal("forward", "method", str(target), "has no lowering; use a module, torch.cat, torch.flatten or +"))
+        self.refusals.append(
+            Refusal("forward", "method", str(target), "has no lowering; use a module, torch.cat, torch.flatten or +")
+        )
         return args[0]
 
     def finish(self, dt: float) -> NetworkSpec:
         lowering = self.lowering
         if not self.refusals and lowering.readout is None:
-            self.refusals.append(Refusal("forward", "output", "none", "the network must end in MeanOverSteps, which gives the logits"))
+            self.refusals.append(
+                Refusal("forward", "output", "none", "the network must end in MeanOverSteps, which gives the logits")
+            )
         if not self.refusals and len(lowering.steps) != 1:
-            self.refusals.append(Refusal("neurons", "steps", str(sorted(lowering.steps)), "all neurons must run for the same number of steps"))
+            self.refusals.append(
+                Refusal(
+                    "neurons", "steps", str(sorted(lowering.steps)), "all neurons must run for the same number of steps"
+                )
+            )
         if self.refusals or lowering.readout is None:
             raise RefusedLayers(self.refusals, (lowering.stimulus, lowering.populations, lowering.projections))
         return NetworkSpec(
@@ -215,7 +244,9 @@ def _lower_mean_over_steps(lowering: Lowering, name: str, module: MeanOverSteps,
     if lowering.readout is not None:
         raise Refuse("module", name, "is a second readout; a network has one")
     if any(term.source == lowering.stimulus.name for term in value.terms):
-        raise Refuse("input", lowering.stimulus.name, "reaches the readout without passing a neuron; put a neuron layer between")
+        raise Refuse(
+            "input", lowering.stimulus.name, "reaches the readout without passing a neuron; put a neuron layer between"
+        )
     lowering.add_population(name, value, NeuronEquations("v : 1", spiking=False, reset="none"), module.steps)
     lowering.readout = name
     return value
@@ -285,7 +316,9 @@ def _lower_batch_norm(lowering: Lowering, name: str, module: nn.modules.batchnor
         first, count = term.first // prod(value.shape[1:]), term.shape[0]
         if prod(term.shape[1:]) != prod(value.shape[1:]):
             # Flattened: channels of the value are the term's neurons.
-            operator: Operator = dense_after(term.operator, lowering.shape(term.source), np.diag(gain[term.first : term.first + prod(term.shape)]))
+            operator: Operator = dense_after(
+                term.operator, lowering.shape(term.source), np.diag(gain[term.first : term.first + prod(term.shape)])
+            )
         else:
             operator = scale_outputs(term.operator, gain[first : first + count])
         terms.append(replace(term, operator=operator))
@@ -346,7 +379,11 @@ def _cat(values: list[Value] | tuple[Value, ...], dim: int = 0) -> Value:
 
 def _add(left: Any, right: Any) -> Value:
     if not (isinstance(left, Value) and isinstance(right, Value) and left.shape == right.shape):
-        raise Refuse("+", f"{getattr(left, 'shape', left)}, {getattr(right, 'shape', right)}", "adds only two tensors of the same shape")
+        raise Refuse(
+            "+",
+            f"{getattr(left, 'shape', left)}, {getattr(right, 'shape', right)}",
+            "adds only two tensors of the same shape",
+        )
     return Value(left.shape, left.terms + right.terms, left.bias + right.bias)
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from alade_brian.simulation import SimulationSettings
 
 
+# Wide enough for sums in float32, far below what any fault of the readout would make.
+LOGIT_TOLERANCE = 1e-4
+
+
 @dataclass(frozen=True)
 class Divergence:
     """The first spike that exactly one of the two networks fired, and both membranes there (before the reset).
@@ -35,7 +39,8 @@ class Divergence:
 
     def __str__(self) -> str:
         return (
-            f"layer {self.layer}, image {self.image}, step {self.step}, neuron {self.neuron}: membrane {self.membrane_torch:.17g} in torch, "
+            f"layer {self.layer}, image {self.image}, step {self.step}, neuron {self.neuron}: membrane "
+            f"{self.membrane_torch:.17g} in torch, "
             f"{self.membrane_brian2:.17g} in Brian2, {self.distance_to_threshold:+.3g} from the threshold in torch"
         )
 
@@ -95,8 +100,10 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """No spike differs and no decision differs."""
-        return self.mismatched_spikes == 0 and self.prediction_agreement == 1.0
+        """No spike and no decision differs, and the logits are the same but for rounding."""
+        rounding = LOGIT_TOLERANCE * max(1.0, float(np.abs(self.logits_torch).max()))
+        same_answers = self.prediction_agreement == 1.0 and self.logit_max_abs_difference <= rounding
+        return self.mismatched_spikes == 0 and same_answers
 
     def __str__(self) -> str:
         lines = [
@@ -105,7 +112,8 @@ class Verification:
         ]
         width = max(len(layer.name) for layer in self.layers)
         lines += [
-            f"  {a.name.ljust(width)}  {a.spikes_torch:>12,} spikes in torch  {a.spikes_brian2:>12,} in Brian2  {a.mismatched_spikes:>9,} mismatched"
+            f"  {a.name.ljust(width)}  {a.spikes_torch:>12,} spikes in torch  {a.spikes_brian2:>12,} in Brian2  "
+            f"{a.mismatched_spikes:>9,} mismatched"
             for a in self.layers
         ]
         return "\n".join(lines + ([f"first divergence: {self.first_divergence}"] if self.first_divergence else []))
@@ -126,7 +134,10 @@ class Comparison:
         for agreement in result.layers:
             left, right = torch_side.spikes[agreement.name], brian2_side.spikes[agreement.name]
             if left.shape != right.shape:
-                raise ValueError(f"layer {agreement.name}: {left.shape} spikes in torch, {right.shape} in Brian2 (images, steps, neurons)")
+                raise ValueError(
+                    f"layer {agreement.name}: {left.shape} spikes in torch, {right.shape} in Brian2 (images, steps, "
+                    "neurons)"
+                )
             agreement.spikes_torch += int(np.count_nonzero(left))
             agreement.spikes_brian2 += int(np.count_nonzero(right))
             different = np.argwhere(left != right)
@@ -195,7 +206,15 @@ def first_divergence(model: nn.Module, spec: NetworkSpec, images: np.ndarray, fo
     brian2_membrane = _brian2_membrane(spec, images[image], layer.name)[step, neuron]
     population = spec.population(layer.name)
     threshold = np.broadcast_to(population.neuron.parameters["v_threshold"].value, population.shape).ravel()[neuron]
-    return Divergence(layer.name, image, step, neuron, float(torch_membrane), float(brian2_membrane), float(torch_membrane - threshold))
+    return Divergence(
+        layer.name,
+        image,
+        step,
+        neuron,
+        float(torch_membrane),
+        float(brian2_membrane),
+        float(torch_membrane - threshold),
+    )
 
 
 def _brian2_membrane(spec: NetworkSpec, image: np.ndarray, layer: str) -> Any:

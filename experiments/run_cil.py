@@ -12,20 +12,31 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from alade_brian.analysis.report_sections import agrees
 from alade_brian.cli import run_command
 from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.job import IncrementalJob
 from alade_brian.runs import RunFolder
-from alade_brian.summary import agrees, summary
+from alade_brian.summary import summary
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="run_cil.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)")
-    p.add_argument("--set", action="append", default=[], metavar="key=value", help="override one key of the configuration; repeatable")
+    p = argparse.ArgumentParser(
+        prog="run_cil.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)"
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="override one key of the configuration; repeatable",
+    )
     p.add_argument("--backend", help="how Brian2 runs: numpy, cython, cpp or cuda (default: cpp)")
     p.add_argument("--connectivity", help="shared or explicit (default: explicit)")
     p.add_argument("--dataset", help="digits, fashion-mnist (default: from the configuration)")
@@ -48,7 +59,13 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
     else:
         file = arguments.config or CONFIGS / "digits.yaml"
         name, mapping, origin = file.stem, read_mapping(file), str(file)
-    direct = {"dataset": arguments.dataset, "data_root": arguments.data_root, "method": arguments.method, "seed": arguments.seed, "verify_images": arguments.verify_images}
+    direct = {
+        "dataset": arguments.dataset,
+        "data_root": arguments.data_root,
+        "method": arguments.method,
+        "seed": arguments.seed,
+        "verify_images": arguments.verify_images,
+    }
     mapping = apply_overrides(mapping, arguments.set)
     mapping |= {key: value for key, value in direct.items() if value is not None}
     simulation = {"backend": arguments.backend, "connectivity": arguments.connectivity}

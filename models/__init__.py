@@ -10,4 +10,13 @@ from alade_brian.models.expandable import ExpandableNetwork
 from alade_brian.models.neurons import IF, LIF, SpikingNeuron, neuron_classes
 from alade_brian.models.time import HoldCurrent, MeanOverSteps
 
-__all__ = ["IF", "LIF", "ConvBackbone", "ExpandableNetwork", "HoldCurrent", "MeanOverSteps", "SpikingNeuron", "neuron_classes"]
+__all__ = [
+    "IF",
+    "LIF",
+    "ConvBackbone",
+    "ExpandableNetwork",
+    "HoldCurrent",
+    "MeanOverSteps",
+    "SpikingNeuron",
+    "neuron_classes",
+]

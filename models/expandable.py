@@ -12,7 +12,8 @@ from alade_brian.models.time import MeanOverSteps
 
 
 class ExpandableNetwork(nn.Module):
-    """``F(x)[t] = [phi_1(x)[t], ..., phi_K(x)[t]]`` and a bias-free linear readout of it (ALADE-SNN, section 1 of the spec).
+    """``F(x)[t] = [phi_1(x)[t], ..., phi_K(x)[t]]`` and a bias-free linear readout of it (ALADE-SNN, section 1 of the
+    spec).
 
     All extractors but the newest are frozen: no gradient, batch norm in eval mode, whatever `train()` says.
     `make_extractor` builds one extractor; it must have an attribute `width`, its number of features.

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.spec import NeuronEquations, Parameter
+from alade_brian.conversion.spec import NeuronEquations, Parameter, constant
 from alade_brian.models.surrogate import triangle_spike
 
 Comparison = Literal[">", ">="]
@@ -66,7 +66,8 @@ class SpikingNeuron(nn.Module):
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes and membranes (before the reset), both of the shape of `current`, ``(steps * images, ...)``."""
-        spikes, membranes = [], []
+        spikes: list[Tensor] = []
+        membranes: list[Tensor] = []
         for x in current.reshape(self.steps, -1, *current.shape[1:]).unbind(0):
             membrane = self._carry(membranes[-1], spikes[-1]) + x if membranes else x
             membranes.append(membrane)
@@ -78,11 +79,15 @@ class SpikingNeuron(nn.Module):
         return self.trace(current)[0]
 
     def _conventions(self, model: str, **parameters: Parameter) -> NeuronEquations:
-        constants = {"v_threshold": Parameter(self.threshold), "v_reset": Parameter(self.v_reset)}
-        return NeuronEquations(model, constants | parameters, comparison=self.comparison, reset=self.reset, leak=self.leak)
+        constants = {"v_threshold": constant(self.threshold), "v_reset": constant(self.v_reset)}
+        return NeuronEquations(
+            model, constants | parameters, comparison=self.comparison, reset=self.reset, leak=self.leak
+        )
 
     def extra_repr(self) -> str:
-        return f"steps={self.steps}, threshold={self.threshold}, {self.comparison}, reset={self.reset}, leak={self.leak}"
+        return (
+            f"steps={self.steps}, threshold={self.threshold}, {self.comparison}, reset={self.reset}, leak={self.leak}"
+        )
 
 
 class LIF(SpikingNeuron):
@@ -101,7 +106,7 @@ class LIF(SpikingNeuron):
         return self.decay * membrane
 
     def equations(self) -> NeuronEquations:
-        return self._conventions("dv/dt = -v/tau : 1", tau=Parameter(time_constant(self.decay), "step"))
+        return self._conventions("dv/dt = -v/tau : 1", tau=constant(time_constant(self.decay), "step"))
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}, {super().extra_repr()}"
@@ -123,10 +128,10 @@ def neuron_classes() -> tuple[type[SpikingNeuron], ...]:
 
 
 def time_constant(decay: float) -> float:
-    """Membrane time constant in steps whose decay over one step is exactly `decay`.
+    """Membrane time constant in steps: ``-1/ln(decay)``.
 
-    ``-1/ln(decay)`` is rounded; among its neighbours the one is taken for which ``exp(-1/tau)`` gives the decay back
-    to the last bit, so that dyadic networks stay free of rounding.
+    Of the neighbouring floating-point numbers the one is taken whose ``exp(-1/tau)`` comes closest to the decay; for
+    0.5 and 0.25 it gives the decay back to the last bit, so that dyadic networks stay free of rounding.
     """
     tau = -1 / math.log(decay)
     candidates = [tau]

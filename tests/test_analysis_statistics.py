@@ -92,9 +92,7 @@ def test_a_silent_layer_is_json_without_nan() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "spikes", [np.zeros((2, 3), dtype=bool), np.zeros((2, 3, 4)), np.zeros((0, 3, 4), dtype=bool)]
-)
+@pytest.mark.parametrize("spikes", [np.zeros((2, 3), dtype=bool), np.zeros((2, 3, 4)), np.zeros((0, 3, 4), dtype=bool)])
 def test_other_arrays_are_refused(spikes) -> None:
     for function in (statistics.isi_steps, statistics.fano_factor, statistics.silent_fraction):
         with pytest.raises(UserError, match="bool array"):

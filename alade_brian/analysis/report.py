@@ -11,9 +11,9 @@ from typing import Any
 from alade_brian.analysis import report_figures as pictures
 from alade_brian.analysis import report_html as html
 from alade_brian.analysis import report_sections as sections
-from alade_brian.files import replacing
 from alade_brian.analysis.records import load_record
 from alade_brian.errors import UserError
+from alade_brian.files import replacing
 
 Metrics = Mapping[str, Any]
 

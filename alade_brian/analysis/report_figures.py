@@ -94,9 +94,7 @@ def time_picture(metrics: Metrics) -> Picture:
     return _draw("time", lambda ax: figures.plot_time(metrics, ax), caption, alt, (9.0, 3.4))
 
 
-def _draw(
-    name: str, plot: Callable[[Axes], object], caption: str, alt: str, size: tuple[float, float]
-) -> Picture:
+def _draw(name: str, plot: Callable[[Axes], object], caption: str, alt: str, size: tuple[float, float]) -> Picture:
     figure, ax = new_axes(*size)
     plot(ax)
     return Picture(name, caption, alt, svg_bytes(figure), png_bytes(figure), wide=size[0] > 6)

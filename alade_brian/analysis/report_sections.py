@@ -29,11 +29,12 @@ def progress(metrics: Metrics) -> str:
 
 
 def agrees(metrics: Metrics) -> bool:
-    """Whether spikes were compared and none differed, and every prediction was the same, in every task."""
+    """Whether spikes were compared and none differed, and predictions and logits were the same, in every task."""
     tasks = metrics["tasks"]
-    return all(task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0 for task in tasks) and any(
-        task["spikes_compared"] > 0 for task in tasks
-    )
+    same = all(task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0 for task in tasks)
+    # `agrees` also knows the logits' scale; records from elsewhere may lack it.
+    same = same and all(task.get("agrees", True) for task in tasks)
+    return same and any(task["spikes_compared"] > 0 for task in tasks)
 
 
 def verdict(metrics: Metrics) -> str:

@@ -31,17 +31,28 @@ class Dataset:
     std: np.ndarray
 
     def __post_init__(self) -> None:
-        for split, images, labels in (("training", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)):
+        for split, images, labels in (
+            ("training", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
             where = f"data set '{self.name}', {split} images"
-            if images.ndim != 4 or len(images) != len(labels):
-                raise UserError(f"{where}: {images.shape} images and {labels.shape} labels do not belong together; check the files")
+            if images.ndim != 4 or labels.shape != images.shape[:1]:
+                raise UserError(
+                    f"{where}: {images.shape} images and {labels.shape} labels do not belong together; check the files"
+                )
             if not np.all(np.isfinite(images)):
                 raise UserError(f"{where}: some values are not finite; check the files")
             found = np.unique(labels)
             if not np.array_equal(found, np.arange(self.classes)):
-                raise UserError(f"{where}: the labels are {found.tolist()}, expected every one of 0..{self.classes - 1}; check the files")
+                raise UserError(
+                    f"{where}: the labels are {found.tolist()}, expected every one of 0..{self.classes - 1}; check "
+                    "the files"
+                )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise UserError(f"data set '{self.name}': training images are {self.train_images.shape[1:]}, test images {self.test_images.shape[1:]}; check the files")
+            raise UserError(
+                f"data set '{self.name}': training images are {self.train_images.shape[1:]}, test images "
+                f"{self.test_images.shape[1:]}; check the files"
+            )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -82,7 +93,14 @@ def make_dataset(
         return ((images - mean[:, None, None]) / std[:, None, None]).astype(np.float32)
 
     return Dataset(
-        name, normalised(train[0]), train[1].astype(np.int64), normalised(test[0]), test[1].astype(np.int64), class_names, mean, std
+        name,
+        normalised(train[0]),
+        train[1].astype(np.int64),
+        normalised(test[0]),
+        test[1].astype(np.int64),
+        class_names,
+        mean,
+        std,
     )
 
 
@@ -105,7 +123,14 @@ def _digits(data_root: Path | None, download: bool) -> Dataset:
 def _fashion_mnist(data_root: Path | None, download: bool) -> Dataset:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 60,000 training and 10,000 test images, 28x28."""
     train, test = read_fashion_mnist(data_root, download)
-    return make_dataset("fashion-mnist", (train[0][:, None] / 255.0, train[1]), (test[0][:, None] / 255.0, test[1]), FASHION_MNIST_CLASSES)
+    return make_dataset(
+        "fashion-mnist",
+        (train[0][:, None] / 255.0, train[1]),
+        (test[0][:, None] / 255.0, test[1]),
+        FASHION_MNIST_CLASSES,
+    )
 
 
-_LOADERS: Mapping[str, Callable[[Path | None, bool], Dataset]] = MappingProxyType({"digits": _digits, "fashion-mnist": _fashion_mnist})
+_LOADERS: Mapping[str, Callable[[Path | None, bool], Dataset]] = MappingProxyType(
+    {"digits": _digits, "fashion-mnist": _fashion_mnist}
+)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
 import struct
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +21,18 @@ import numpy as np
 
 from alade_brian.errors import UserError
 
-FASHION_MNIST_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -47,7 +60,9 @@ FILES: Mapping[str, RemoteFile] = MappingProxyType(
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def read_fashion_mnist(data_root: Path | None, download: bool = False, address: str = ADDRESS, files: Mapping[str, RemoteFile] = FILES) -> tuple[Split, Split]:
+def read_fashion_mnist(
+    data_root: Path | None, download: bool = False, address: str = ADDRESS, files: Mapping[str, RemoteFile] = FILES
+) -> tuple[Split, Split]:
     """(images uint8 ``(n, 28, 28)``, labels uint8 ``(n,)``) of the training and of the test split.
 
     Looked for in `data_root` (or its folder ``fashion-mnist``) where one is given, else in the user's cache and where
@@ -87,7 +102,8 @@ def _existing(folder: Path, name: str) -> Path | None:
 def _not_found(data_root: Path | None) -> str:
     places = ", ".join(str(p) for p in _places(data_root))
     return (
-        f"the Fashion-MNIST files were not found (all four are needed; looked in {places}); name their folder with --data-root, "
+        f"the Fashion-MNIST files were not found (all four are needed; looked in {places}); name their folder with "
+        "--data-root, "
         f"or install Debian's package {DEBIAN_PACKAGE}, or fetch them with --download"
     )
 
@@ -99,23 +115,31 @@ def fetch(folder: Path, address: str = ADDRESS, files: Mapping[str, RemoteFile] 
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
             for name, remote in missing.items():
-                _fetch_one(address + name, Path(scratch, name), remote)
+                _fetch_one(f"{address.rstrip('/')}/{name}", Path(scratch, name), remote)
             for name in missing:
                 os.replace(Path(scratch, name), folder / name)
     except OSError as error:
-        raise UserError(f"the folder {folder} cannot be written ({error.strerror}); name another with --data-root") from None
+        raise UserError(
+            f"the folder {folder} cannot be written ({error.strerror}); name another with --data-root"
+        ) from None
 
 
 def _fetch_one(url: str, path: Path, remote: RemoteFile) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             content = response.read(remote.size + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(f"{url} could not be fetched ({reason}); try again, or install Debian's package {DEBIAN_PACKAGE}") from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        # What a server sends may hold line breaks.
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise UserError(
+            f"{url} could not be fetched ({reason}); try again, or install Debian's package {DEBIAN_PACKAGE}"
+        ) from None
     path.write_bytes(content)
     if not _is_whole(path, remote):
-        raise UserError(f"{url} gave {len(content)} bytes that are not the published file ({remote.size} bytes, MD5 {remote.md5}); try again later")
+        raise UserError(
+            f"{url} gave {len(content)} bytes that are not the published file ({remote.size} bytes, MD5 "
+            f"{remote.md5}); try again later"
+        )
 
 
 def _is_whole(path: Path, remote: RemoteFile) -> bool:
@@ -129,7 +153,9 @@ def _read_split(folder: Path, prefix: str) -> Split:
     assert paths[0] is not None and paths[1] is not None
     images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
     if images.shape[1:] != (28, 28):
-        raise UserError(f"{paths[0]} holds images of {images.shape[1:]} pixels, not 28x28; it is not Fashion-MNIST, replace it")
+        raise UserError(
+            f"{paths[0]} holds images of {images.shape[1:]} pixels, not 28x28; it is not Fashion-MNIST, replace it"
+        )
     if len(images) != len(labels):
         raise UserError(f"{paths[0]} holds {len(images)} images, {paths[1]} {len(labels)} labels; replace both files")
     if len(labels) and labels.max() > 9:
@@ -144,13 +170,19 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is truncated or not a gzip file ({error}); replace it") from None
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
         kind = "images" if dimensions == 3 else "labels"
-        raise UserError(f"{path} does not begin like an IDX file of {kind} (magic number {content[:4].hex() or 'missing'}); replace it")
+        raise UserError(
+            f"{path} does not begin like an IDX file of {kind} (magic number {content[:4].hex() or 'missing'}); "
+            "replace it"
+        )
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) != header + prod(shape):
-        raise UserError(f"{path} is truncated or too long: its header promises {prod(shape)} values, {len(content) - header} follow; replace it")
+        raise UserError(
+            f"{path} is truncated or too long: its header promises {prod(shape)} values, {len(content) - header} "
+            "follow; replace it"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

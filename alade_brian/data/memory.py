@@ -11,13 +11,21 @@ from alade_brian.errors import UserError
 
 
 def herd(features: np.ndarray, count: int) -> np.ndarray:
-    """iCaRL's herding: indices of at most `count` images whose mean stays closest to the class mean, in order of choice.
+    """iCaRL's herding: indices of at most `count` images whose mean stays closest to the class mean, in order of
+    choice.
 
-    features   ``(n, d)`` of one class; L2-normalised here
-    Each image is taken once; of equal ones the first.
+    features   ``(n, d)`` of one class; L2-normalised here (a row of zeros stays zero)
+    Each image is taken once; of equal ones the first. UserError where the features are not finite.
 
     Source: Rebuffi et al., iCaRL (CVPR 2017), algorithm 4.
     """
+    if features.ndim != 2 or not np.all(np.isfinite(features)):
+        raise UserError(
+            f"herding needs finite features of shape (n, d), those given have the shape {features.shape} or are not "
+            "finite; lower the learning rate if the training diverged"
+        )
+    if not len(features):
+        return np.zeros(0, dtype=np.int64)
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features.astype(np.float64) / np.where(norms > 0, norms, 1.0)
     mean, total, chosen = unit.mean(0), np.zeros(unit.shape[1]), []
@@ -32,7 +40,8 @@ def herd(features: np.ndarray, count: int) -> np.ndarray:
 
 
 class ExemplarMemory:
-    """At most `size` training images in all, the same number for every class seen; lists are cut, never chosen again."""
+    """At most `size` training images in all, the same number for every class seen; lists are cut, never chosen
+    again."""
 
     def __init__(self, size: int) -> None:
         if size < 0:
@@ -45,11 +54,21 @@ class ExemplarMemory:
         return self.size // classes_seen
 
     def update(self, classes_seen: int, new: Mapping[int, np.ndarray]) -> None:
-        """Cut the old lists and add new ones: incremental label -> indices into the training split, best first."""
+        """Cut the old lists and add new ones: incremental label -> indices into the training split, best first.
+
+        UserError where the memory is too small for the classes; ValueError where a label is remembered already.
+        """
         quota = self.quota(classes_seen)
         if self.size and not quota:
-            raise UserError(f"memory_size is {self.size}, fewer than one exemplar for each of {classes_seen} classes; use more, or 0")
-        self._lists = {label: indices[:quota] for label, indices in (self._lists | {int(k): np.asarray(v) for k, v in new.items()}).items()}
+            raise UserError(
+                f"memory_size is {self.size}, fewer than one exemplar for each of {classes_seen} classes; use more, "
+                "or 0"
+            )
+        for label in new:
+            if label in self._lists:
+                raise ValueError(f"label {label} is remembered already; exemplars are never chosen again")
+        added = {int(label): np.array(indices, dtype=np.int64) for label, indices in new.items()}
+        self._lists = {label: indices[:quota] for label, indices in (self._lists | added).items()}
 
     @property
     def per_class(self) -> dict[int, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index as whole_number
 
 import numpy as np
 
@@ -56,8 +57,13 @@ class ImageSet:
 
 
 def class_order(seed: int, classes: int) -> tuple[int, ...]:
-    """A class order from a seed: ``numpy.random.seed(seed); numpy.random.permutation(classes)``, as PyCIL draws it."""
-    return tuple(int(c) for c in np.random.RandomState(seed).permutation(classes))  # noqa: NPY002
+    """A class order from a seed: ``numpy.random.seed(seed); numpy.random.permutation(classes)``, as PyCIL draws it.
+
+    UserError where the seed is not within 0..2**32 - 1.
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; use a whole number from 0 to 2**32 - 1")
+    return tuple(int(c) for c in np.random.RandomState(seed).permutation(classes))
 
 
 class Scenario:
@@ -67,12 +73,14 @@ class Scenario:
     """
 
     def __init__(self, dataset: Dataset, init_cls: int, increment: int, order: Sequence[int]) -> None:
-        _check_order(dataset, order)
+        self.dataset, self.class_order = dataset, tuple(whole_number(c) for c in order)
+        _check_order(dataset, self.class_order)
         _check_sizes(dataset, init_cls, increment)
-        self.dataset, self.class_order = dataset, tuple(order)
         starts = [0, *range(init_cls, dataset.classes, increment)]
         ends = [*starts[1:], dataset.classes]
-        self._tasks = [Task(n, self.class_order[a:b], a) for n, (a, b) in enumerate(zip(starts, ends, strict=True), start=1)]
+        self._tasks = [
+            Task(n, self.class_order[a:b], a) for n, (a, b) in enumerate(zip(starts, ends, strict=True), start=1)
+        ]
         self._position = np.argsort(np.array(self.class_order))
         self._task_of_label = np.array([task.number for task in self._tasks for _ in task.labels])
 
@@ -109,24 +117,44 @@ def check_memory(size: int, scenario: Scenario) -> None:
     """UserError where a memory cannot be: more exemplars than training images, or fewer than classes."""
     images = len(scenario.dataset.train_labels)
     if size > images:
-        raise UserError(f"memory_size is {size}, but '{scenario.dataset.name}' has only {images} training images; use at most that")
+        raise UserError(
+            f"memory_size is {size}, but '{scenario.dataset.name}' has only {images} training images; use at most that"
+        )
     if 0 < size < scenario.dataset.classes:
-        raise UserError(f"memory_size is {size}, fewer than one exemplar for each of the {scenario.dataset.classes} classes; use more, or 0")
+        raise UserError(
+            f"memory_size is {size}, fewer than one exemplar for each of the {scenario.dataset.classes} classes; "
+            "use more, or 0"
+        )
 
 
 def _check_order(dataset: Dataset, order: Sequence[int]) -> None:
     expected = set(range(dataset.classes))
     missing, strange = sorted(expected - set(order)), sorted(set(order) - expected)
     repeated = sorted({c for c in order if list(order).count(c) > 1})
-    problems = [f"{what} {values}" for what, values in (("lacks", missing), ("has the unknown", strange), ("repeats", repeated)) if values]
+    problems = [
+        f"{what} {values}"
+        for what, values in (("lacks", missing), ("has the unknown", strange), ("repeats", repeated))
+        if values
+    ]
     if problems:
-        raise UserError(f"class_order {'; '.join(problems)}: give each class of '{dataset.name}' from 0 to {dataset.classes - 1} once")
+        raise UserError(
+            f"class_order {'; '.join(problems)}: give each class of '{dataset.name}' from 0 to "
+            f"{dataset.classes - 1} once"
+        )
 
 
 def _check_sizes(dataset: Dataset, init_cls: int, increment: int) -> None:
-    rest = dataset.classes - init_cls
-    if init_cls < 1 or increment < 1 or rest < 0 or rest % increment:
+    classes, rest = dataset.classes, dataset.classes - init_cls
+    for key, value in (("init_cls", init_cls), ("increment", increment)):
+        if value < 1:
+            raise UserError(f"{key} is {value}; use at least 1")
+    if rest < 0:
+        raise UserError(f"init_cls is {init_cls}, but '{dataset.name}' has only {classes} classes; use at most that")
+    if rest % increment:
+        increments = " or ".join(str(k) for k in range(1, rest + 1) if rest % k == 0)
+        nearest = min(range(classes, 0, -increment), key=lambda first: abs(first - init_cls))
         raise UserError(
-            f"init_cls {init_cls} and increments of {increment} do not add up to the {dataset.classes} classes of '{dataset.name}'; "
-            f"choose them so that init_cls + k * increment = {dataset.classes}"
+            f"init_cls {init_cls} and increments of {increment} do not add up to the {classes} classes of "
+            f"'{dataset.name}'; with this init_cls use increment {increments}, "
+            f"with this increment use init_cls {nearest}"
         )

@@ -23,7 +23,12 @@ FORMAT = 1
 def save_checkpoint(path: Path, network: ExpandableNetwork, config: RunConfig, header: Mapping[str, Any]) -> None:
     """Write the network with its configuration; `header` adds JSON-ready facts (task, classes, image shape, ...)."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    own = {"format": FORMAT, "config": to_mapping(config), "extractors": len(network.extractors), "outputs": network.classes}
+    own = {
+        "format": FORMAT,
+        "config": to_mapping(config),
+        "extractors": len(network.extractors),
+        "outputs": network.classes,
+    }
     write_bytes(path, save(tensors, {"alade_brian": json.dumps({**own, **header})}))
 
 
@@ -35,12 +40,19 @@ def read_header(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}; check the path") from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"the checkpoint {path} is damaged ({error}); train again, or take the checkpoint of another task") from None
+        raise UserError(
+            f"the checkpoint {path} is damaged ({error}); train again, or take the checkpoint of another task"
+        ) from None
     if text is None:
-        raise UserError(f"{path} holds tensors, but is no checkpoint of this program; use a file from a run's checkpoints folder")
+        raise UserError(
+            f"{path} holds tensors, but is no checkpoint of this program; use a file from a run's checkpoints folder"
+        )
     header = json.loads(text)
     if header.get("format") != FORMAT:
-        raise UserError(f"the checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}; use the version that wrote it")
+        raise UserError(
+            f"the checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}; use the version "
+            "that wrote it"
+        )
     return header
 
 
@@ -57,12 +69,14 @@ def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[Expanda
         network.add_extractor(inherit=False)
     network.set_classifier(header["outputs"])
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     wrong = _differences(tensors, network.state_dict())
     if wrong:
-        raise UserError(f"the checkpoint {path} is of another architecture ({wrong}); use the configuration it was trained with")
+        raise UserError(
+            f"the checkpoint {path} is of another architecture ({wrong}); use the configuration it was trained with"
+        )
     network.load_state_dict(tensors)
-    return network.eval(), header  # type: ignore[return-value]
+    return network.eval(), header
 
 
 def _differences(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:

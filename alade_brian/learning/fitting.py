@@ -31,7 +31,9 @@ class TrainingSet:
         return len(self.labels)
 
     def select(self, index: Tensor) -> TrainingSet:
-        return TrainingSet(self.inputs[index], self.labels[index], None if self.features is None else self.features[index])
+        return TrainingSet(
+            self.inputs[index], self.labels[index], None if self.features is None else self.features[index]
+        )
 
 
 class Stage:
@@ -58,7 +60,9 @@ class Stage:
         return {}
 
 
-def fit(stage: Stage, generator: np.random.Generator, progress: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+def fit(
+    stage: Stage, generator: np.random.Generator, progress: Callable[[], None] = lambda: None
+) -> list[dict[str, Any]]:
     """Run a stage; returns one record per epoch (stage, epoch, loss, gamma, and what the stage adds).
 
     The order of images comes from `generator` alone.
@@ -75,18 +79,27 @@ def fit(stage: Stage, generator: np.random.Generator, progress: Callable[[], Non
         for index in _batches(len(stage.data), config.batch_size, generator):
             optimiser.zero_grad()
             loss = stage.loss(stage.data.select(index))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             stage.after_step()
             total += loss.item() * len(index)
         schedule.step()
-        history.append({"stage": stage.number, "epoch": epoch, "loss": total / len(stage.data), "gamma": gamma, **stage.after_epoch(epoch)})
+        history.append(
+            {
+                "stage": stage.number,
+                "epoch": epoch,
+                "loss": total / len(stage.data),
+                "gamma": gamma,
+                **stage.after_epoch(epoch),
+            }
+        )
         progress()
     return history
 
 
 def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[Tensor]:
-    """A random order cut into batches; a last batch of one image, which batch norm cannot take, joins the one before."""
+    """A random order cut into batches; a last batch of one image, which batch norm cannot take, joins the one
+    before."""
     order = torch.from_numpy(generator.permutation(count))
     parts = list(order.split(size))
     if len(parts) > 1 and len(parts[-1]) == 1:

@@ -3,4 +3,12 @@
 from alade_brian.simulation.settings import BACKENDS, CONNECTIVITIES, SimulationSettings
 from alade_brian.simulation.simulator import Simulator, open_simulator, simulate, synaptic_events
 
-__all__ = ["BACKENDS", "CONNECTIVITIES", "SimulationSettings", "Simulator", "open_simulator", "simulate", "synaptic_events"]
+__all__ = [
+    "BACKENDS",
+    "CONNECTIVITIES",
+    "SimulationSettings",
+    "Simulator",
+    "open_simulator",
+    "simulate",
+    "synaptic_events",
+]

@@ -13,7 +13,11 @@ from alade_brian.conversion.spec import NetworkSpec
 
 
 def decode(
-    spec: NetworkSpec, layout: Layout, images: int, spikes: Mapping[str, tuple[np.ndarray, np.ndarray]], readout: np.ndarray
+    spec: NetworkSpec,
+    layout: Layout,
+    images: int,
+    spikes: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    readout: np.ndarray,
 ) -> Responses:
     """Responses of the first `images` images of a run.
 

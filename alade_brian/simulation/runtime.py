@@ -46,7 +46,13 @@ class RuntimeNetwork:
         with preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype)):
             built = build_network(self.spec, images, layout)
             built.network.run(built.duration * b2.second, namespace={})
-            return decode(self.spec, layout, len(images), _spikes(built), np.asarray(getattr(built.readout, _membrane(self.spec))).T)
+            return decode(
+                self.spec,
+                layout,
+                len(images),
+                _spikes(built),
+                np.asarray(getattr(built.readout, _membrane(self.spec))).T,
+            )
 
     def membrane(self, image: np.ndarray, population: str) -> np.ndarray:
         """Membrane just before the threshold test, for one image ``(*stimulus shape)``: ``(steps, neurons)``."""

@@ -52,7 +52,8 @@ class SimulationSettings:
             raise UserError(_cuda_sentence())
         if self.backend in ("cpp", "cython") and compiler() is None:
             raise UserError(
-                f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the PATH); "
+                f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the "
+                "PATH); "
                 "install one (Debian: apt-get install g++), or use --backend numpy"
             )
 
@@ -69,7 +70,8 @@ class SimulationSettings:
         synapses = sum(row.synapses for row in lowering_table(spec))
         if synapses > SYNAPSES_AT_MOST:
             raise UserError(
-                f"the network has {synapses:,} explicit synapses per image, more than the {SYNAPSES_AT_MOST:,} that are "
+                f"the network has {synapses:,} explicit synapses per image, more than the {SYNAPSES_AT_MOST:,} that "
+                "are "
                 "simulated at most; use smaller images, fewer channels or fewer tasks"
             )
         return self.batch or max(1, min(8, SYNAPSES_AT_ONCE // max(1, synapses)))
@@ -86,6 +88,8 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _cuda_sentence() -> str:
-    if importlib.util.find_spec("brian2cuda") is None:
-        return "backend 'cuda' needs the package brian2cuda, which is not installed, and is not available yet; use --backend cpp"
-    return "backend 'cuda' is not available yet, although brian2cuda is installed; use --backend cpp"
+    installed = importlib.util.find_spec("brian2cuda") is not None
+    package = (
+        "although brian2cuda is installed" if installed else "and brian2cuda, which it will need, is not installed"
+    )
+    return f"backend 'cuda' is not available yet, {package}; use --backend cpp"

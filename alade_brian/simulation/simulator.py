@@ -80,7 +80,10 @@ def simulate(spec: NetworkSpec, images: np.ndarray, settings: SimulationSettings
 def check_images(spec: NetworkSpec, images: np.ndarray) -> None:
     """UserError where images do not fit the network's stimulus."""
     if images.shape[1:] != spec.stimulus.shape or not len(images):
-        raise UserError(f"the images have the shape {images.shape}; this network takes (n, {', '.join(map(str, spec.stimulus.shape))}), n at least 1")
+        raise UserError(
+            f"the images have the shape {images.shape}; this network takes (n, "
+            f"{', '.join(map(str, spec.stimulus.shape))}), n at least 1"
+        )
     if not np.all(np.isfinite(images)):
         raise UserError("the images hold values that are not finite; clean them before the simulation")
 

@@ -59,7 +59,9 @@ class StandaloneNetwork:
             command = [str(self.folder / "main"), "--results_dir", f"{results}{os.sep}", *arguments]
             done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
             if done.returncode or done.stderr.strip():
-                raise RuntimeError(f"the simulation in {self.folder} ended with code {done.returncode}: {done.stderr.strip()[-2000:]}")
+                raise RuntimeError(
+                    f"the simulation in {self.folder} ended with code {done.returncode}: {done.stderr.strip()[-2000:]}"
+                )
             return self._read(results, len(images))
 
     def _write_numbers(self, folder: Path, images: np.ndarray) -> list[str]:
@@ -68,7 +70,9 @@ class StandaloneNetwork:
         numbers[self.files["stimulus"]] = stimulus_values(images, self.layout)
         for number, (name, array) in enumerate(numbers.items()):
             path = folder / f"{number}.dat"
-            np.ascontiguousarray(array, dtype=self.dtype).tofile(path)
+            # Brian2 keeps a TimedArray in double precision, whatever the network's type.
+            dtype = np.float64 if name == self.files["stimulus"] else self.dtype
+            np.ascontiguousarray(array, dtype=dtype).tofile(path)
             arguments.append(f"{name}={path}")
         return arguments
 
@@ -77,7 +81,9 @@ class StandaloneNetwork:
             name: (np.fromfile(results / files["i"], np.int32), np.fromfile(results / files["t"], np.float64))
             for name, files in self.files["spikes"].items()
         }
-        readout = np.fromfile(results / self.files["readout"], self.dtype).reshape(self.layout.presentations + 1, -1)
+        readout: np.ndarray = np.fromfile(results / self.files["readout"], self.dtype).reshape(
+            self.layout.presentations + 1, -1
+        )
         return decode(self.spec, self.layout, images, spikes, readout)
 
 
@@ -92,7 +98,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "build.json").read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"the compiled network in {folder} is damaged ({error}); delete that folder and run again") from None
+        raise UserError(
+            f"the compiled network in {folder} is damaged ({error}); delete that folder and run again"
+        ) from None
 
 
 def _build(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path) -> None:
@@ -102,7 +110,10 @@ def _build(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path) -> None
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
     except OSError as error:
-        raise UserError(f"the cache folder {folder.parent} cannot be written ({error.strerror}); set ALADE_BRIAN_CACHE to one that can") from None
+        raise UserError(
+            f"the cache folder {folder.parent} cannot be written ({error.strerror}); set ALADE_BRIAN_CACHE to one "
+            "that can"
+        ) from None
     try:
         manifest = _generate(spec, layout, dtype, scratch)
         _compile(scratch)
@@ -161,17 +172,25 @@ def _compile(folder: Path) -> None:
         if f"namespace {own}" in text:
             text = text.replace("using namespace brian;", f"using namespace brian; using namespace {own};")
         parts.append(text)
-    parts += [(folder / name).read_text() for name in ("network.cpp", "objects.cpp", "run.cpp", "synapses_classes.cpp", "main.cpp")]
+    parts += [
+        (folder / name).read_text()
+        for name in ("network.cpp", "objects.cpp", "run.cpp", "synapses_classes.cpp", "main.cpp")
+    ]
     (folder / "whole.cc").write_text("\n".join(parts))
     done = subprocess.run([path, *FLAGS, "-I.", "whole.cc", "-o", "main"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
-        raise UserError(f"the C++ compiler {path} failed on Brian2's generated code ({first.strip()}); check it with a small program, or use --backend numpy")
+        raise UserError(
+            f"the C++ compiler {path} failed on Brian2's generated code ({first.strip()}); check it with a small "
+            "program, or use --backend numpy"
+        )
 
 
 def _prune(cache: Path) -> None:
     """Delete the builds that were not used for longest until the rest fits into the cache's size."""
-    builds = sorted((f for f in cache.iterdir() if (f / "build.json").is_file()), key=lambda f: f.stat().st_mtime, reverse=True)
+    builds = sorted(
+        (f for f in cache.iterdir() if (f / "build.json").is_file()), key=lambda f: f.stat().st_mtime, reverse=True
+    )
     total = 0
     for build in builds:
         total += sum(f.stat().st_size for f in build.rglob("*") if f.is_file())

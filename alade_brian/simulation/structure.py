@@ -23,7 +23,13 @@ def structure(spec: NetworkSpec, layout: Layout) -> dict[str, Any]:
                 "name": p.name,
                 "shape": p.shape,
                 "model": p.neuron.model,
-                "conventions": [p.neuron.membrane, p.neuron.spiking, p.neuron.comparison, p.neuron.reset, p.neuron.leak],
+                "conventions": [
+                    p.neuron.membrane,
+                    p.neuron.spiking,
+                    p.neuron.comparison,
+                    p.neuron.reset,
+                    p.neuron.leak,
+                ],
                 "parameters": [[k, v.unit, v.value.size > 1] for k, v in sorted(p.neuron.parameters.items())],
                 "bias": p.bias is not None,
             }

@@ -1,4 +1,5 @@
-"""ALADE-SNN: a new extractor per task, adaptive logit alignment, OtoN suppression in stage 1 and its release in stage 2.
+"""ALADE-SNN: a new extractor per task, adaptive logit alignment, OtoN suppression in stage 1 and its release in stage
+2.
 
 Ni, Shen, Xu, Tang, AAAI 2025 (arXiv 2412.12696).
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from alade_brian.learning.alignment import AlignmentController
@@ -85,9 +86,13 @@ class RepresentationStage(Aligned):
         loss = F.cross_entropy(self.aligned(logits, batch.labels), batch.labels)
         if self.switches.distillation:
             # The frozen extractors are the teacher's: its logits cost one small matrix product.
-            loss = loss + distillation(logits[:, : self.old_classes], batch.features @ self.teacher.T, self.switches.temperature)
+            loss = loss + distillation(
+                logits[:, : self.old_classes], batch.features @ self.teacher.T, self.switches.temperature
+            )
         if self.switches.auxiliary and self.network.auxiliary is not None:
-            loss = loss + F.cross_entropy(self.network.auxiliary(new), auxiliary_targets(batch.labels, self.old_classes))
+            loss = loss + F.cross_entropy(
+                self.network.auxiliary(new), auxiliary_targets(batch.labels, self.old_classes)
+            )
         return loss
 
 
@@ -148,7 +153,8 @@ class Alade(Method):
 
 
 def balanced(labels: Tensor, quota: int, generator: np.random.Generator) -> Tensor:
-    """Indices of a random subset with `quota` images of every class (all of a class that has fewer), in random order."""
+    """Indices of a random subset with `quota` images of every class (all of a class that has fewer), in random
+    order."""
     chosen = [generator.permutation(np.flatnonzero(labels.numpy() == c))[:quota] for c in np.unique(labels.numpy())]
     return torch.from_numpy(generator.permutation(np.concatenate(chosen)))
 

@@ -46,7 +46,9 @@ class Method(ABC):
         self.network.set_auxiliary(None)
 
 
-def mean_features(network: ExpandableNetwork, images: Tensor, extractors: slice = slice(None), batch: int = 500) -> Tensor:
+def mean_features(
+    network: ExpandableNetwork, images: Tensor, extractors: slice = slice(None), batch: int = 500
+) -> Tensor:
     """Time-averaged features ``(n, width)`` of some extractors in eval mode, without gradient."""
     was_training = network.training
     network.eval()

@@ -1,0 +1,96 @@
+"""A specification as one file: a JSON description and its arrays, in an `.npz` without pickled objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from alade_brian.conversion import spec as nodes
+from alade_brian.conversion.spec import NetworkSpec, SpecError
+from alade_brian.files import write_bytes
+
+FORMAT = 1
+
+_CLASSES: Mapping[str, type] = MappingProxyType(
+    {
+        cls.__name__: cls
+        for cls in (
+            nodes.Parameter,
+            nodes.NeuronEquations,
+            nodes.Stimulus,
+            nodes.Population,
+            nodes.Dense,
+            nodes.Convolution,
+            nodes.Pooling,
+            nodes.Identity,
+            nodes.Projection,
+            nodes.Readout,
+            nodes.NetworkSpec,
+        )
+    }
+)
+
+
+def save_spec(spec: NetworkSpec, path: Path) -> None:
+    """Write a specification, whole or not at all. Equal specifications give equal files."""
+    arrays: dict[str, np.ndarray] = {}
+    description = json.dumps({"format": FORMAT, "network": _encode(spec, arrays)})
+    buffer = io.BytesIO()
+    np.savez(buffer, description=np.array(description), **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def load_spec(path: Path) -> NetworkSpec:
+    """The specification in a file. SpecError where the file is missing, damaged, contradictory or of another format."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        content = json.loads(str(arrays["description"][()]))
+        if content["format"] != FORMAT:
+            raise SpecError(
+                f"{path} has format {content['format']}, this version reads {FORMAT}: use the version that wrote it"
+            )
+        return _decode(content["network"], arrays)
+    except FileNotFoundError:
+        raise SpecError(f"there is no file {path}: check the path") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"{path} is damaged or no network specification ({error}): write it again") from None
+
+
+def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        name = f"array_{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(value)}
+        return {"class": type(value).__name__, "fields": fields}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(item, arrays) for item in value]}
+    if isinstance(value, Mapping):
+        return {"mapping": {key: _encode(item, arrays) for key, item in value.items()}}
+    return value
+
+
+def _decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    match value:
+        case {"array": name}:
+            return arrays[name]
+        case {"class": name, "fields": fields}:
+            return _CLASSES[name](**{key: _decode(item, arrays) for key, item in fields.items()})
+        case {"tuple": items}:
+            return tuple(_decode(item, arrays) for item in items)
+        case {"mapping": items}:
+            return {key: _decode(item, arrays) for key, item in items.items()}
+        case _:
+            return value

@@ -1,0 +1,15 @@
+"""What all tests share: a build cache of their own, and networks whose sums are free of rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled networks of one test session, shared among its tests and nobody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALADE_BRIAN_CACHE", str(tmp_path_factory.mktemp("builds")))
+        yield

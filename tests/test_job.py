@@ -1,0 +1,245 @@
+"""The whole small job through its command: results, files, exit codes, resume after a kill, and every bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from alade_brian.analysis.records import load_record
+from alade_brian.cli import run_command
+from alade_brian.data import load_dataset
+from alade_brian.learning.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "experiments" / "run_cil.py"
+# Three tasks of the digits, a narrow network, few epochs and images: seconds instead of minutes.
+QUICK = {
+    "dataset": "digits",
+    "init_cls": 4,
+    "increment": 3,
+    "memory_size": 60,
+    "verify_images": 12,
+    "network": {"channels": [4, 6], "strides": [2, 1], "pool": 2, "steps": 3},
+    "learning": {"epochs": 3, "milestones": [2], "align_from": 1, "learning_rate": 0.05},
+    "finetuning": {"epochs": 3, "milestones": [2], "align_from": 1},
+    "simulation": {"backend": "numpy"},
+}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "quick.yaml"
+    path.write_text(yaml.safe_dump(QUICK))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run("--config", quick, "--out", out) == 0
+    return out
+
+
+def run(*arguments: object) -> int:
+    """The command in this process; its exit code."""
+    program = runpy.run_path(str(PROGRAM))
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
+    return int(left.value.code or 0)
+
+
+def metrics(out: Path, without_times: bool = True) -> dict:
+    content = json.loads((out / "metrics.json").read_text())
+    if without_times:
+        for task in content["tasks"]:
+            del task["seconds"]
+    return content
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_both_networks_agree_in_every_task(finished: Path) -> None:
+    content = metrics(finished)
+    assert [t["classes_seen"] for t in content["tasks"]] == [4, 7, 10]
+    for task in content["tasks"]:
+        assert task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0
+        assert task["accuracy_torch"] == task["accuracy_brian2"]
+        assert task["logit_max_abs_difference"] < 1e-12
+        assert task["images"] == 12 and task["spikes_compared"] == 12 * 3 * sum(
+            layer["neurons"] for layer in task["layers"]
+        )
+        assert sum(layer["spikes_torch"] for layer in task["layers"]) > 0
+    accuracies = [t["accuracy_brian2"] for t in content["tasks"]]
+    assert content["average_incremental_accuracy_brian2"] == pytest.approx(np.mean(accuracies))
+    assert content["last_accuracy_brian2"] == accuracies[-1]
+    assert content["class_order"] == np.random.RandomState(1993).permutation(10).tolist()
+
+
+def test_the_run_folder_is_complete(finished: Path) -> None:
+    found = set(files(finished))
+    expected = {"config.yaml", "environment.json", "metrics.json", "metrics.csv", "report.html", "resume.pt", "run.log"}
+    for task in (1, 2, 3):
+        expected |= {f"checkpoints/task-0{task}.safetensors", f"models/task-0{task}.nir", f"spikes/task-0{task}.npz"}
+    assert expected <= found
+    assert {Path(f).suffix for f in found if f.startswith("figures/")} == {".png", ".svg"}
+    assert not [f for f in found if ".tmp" in f]
+    rows = list(csv.DictReader((finished / "metrics.csv").open()))
+    assert [r["classes_seen"] for r in rows] == ["4", "7", "10"]
+    assert torch.load(finished / "resume.pt", weights_only=True)["task"] == 3
+    assert yaml.safe_load((finished / "config.yaml").read_text())["network"]["channels"] == [4, 6]
+    assert json.loads((finished / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+
+
+def test_the_checkpoint_is_the_network_that_was_verified(finished: Path) -> None:
+    network, header = load_checkpoint(finished / "checkpoints" / "task-03.safetensors")
+    record = load_record(finished / "spikes" / "task-03.npz")
+    dataset = load_dataset("digits")
+    order = np.array(header["classes"])
+    assert len(order) == 10 and header["class_names"] == [str(c) for c in order]
+    position = np.argsort(order)
+    # All test images, in the order of the tasks, then the evenly spread 12 of them.
+    labels = position[dataset.test_labels]
+    task = np.searchsorted([4, 7], labels, side="right")
+    chosen = np.argsort(task, kind="stable")[np.linspace(0, len(labels) - 1, 12).round().astype(int)]
+    assert np.array_equal(labels[chosen], record.labels)
+    with torch.no_grad():
+        logits = network.double()(torch.from_numpy(dataset.test_images[chosen].astype(np.float64)))
+    np.testing.assert_allclose(logits.numpy(), record.logits_torch, atol=1e-12)
+
+
+def test_a_run_is_never_overwritten(finished: Path, quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(finished)
+    assert run("--config", quick, "--out", finished) == 2
+    error = capsys.readouterr().err
+    assert "--resume" in error and "--out" in error and error.count("\n") == 1
+    assert files(finished) == before
+
+
+def test_resuming_a_finished_run_changes_no_result(finished: Path, quick: Path) -> None:
+    before = metrics(finished, without_times=False)
+    assert run("--out", finished, "--resume") == 0
+    assert metrics(finished, without_times=False) == before
+
+
+def test_resuming_with_another_configuration_names_the_key(
+    finished: Path, quick: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(finished)
+    assert run("--config", quick, "--out", finished, "--resume", "--set", "network.decay=0.25", "--seed", 7) == 2
+    assert "network.decay, seed" in capsys.readouterr().err
+    assert files(finished) == before
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_never_interrupted(finished: Path, quick: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, str(PROGRAM), "--config", str(quick), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Task 2 is complete when its state is written; the process is then at work on task 3.
+    while not (out / "resume.pt").is_file() or torch.load(out / "resume.pt", weights_only=True)["task"] < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert torch.load(out / "resume.pt", weights_only=True)["task"] == 2
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert metrics(out) == metrics(finished)
+    for task in (1, 2, 3):
+        name = f"checkpoints/task-0{task}.safetensors"
+        assert (out / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_disagreement_is_exit_code_1_with_a_report(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import alade_brian.job as job
+
+    def late(model: object, shape: tuple[int, ...]):  # type: ignore[no-untyped-def]
+        spec = convert(model, shape)
+        return spec.replace_population("extractors.0.stages.1.lif", bias=None)
+
+    convert = job.convert
+    monkeypatch.setattr(job, "convert", late)
+    out = tmp_path / "wrong"
+    assert run("--config", quick, "--out", out) == 1
+    content = metrics(out)
+    assert content["tasks"][0]["mismatched_spikes"] > 0
+    assert content["tasks"][0]["first_divergence"]["layer"] == "extractors.0.stages.1.lif"
+    assert "extractors.0.stages.1.lif" in (out / "report.html").read_text()
+
+
+BAD = {
+    "data set": (["--dataset", "mnist1d"], "unknown data set 'mnist1d'"),
+    "method": (["--method", "magic"], "unknown method 'magic'"),
+    "backend": (["--backend", "gpu"], "unknown backend 'gpu'"),
+    "cuda": (["--backend", "cuda"], "brian2cuda"),
+    "shared": (["--connectivity", "shared"], "not available yet"),
+    "key": (["--set", "network.width=3"], "unknown key 'network.width'"),
+    "type": (["--set", "init_cls=two"], "needs a whole number"),
+    "range": (["--set", "network.decay=1.5"], "between 0 and 1"),
+    "override": (["--set", "init_cls"], "key=value"),
+    "increments": (["--set", "increment=4"], "do not add up"),
+    "order": (["--set", "class_order=[0,1,2]"], "class_order"),
+    "memory": (["--set", "memory_size=100000"], "training images"),
+    "small memory": (["--set", "memory_size=5"], "fewer than one exemplar"),
+    "missing files": (["--dataset", "fashion-mnist", "--data-root", "/nowhere"], "--download"),
+    "missing config": (["--config", "/nowhere.yaml"], "cannot be read"),
+    "nothing to resume": (["--resume"], "no run to resume"),
+    "image too small": (["--set", "network.pool=9"], "does not fit"),
+    "verify": (["--verify-images", "0"], "verify_images"),
+    "seed": (["--seed", "-1"], "seed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    case: str, quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, words = BAD[case]
+    config = [] if "--config" in arguments else ["--config", quick]
+    out = tmp_path / "out"
+    assert run(*config, *arguments, "--out", out) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.startswith("run_cil.py: error:") and "Traceback" not in error
+    assert error.strip().count("\n") == 0
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("damage", ["resume.pt", "checkpoints/task-03.safetensors", "config.yaml"])
+def test_damaged_state_is_one_sentence_and_nothing_is_lost(
+    finished: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(finished, out)
+    content = (out / damage).read_bytes()
+    (out / damage).write_bytes(b"a: [" if damage.endswith("yaml") else content[: len(content) // 2])
+    before = files(out)
+    assert run("--out", out, "--resume") == 2
+    error = capsys.readouterr().err
+    assert Path(damage).name in error and error.strip().count("\n") == 0
+    assert files(out) == before
+
+
+def test_no_compiler_is_refused_before_any_training(quick: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "CXX": "no-such-compiler"}
+    command = [sys.executable, str(PROGRAM), "--config", str(quick), "--backend", "cpp", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "C++ compiler" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

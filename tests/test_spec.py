@@ -1,0 +1,143 @@
+"""The waist: it refuses contradictions, and comes back from a file as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import NUMPY, conv_net, convert, dyadic_images
+
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    NetworkSpec,
+    NeuronEquations,
+    Parameter,
+    Pooling,
+    Population,
+    Projection,
+    Readout,
+    SpecError,
+    Stimulus,
+    constant,
+)
+from alade_brian.conversion.spec_file import load_spec, save_spec
+from alade_brian.simulation import simulate
+
+SPIKING = NeuronEquations("v : 1", {"v_threshold": constant(1), "v_reset": constant(0)})
+READING = NeuronEquations("v : 1", spiking=False, reset="none")
+
+
+def network(**changes: object) -> NetworkSpec:
+    """Three inputs, two neurons, one readout."""
+    fields = {
+        "stimulus": Stimulus((3,)),
+        "populations": (Population("hidden", (2,), SPIKING), Population("answer", (1,), READING)),
+        "projections": (
+            Projection("image", "hidden", Dense(np.ones((2, 3)))), Projection("hidden", "answer", Dense(np.ones((1, 2)))),
+        ),
+        "readout": Readout("answer"),
+        "steps": 4,
+    }  # fmt: skip
+    return NetworkSpec(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+REFUSED = {
+    "no steps": (lambda: network(steps=0), "at least 1"),
+    "no time": (lambda: network(dt=0.0), "positive"),
+    "readout that spikes": (lambda: network(readout=Readout("hidden")), "must not spike"),
+    "readout of nothing": (lambda: network(readout=Readout("other")), "no population"),
+    "two of a name": (lambda: network(populations=(Population("answer", (1,), READING),) * 2), "used twice"),
+    "unknown source": (lambda: network(projections=(Projection("other", "hidden", Identity()),)), "unknown population"),
+    "unknown target": (lambda: network(projections=(Projection("image", "other", Identity()),)), "unknown population"),
+    "against the order": (lambda: network(projections=(Projection("hidden", "hidden", Identity()),)), "without a delay"),
+    "delayed stimulus": (
+        lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), delay=1),)), "held",
+    ),
+    "negative delay": (lambda: Projection("a", "b", Identity(), delay=-1), "negative delay"),
+    "from the readout": (
+        lambda: network(projections=(Projection("answer", "hidden", Dense(np.ones((2, 1))), delay=1),)), "never spikes",
+    ),
+    "wrong inputs": (lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 4)))),)), "reads 4 neurons"),
+    "wrong outputs": (lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((3, 3)))),)), "its target has"),
+    "weights not finite": (lambda: Projection("a", "b", Dense(np.full((1, 1), np.nan))), "not finite"),
+    "bias of another shape": (lambda: Population("a", (2,), SPIKING, np.zeros(3)), "bias of 'a'"),
+    "bias not finite": (lambda: Population("a", (1,), SPIKING, np.array([np.inf])), "not finite"),
+    "parameter of another shape": (
+        lambda: Population("a", (2,), dataclasses.replace(SPIKING, parameters={**SPIKING.parameters, "v_reset": Parameter(np.zeros(3))})),
+        "parameter 'v_reset'",
+    ),
+    "parameter missing": (lambda: NeuronEquations("v : 1"), "v_reset, v_threshold"),
+    "comparison": (lambda: dataclasses.replace(SPIKING, comparison="<"), "unknown comparison"),
+    "reset": (lambda: dataclasses.replace(SPIKING, reset="half"), "unknown reset"),
+    "leak": (lambda: dataclasses.replace(SPIKING, leak="never"), "order of leak"),
+    "unit": (lambda: Parameter(np.ones(1), "ms"), "unit 'ms'"),
+    "shape": (lambda: Stimulus((2, 3)), "channels, height, width"),
+    "kernel too large": (lambda: Convolution(np.ones((1, 1, 5, 5))).output_shape((1, 3, 3)), "does not fit"),
+    "channels": (lambda: Convolution(np.ones((1, 2, 3, 3))).output_shape((1, 5, 5)), "reads 2 channels"),
+    "window too large": (lambda: Pooling((4, 4), (4, 4)).output_shape((1, 3, 3)), "does not fit"),
+    "gain": (lambda: Identity(np.ones(3)).output_shape((2, 4, 4)), "does not fit a source of 2"),
+    "coding": (lambda: Stimulus((2,), coding="rate"), "unknown coding"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_contradiction_is_refused(case: str) -> None:
+    make, words = REFUSED[case]
+    with pytest.raises(SpecError, match=words):
+        make()
+
+
+def test_recurrence_with_a_delay_is_allowed_and_simulated() -> None:
+    base = network()
+    loop = Projection("hidden", "hidden", Dense(np.array([[0.0, 2.0], [0.0, 0.0]])), delay=1)
+    spec = dataclasses.replace(base, projections=(*base.projections, loop)).replace_population(
+        "hidden", bias=np.array([-3.0, 0.0])
+    )
+    # Neuron 1 fires whenever its input of 1.5 says so; neuron 0 (net input -1.5) only what neuron 1 sent a step before.
+    spikes = simulate(spec, np.full((1, 3), 0.5), NUMPY).spikes["hidden"][0]
+    assert spikes[:, 1].all() and not spikes[:, 0].any()
+    louder = simulate(spec.replace_population("hidden", bias=np.array([-1.75, 0.0])), np.full((1, 3), 0.5), NUMPY)
+    assert louder.spikes["hidden"][0, :, 0].tolist() == [False, True, True, True]
+
+
+def test_arrays_cannot_be_changed_under_a_specifications_hands() -> None:
+    weight = np.ones((2, 3))
+    operator = Dense(weight)
+    weight[:] = 7
+    assert operator.weight.max() == 1
+    with pytest.raises(ValueError, match="read-only"):
+        operator.weight[0, 0] = 2
+
+
+def test_file_round_trip_loses_nothing(tmp_path: Path) -> None:
+    spec, images = convert(conv_net(), (2, 7, 6)), dyadic_images(3, 2, 7, 6)
+    save_spec(spec, tmp_path / "a.npz")
+    again = load_spec(tmp_path / "a.npz")
+    save_spec(again, tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    one, other = simulate(spec, images, NUMPY), simulate(again, images, NUMPY)
+    assert all(np.array_equal(one.spikes[k], other.spikes[k]) for k in one.spikes)
+    assert again.populations[0].neuron == again.populations[0].neuron and again.steps == spec.steps
+
+
+def test_damaged_files_are_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    with pytest.raises(SpecError, match="no file"):
+        load_spec(path)
+    save_spec(network(), path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"something else"):
+        path.write_bytes(content)
+        with pytest.raises(SpecError, match="damaged"):
+            load_spec(path)
+    np.savez(path, description=np.array(json.dumps({"format": 99, "network": {}})))
+    with pytest.raises(SpecError, match="format 99"):
+        load_spec(path)
+    np.savez(path, other=np.ones(3))
+    with pytest.raises(SpecError, match="no network specification"):
+        load_spec(path)
