@@ -263,7 +263,7 @@ class _Builder:
             self.groups[projection.target],
             "w : 1 (constant)",
             on_pre=f"{target.neuron.membrane}_post += w{gate}",
-            # The slot for delayed spikes comes before this step's thresholds, so it delivers the step before's: one step.
+            # The slot for delayed spikes stands before the thresholds: what it delivers is already one step old.
             delay=max(0, projection.delay - 1) * self.dt,
             dt=self.dt,
             name=projection_name(self.spec, index),

@@ -44,13 +44,13 @@ def verdict(metrics: Metrics) -> str:
         return html.verdict_box(
             True,
             "Agreement",
-            f"The Brian2 network spikes exactly as the trained PyTorch network: all {compared:,} spikes that were"
-            " compared fall on the same neuron, step and image, and every prediction is the same.",
+            f"The Brian2 network spikes exactly as the trained PyTorch network: all {compared:,} entries (image, step,"
+            " neuron) that were compared are the same, and so is every prediction.",
         )
     if compared == 0 and wrong == 0 and _agreement(metrics) == 1.0:
         return html.verdict_box(False, "Agreement not shown", "No spike of the two networks was compared.")
     sentence = (
-        f"The Brian2 network departs from the trained PyTorch network: {wrong:,} of {compared:,} compared spikes"
+        f"The Brian2 network departs from the trained PyTorch network: {wrong:,} of {compared:,} compared entries (image, step, neuron)"
         f" occur in only one of them, and {html.percent(_agreement(metrics))} of the predictions are the same."
     )
     return html.verdict_box(False, "No agreement", sentence, list(_first_divergence(metrics)))
@@ -68,7 +68,7 @@ def headline(metrics: Metrics) -> str:
         [
             ("Average incremental accuracy, PyTorch", html.percent(averages["torch"]), "mean over tasks"),
             ("Average incremental accuracy, Brian2", html.percent(averages["brian2"]), "mean over tasks"),
-            ("Mismatched spikes", f"{wrong:,}", f"of {compared:,} compared"),
+            ("Mismatched spikes", f"{wrong:,}", f"of {compared:,} entries compared"),
             ("Prediction agreement", html.percent(_agreement(metrics)), "over all tested images"),
             ("Largest logit difference", html.number(logit), "absolute, over images and classes"),
             ("Total time", html.duration(sum(seconds.values())), split),
@@ -95,7 +95,7 @@ def summary_table(metrics: Metrics) -> str:
 def task_table(metrics: Metrics) -> str:
     """One row per task."""
     columns = ["Task", "Classes seen", "Images", "PyTorch", "Brian2", "Same answer", "Logit difference"]
-    columns += ["Spikes compared", "Mismatched", "Train", "Build", "Simulate"]
+    columns += ["Entries compared", "Mismatched", "Train", "Build", "Simulate"]
     rows = [
         [
             str(task["task"]),
