@@ -115,7 +115,7 @@ def test_disagreement_names_the_place(wrong) -> None:
     _, metrics, page = wrong
     compared = sum(task["spikes_compared"] for task in metrics["tasks"])
     assert "No agreement." in page.text
-    assert f"3 of {compared:,} compared spikes" in page.text
+    assert f"3 of {compared:,} compared entries" in page.text
     assert "task 3, layer conv2, image 7, step 3, neuron 11" in page.text
     assert "1.0000001" in page.text and "0.9999999" in page.text
     assert "image 7 (the one with the first diverging spike" in page.text

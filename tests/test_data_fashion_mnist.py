@@ -330,6 +330,14 @@ def test_a_bad_download_is_named_and_leaves_nothing(server, tmp_path: Path, spoi
     assert left(tmp_path / "data") == []
 
 
+def test_a_right_checksum_does_not_excuse_a_wrong_size(server, tmp_path: Path) -> None:
+    stated = PUBLISHED[TEST_LABELS]
+    files = {TEST_LABELS: RemoteFile(stated.size - 1, stated.md5)}
+    with pytest.raises(UserError, match="not the published file"):
+        fetch(tmp_path / "data", server.address, files)
+    assert left(tmp_path / "data") == []
+
+
 def test_a_bad_download_leaves_what_was_there(server, tmp_path: Path) -> None:
     wrong_checksum(server)
     put(tmp_path / "data")

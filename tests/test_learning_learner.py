@@ -252,7 +252,7 @@ def test_stage_2_sees_a_balanced_subset_of_features_and_a_fresh_classifier() -> 
     learner, data = make_learner(), task_data(3)
     learn(learner, 1, 2)
     learner.method.begin_task(data)
-    before = learner.network.classifier.weight.detach().clone()
+    before = learner.network.train().classifier.weight.detach().clone()
     stage = FinetuningStage(learner.method, data, np.random.default_rng(0))
     assert np.bincount(stage.data.labels.numpy()).tolist() == [QUOTA] * 5
     features = mean_features(learner.network, data.images)
@@ -421,6 +421,18 @@ def test_a_seed_decides_every_bit(method: str) -> None:
     assert not any(
         torch.equal(results[0][name], results[2][name]) for name in results[0] if name.endswith((".weight", "_mean"))
     )
+
+
+def test_every_task_draws_its_own_numbers(monkeypatch) -> None:
+    drawn = []
+
+    def fit(stage, generator, progress):
+        drawn.append((tuple(generator.permutation(50)), torch.rand(1).item()))
+        return []
+
+    monkeypatch.setattr(learner_module, "fit", fit)
+    learn(make_learner(make_config("finetune")), 1, 2, 3)
+    assert len(set(drawn)) == len({order for order, _ in drawn}) == len({number for _, number in drawn}) == 3
 
 
 def test_learning_leaves_torchs_and_numpys_global_numbers_alone() -> None:

@@ -50,8 +50,8 @@ def verdict(metrics: Metrics) -> str:
     if compared == 0 and wrong == 0 and _agreement(metrics) == 1.0:
         return html.verdict_box(False, "Agreement not shown", "No spike of the two networks was compared.")
     sentence = (
-        f"The Brian2 network departs from the trained PyTorch network: {wrong:,} of {compared:,} compared entries (image, step, neuron)"
-        f" occur in only one of them, and {html.percent(_agreement(metrics))} of the predictions are the same."
+        f"The Brian2 network departs from the trained PyTorch network: in {wrong:,} of {compared:,} compared entries"
+        f" (image, step, neuron) exactly one of them spikes, and {html.percent(_agreement(metrics))} of the predictions are the same."
     )
     return html.verdict_box(False, "No agreement", sentence, list(_first_divergence(metrics)))
 
