@@ -51,7 +51,8 @@ def verdict(metrics: Metrics) -> str:
         return html.verdict_box(False, "Agreement not shown", "No spike of the two networks was compared.")
     sentence = (
         f"The Brian2 network departs from the trained PyTorch network: in {wrong:,} of {compared:,} compared entries"
-        f" (image, step, neuron) exactly one of them spikes, and {html.percent(_agreement(metrics))} of the predictions are the same."
+        " (image, step, neuron) exactly one of them spikes, and"
+        f" {html.percent(_agreement(metrics))} of the predictions are the same."
     )
     return html.verdict_box(False, "No agreement", sentence, list(_first_divergence(metrics)))
 
