@@ -7,6 +7,7 @@ Key names are those of class-incremental learning's common code bases where they
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -151,11 +152,13 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dic
         *sections, last = key.split(".")
         inner = result
         for section in sections:
-            inner = inner.setdefault(section, {})
+            if inner.get(section) is None:
+                inner[section] = {}  # a section without keys reads as null
+            inner = inner[section]
             _check(isinstance(inner, dict), f"--set {override}: {section} is a value, not a section")
         try:
             inner[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # YAML raises the latter for dates that do not exist
             raise UserError(f"--set {override}: the value is not valid YAML") from None
     return result
 
@@ -180,7 +183,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
         raise UserError(
             f"the configuration {file} cannot be read ({error.strerror}); check the path given to --config"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise UserError(f"the configuration {file} is not valid YAML{line}; correct it") from None
@@ -207,20 +210,31 @@ def _build(cls: type, mapping: Any, origin: str, prefix: str) -> Any:
 
 def _convert(kind: Any, value: Any, origin: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, origin, f"{key}.")
+        return _build(typing.cast(type, kind), {} if value is None else value, origin, f"{key}.")
     if typing.get_origin(kind) is types.UnionType:
         options = typing.get_args(kind)
         return None if value is None else _convert(next(o for o in options if o is not type(None)), value, origin, key)
     if typing.get_origin(kind) is tuple:
         _check(isinstance(value, list | tuple), f"{origin}: {key} is {value!r}; it needs a list")
         return tuple(_convert(typing.get_args(kind)[0], item, origin, f"{key}[{i}]") for i, item in enumerate(value))
-    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and kind is not bool):
+    if kind is float:
+        return _number(value, origin, key)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"{origin}: {key} is {value!r}; it needs {_KINDS[kind]}")
     return kind(value)
 
 
-_KINDS = types.MappingProxyType({int: "a whole number", float: "a number", bool: "true or false", str: "text"})
+def _number(value: Any, origin: str, key: str) -> float:
+    """A finite number; text too where it is one, because YAML 1.1 reads 1e-3 as text."""
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise UserError(f"{origin}: {key} is {value!r}; it needs a finite number")
+
+
+_KINDS = types.MappingProxyType({int: "a whole number", bool: "true or false", str: "text"})
 
 
 def _plain(value: Any) -> Any:

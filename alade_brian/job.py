@@ -65,6 +65,8 @@ class IncrementalJob:
         self.scenario = make_scenario(config, self.dataset)
         self.memory = ExemplarMemory(config.memory_size if method.rehearses else 0)
         check_memory(self.memory.size, self.scenario)
+        if method.rehearses and not self.memory.size:
+            raise UserError(f"memory_size is 0, but the method '{config.method}' learns from exemplars; give it some")
         try:
             self.learner = Learner(config, self.dataset.image_shape)
             self._try_extractor()

@@ -115,8 +115,8 @@ def test_an_unknown_key_is_named_with_the_known_ones(mapping, message: str) -> N
         ({"seed": None}, "seed is None; it needs a whole number"),
         ({"seed": [1]}, r"seed is \[1\]; it needs a whole number"),
         ({"dataset": 5}, "dataset is 5; it needs text"),
-        ({"network": {"decay": "half"}}, r"network\.decay is 'half'; it needs a number"),
-        ({"network": {"decay": True}}, r"network\.decay is True; it needs a number"),
+        ({"network": {"decay": "half"}}, r"network\.decay is 'half'; it needs a finite number"),
+        ({"network": {"decay": True}}, r"network\.decay is True; it needs a finite number"),
         ({"alade": {"release": 1}}, r"alade\.release is 1; it needs true or false"),
         ({"alade": {"release": "yes"}}, r"alade\.release is 'yes'; it needs true or false"),
         ({"verify_images": 2.5}, r"verify_images is 2\.5; it needs a whole number"),
@@ -126,7 +126,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(mapping, message: str) -> N
         ({"network": {"channels": [8, False]}}, r"network\.channels\[1\] is False"),
         ({"network": 5}, "'network' is a section"),
         ({"network": [1]}, "'network' is a section"),
-        ({"learning": None}, "'learning' is a section"),
+        ({"learning": 3}, "'learning' is a section"),
     ],
 )
 def test_a_value_of_another_kind_is_named(mapping, message: str) -> None:
@@ -249,3 +249,22 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="cannot be read.*--config") as caught:
             read_mapping(path)
         assert str(path) in str(caught.value)
+
+
+def test_numbers_as_yaml_1_1_reads_them() -> None:
+    # 1e-3 is text there; .inf is a number, but none that a run could use.
+    assert config_from(apply_overrides({}, ["learning.learning_rate=1e-3"]), "here").learning.learning_rate == 1e-3
+    for text in (".inf", ".nan", "1" + "0" * 400):
+        with pytest.raises(UserError, match="finite number"):
+            config_from(apply_overrides({}, [f"network.threshold={text}"]), "here")
+
+
+def test_a_section_without_keys_is_the_default_and_can_be_set() -> None:
+    assert config_from({"network": None}, "here") == RunConfig()
+    assert config_from(apply_overrides({"network": None}, ["network.steps=3"]), "here").network.steps == 3
+
+
+@pytest.mark.parametrize("text", ["2024-13-45", "0x_"])
+def test_values_that_yaml_cannot_make_are_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="not valid YAML"):
+        apply_overrides({}, [f"seed={text}"])

@@ -120,13 +120,13 @@ def test_a_configuration_of_another_version_is_named(path: Path) -> None:
 def test_wider_channels_are_another_architecture(path: Path) -> None:
     config = make_config()
     other = replace(config, network=replace(config.network, channels=(5,)))
-    refused(path, r"another architecture.*\(3, 72\), not \(3, 90\)", make_learner(other))
+    refused(path, r"another architecture \(network.channels differs\)", make_learner(other))
 
 
 def test_more_stages_are_another_architecture(path: Path) -> None:
     config = make_config()
     other = replace(config, network=replace(config.network, channels=(4, 4), strides=(1, 1)))
-    refused(path, "another architecture.*it lacks extractors.0.stages.1", make_learner(other))
+    refused(path, "another architecture.*network.channels, network.strides", make_learner(other))
 
 
 def test_fewer_stages_are_another_architecture(tmp_path: Path) -> None:
@@ -135,7 +135,23 @@ def test_fewer_stages_are_another_architecture(tmp_path: Path) -> None:
     learn(other, 1)
     path = tmp_path / "deep.safetensors"
     save_checkpoint(path, other.network, other.config, FACTS)
-    refused(path, "another architecture.*holds extractors.0.stages.1", make_learner())
+    refused(path, "another architecture.*network.channels, network.strides", make_learner())
+
+
+@pytest.mark.parametrize("change", [{"steps": 5}, {"decay": 0.9}, {"threshold": 3.0}], ids=str)
+def test_equal_shapes_are_not_enough_and_the_learner_is_left_alone(path: Path, change: dict) -> None:
+    config = make_config()
+    other = make_learner(replace(config, network=replace(config.network, **change)))
+    learn(other, 1)
+    before, network = weights(other), other.network
+    refused(path, f"another architecture.*network.{next(iter(change))}", other)
+    assert other.network is network and same(weights(other), before)
+
+
+@pytest.mark.parametrize("header", ["not json", "[1]", '{"format": 1}'])
+def test_a_damaged_header_is_a_sentence(path: Path, header: str) -> None:
+    save_file(load_file(path), path, {"alade_brian": header})
+    refused(path, "damaged")
 
 
 def test_a_header_that_lies_about_the_extractors_is_refused(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -50,9 +52,21 @@ def make_learner(config: RunConfig | None = None) -> Learner:
     return Learner(config or make_config(), SHAPE)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tensors this small gain nothing from threads, and lose much where other work shares the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def learn(learner: Learner, *numbers: int) -> list[TaskHistory]:
     """Let a learner learn some tasks."""
-    return [learner.learn(task_data(number, learner.rehearses)) for number in numbers]
+    with one_thread():
+        return [learner.learn(task_data(number, learner.rehearses)) for number in numbers]
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from alade_brian.config import RunConfig, config_from, to_mapping
+from alade_brian.config import RunConfig, config_from, differing_keys, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes
 from alade_brian.learning.learner import Learner
@@ -47,36 +48,63 @@ def read_header(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} holds tensors, but is no checkpoint of this program; use a file from a run's checkpoints folder"
         )
-    header = json.loads(text)
+    header = _parse(text, path)
     if header.get("format") != FORMAT:
         raise UserError(
             f"the checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}; use the version "
             "that wrote it"
         )
+    missing = [key for key in ("config", "extractors", "outputs", "image_shape") if key not in header]
+    if missing:
+        raise UserError(f"the checkpoint {path} is damaged (its header lacks {missing[0]}); use another checkpoint")
+    return header
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise UserError(f"the checkpoint {path} is damaged (its header is no JSON object); use another checkpoint")
     return header
 
 
 def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[ExpandableNetwork, dict[str, Any]]:
     """The network of a checkpoint in eval mode, and its header.
 
-    With `learner`, its network takes the weights; the checkpoint must then be of the learner's architecture.
+    With `learner`, its network takes the weights; the checkpoint must then be of the learner's architecture, and where
+    it is not, the learner is left as it was.
     """
     header = read_header(path)
-    if learner is None:
-        learner = Learner(config_from(header["config"], str(path)), tuple(header["image_shape"]))
-    network = learner.network
+    config = config_from(header["config"], str(path))
+    if learner is not None and learner.config.network != config.network:
+        keys = differing_keys(asdict(learner.config.network), asdict(config.network), "network.")
+        raise UserError(
+            f"the checkpoint {path} is of another architecture ({', '.join(keys)} differs); use the configuration it "
+            "was trained with"
+        )
+    found = Learner(config, tuple(header["image_shape"]))
+    network = found.network
     while len(network.extractors) < header["extractors"]:
         network.add_extractor(inherit=False)
     network.set_classifier(header["outputs"])
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    wrong = _differences(tensors, network.state_dict())
+    wrong = _differences(tensors, network.state_dict()) or (learner is not None and _shape_difference(learner, header))
     if wrong:
         raise UserError(
             f"the checkpoint {path} is of another architecture ({wrong}); use the configuration it was trained with"
         )
     network.load_state_dict(tensors)
+    if learner is not None:
+        learner.take(network)
     return network.eval(), header
+
+
+def _shape_difference(learner: Learner, header: Mapping[str, Any]) -> str:
+    shape = tuple(header["image_shape"])
+    return "" if shape == learner.image_shape else f"it takes images of {shape}, not {learner.image_shape}"
 
 
 def _differences(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:

@@ -39,9 +39,13 @@ class Learner:
         def extractor() -> ConvBackbone:
             return ConvBackbone(image_shape, net.channels, net.strides, net.pool, net.steps, net.decay, net.threshold)
 
-        self.config = config
+        self.config, self.image_shape = config, image_shape
         self.network = ExpandableNetwork(extractor, net.steps)
         self.method = method_class(config.method)(config, self.network)
+
+    def take(self, network: ExpandableNetwork) -> None:
+        """Go on with a network that was trained before."""
+        self.network = self.method.network = network
 
     @property
     def rehearses(self) -> bool:

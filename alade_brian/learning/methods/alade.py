@@ -42,6 +42,12 @@ class Aligned(Stage):
         mask = torch.arange(logits.shape[1]) >= self.old_classes
         return logits + self.gamma * mask
 
+    def suppress(self) -> None:
+        """OtoN suppression: new classes do not read old features. A projection of the classifier, not a penalty."""
+        assert self.network.classifier is not None
+        with torch.no_grad():
+            self.network.classifier.weight[self.old_classes :, : sum(self.network.widths[:-1])] = 0
+
     def after_epoch(self, epoch: int) -> dict[str, Any]:
         logit_old, logit_new = (self._sums[:, 0] / self._sums[:, 1]).tolist()
         self._sums.zero_()
@@ -63,17 +69,11 @@ class RepresentationStage(Aligned):
             [p for p in network.parameters() if p.requires_grad], TrainingSet(data.images, data.labels, old),
         )  # fmt: skip
         self.switches, self.teacher, self.method, self.task = switches, method.teacher, method, data
-        self.suppress()
-
-    def suppress(self) -> None:
-        """OtoN suppression: a projection of the classifier, not a penalty."""
-        if self.switches.suppression:
-            assert self.network.classifier is not None
-            with torch.no_grad():
-                self.network.classifier.weight[self.old_classes :, : sum(self.network.widths[:-1])] = 0
+        self.after_step()
 
     def after_step(self) -> None:
-        self.suppress()
+        if self.switches.suppression:
+            self.suppress()
 
     def before_epoch(self, epoch: int) -> None:
         if epoch == self.config.align_from:
@@ -113,12 +113,11 @@ class FinetuningStage(Aligned):
             [network.classifier.weight], TrainingSet(features, data.labels[chosen]),
         )  # fmt: skip
         self.release = switches.release
+        self.after_step()
 
     def after_step(self) -> None:
         if not self.release:
-            assert self.network.classifier is not None
-            with torch.no_grad():
-                self.network.classifier.weight[self.old_classes :, : sum(self.network.widths[:-1])] = 0
+            self.suppress()
 
     def loss(self, batch: TrainingSet) -> Tensor:
         assert self.network.classifier is not None
