@@ -13,9 +13,9 @@ import pytest
 from networks import CPP, NUMPY, assert_same, conv_net, convert, dyadic_, dyadic_images
 from torch import nn
 
-from alade_brian.conversion.brian2_network import group_names, schedule
+from alade_brian.conversion.brian2_text import group_names, schedule
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.spec import Dense, NetworkSpec
 from alade_brian.conversion.torch_record import record
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
@@ -72,6 +72,12 @@ def test_a_delay_shifts_a_layer_and_nothing_reaches_the_next_presentation(settin
     assert np.array_equal(late.spikes["3"], plain.spikes["3"])
     assert np.array_equal(late.spikes["6"][:, 2:], plain.spikes["6"][:, :-2])
     assert not late.spikes["6"][:, :2].any()
+    # The readout adds up its input and its bias for 5 steps, not for the silent gap behind them.
+    readout = spec.inputs("10")[0].operator
+    bias = spec.population("10").bias
+    assert isinstance(readout, Dense) and bias is not None
+    expected = late.spikes["6"].sum(1) @ readout.weight.T / 5 + bias
+    np.testing.assert_allclose(late.logits, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("settings", [NUMPY, CPP], ids=["numpy", "cpp"])

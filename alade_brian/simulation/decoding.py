@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout, period_steps
+from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.brian2_text import period_steps
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 

@@ -20,7 +20,8 @@ import brian2 as b2
 import numpy as np
 from brian2.devices.device import reset_device, set_device
 
-from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network, network_values, stimulus_values
+from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network, stimulus_values
+from alade_brian.conversion.brian2_text import network_values
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
@@ -48,7 +49,7 @@ class StandaloneNetwork:
             _build(spec, layout, self.dtype, self.folder)
         os.utime(self.folder)
         self.files = _read_manifest(self.folder)
-        self._values = network_values(spec, layout)
+        self._values = network_values(spec, layout.batch)
 
     def run(self, images: np.ndarray) -> Responses:
         """Responses to at most ``layout.images`` images ``(n, *stimulus shape)``."""
