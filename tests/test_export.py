@@ -1,0 +1,141 @@
+"""Exports: the Brian2 script runs without this package and spikes as it does; the command and its refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+from networks import NUMPY, conv_net, convert, dyadic_images
+
+from alade_brian.cli import run_command
+from alade_brian.config import NetworkConfig, RunConfig
+from alade_brian.conversion.brian2_script import script, write_script
+from alade_brian.conversion.responses import Responses
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.spec_file import load_spec
+from alade_brian.learning import Learner
+from alade_brian.learning.checkpoint import save_checkpoint
+from alade_brian.models import LIF
+from alade_brian.simulation import simulate
+
+PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "convert.py"
+# Runs a script where neither torch nor this package can be imported.
+ALONE = """
+import runpy, sys
+for name in ("torch", "alade_brian"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_alone(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    np.savez(path.with_name("images.npz"), images=images)
+    answers = path.with_name("answers.npz")
+    command = [sys.executable, "-c", ALONE, str(path), str(path.with_name("images.npz")), str(answers)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with np.load(answers) as file:
+        return dict(file)
+
+
+def assert_equal(answers: dict[str, np.ndarray], expected: Responses) -> None:
+    np.testing.assert_array_equal(answers["logits"], expected.logits)
+    for name, raster in expected.spikes.items():
+        listed = np.zeros_like(raster)
+        listed[answers[f"layer_{name}_image"], answers[f"layer_{name}_step"], answers[f"layer_{name}_neuron"]] = True
+        assert raster.any()
+        np.testing.assert_array_equal(listed, raster)
+
+
+def delayed(spec: NetworkSpec) -> NetworkSpec:
+    later = tuple(dataclasses.replace(p, delay=2 if p.target == "6" else 0) for p in spec.projections)
+    return dataclasses.replace(spec, projections=later)
+
+
+NETWORKS = {
+    "plain": lambda: convert(conv_net(), (2, 7, 6)),
+    "late reset by subtraction": lambda: convert(
+        conv_net(LIF(4, reset="subtract", v_reset=0.5, leak="before_reset")), (2, 7, 6)
+    ),
+    "delays": lambda: delayed(convert(conv_net(steps=6), (2, 7, 6))),
+}
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_the_script_spikes_as_the_simulation_does(case: str, tmp_path: Path) -> None:
+    spec, images = NETWORKS[case](), dyadic_images(3, 2, 7, 6)
+    numbers = write_script(spec, tmp_path / "model.py")
+    assert numbers == tmp_path / "model.npz"
+    assert_equal(run_alone(tmp_path / "model.py", images), simulate(spec, images, NUMPY))
+
+
+def test_the_script_says_its_conventions() -> None:
+    text = script(convert(conv_net(LIF(4, comparison=">=", reset="subtract", v_reset=1.0)), (2, 7, 6)))
+    assert "Fires where v >= v_threshold; reset by subtraction of v_reset" in text
+    assert "dv/dt = -v/tau : 1" in text and "network.schedule" in text and "alade_brian" not in text
+    assert max(map(len, text.splitlines())) <= 140
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = RunConfig(network=NetworkConfig(channels=(3, 4), strides=(2, 1), pool=2, steps=3))
+    learner = Learner(config, (1, 8, 8))
+    for _ in range(2):
+        learner.network.add_extractor(inherit=False)
+    learner.network.set_classifier(4)
+    path = tmp_path_factory.mktemp("checkpoints") / "task-02.safetensors"
+    save_checkpoint(path, learner.network, config, {"image_shape": [1, 8, 8]})
+    return path
+
+
+def run(*arguments: object) -> int:
+    program = runpy.run_path(str(PROGRAM))
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
+    return int(left.value.code or 0)
+
+
+def test_the_table_is_printed(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(checkpoint, "--table") == 0
+    out = capsys.readouterr().out
+    assert "extractors.1.stages.1.lif" in out and "faithful" in out and "total" in out
+
+
+def test_every_ending_is_written(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("model.nir", "script.py", "model.npz"):
+        assert run(checkpoint, "--to", tmp_path / name) == 0
+    assert len(nir.read(tmp_path / "model.nir").nodes) > 5
+    assert load_spec(tmp_path / "model.npz").steps == 3
+    assert {f.name for f in tmp_path.iterdir()} == {"model.nir", "script.py", "script.npz", "model.npz"}
+    answers = run_alone(tmp_path / "script.py", dyadic_images(2, 1, 8, 8))
+    assert answers["logits"].shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model"])
+def test_an_unknown_ending_is_a_sentence(
+    checkpoint: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(checkpoint, "--to", tmp_path / name) == 2
+    assert ".nir, .py, .npz" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.npz").write_text("precious")
+    assert run(checkpoint, "--to", tmp_path / "model.py") == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (tmp_path / "model.npz").read_text() == "precious" and not (tmp_path / "model.py").exists()
+
+
+def test_a_bad_checkpoint_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    assert run(tmp_path / "broken.safetensors", "--table") == 2
+    error = capsys.readouterr().err
+    assert "broken.safetensors" in error and error.count("\n") == 1
