@@ -50,7 +50,7 @@ def convolution_after(operator: Operator, source: Shape, convolution: Convolutio
         )
     rows, columns = operator.output_shape(source)[1:]
     # Pixels that the pooling left over must not be read through the padding.
-    weight = _upsample(convolution.weight, operator.kernel, operator.stride) / prod(operator.kernel)
+    weight = _upsample(undilated(convolution).weight, operator.kernel, operator.stride) / prod(operator.kernel)
     extent = tuple((n - 1) * s + k for n, s, k in zip((rows, columns), operator.stride, operator.kernel, strict=True))
     return Convolution(
         weight * _per_input(np.broadcast_to(operator.gain, source[:1]), convolution),
@@ -69,6 +69,7 @@ def pooling_after(operator: Operator, source: Shape, pooling: Pooling) -> Operat
         raise CannotCompose(
             "it pools what another pooling or a linear layer made, with no neuron between: put a neuron there"
         )
+    operator = undilated(operator)
     # A window of the convolution's outputs is one larger kernel: the kernel, moved by its stride, added up.
     rows, columns = operator.weight.shape[2:]
     shape = tuple((k - 1) * s + n for k, s, n in zip(pooling.kernel, operator.stride, (rows, columns), strict=True))
@@ -80,6 +81,16 @@ def pooling_after(operator: Operator, source: Shape, pooling: Pooling) -> Operat
     stride = (operator.stride[0] * pooling.stride[0], operator.stride[1] * pooling.stride[1])
     merged = dataclasses.replace(operator, weight=weight / prod(pooling.kernel), stride=stride)
     return scale_outputs(merged, np.broadcast_to(pooling.gain, weight.shape[:1]))
+
+
+def undilated(convolution: Convolution) -> Convolution:
+    """The same convolution with the gaps of its kernel filled with zeros, where it has any."""
+    if convolution.dilation == (1, 1):
+        return convolution
+    (rows, columns), (down, right) = convolution.weight.shape[2:], convolution.dilation
+    weight = np.zeros((*convolution.weight.shape[:2], (rows - 1) * down + 1, (columns - 1) * right + 1))
+    weight[:, :, ::down, ::right] = convolution.weight
+    return dataclasses.replace(convolution, weight=weight, dilation=(1, 1))
 
 
 def _per_input(gain: np.ndarray, convolution: Convolution) -> np.ndarray:

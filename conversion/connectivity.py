@@ -87,9 +87,11 @@ def _dense(shape: tuple[int, ...]) -> Synapses:
     return Synapses(pre, post, post * inputs + pre)
 
 
-def _window(size: int, outputs: int, kernel: int, stride: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
+def _window(
+    size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Input positions ``(kernel, outputs)`` of a sliding window, and which of them lie inside the image."""
-    position = np.arange(outputs) * stride - padding + np.arange(kernel)[:, None]
+    position = np.arange(outputs) * stride - padding + np.arange(kernel)[:, None] * dilation
     return position, (position >= 0) & (position < size)
 
 
@@ -97,8 +99,10 @@ def _convolution(operator: Convolution, source: Shape) -> Synapses:
     outputs, per_group, kernel_rows, kernel_columns = operator.weight.shape
     _, rows, columns = operator.output_shape(source)
     extent = operator.extent or source[1:]
-    y, y_inside = _window(extent[0], rows, kernel_rows, operator.stride[0], operator.padding[0])
-    x, x_inside = _window(extent[1], columns, kernel_columns, operator.stride[1], operator.padding[1])
+    y, y_inside = _window(extent[0], rows, kernel_rows, operator.stride[0], operator.padding[0], operator.dilation[0])
+    x, x_inside = _window(
+        extent[1], columns, kernel_columns, operator.stride[1], operator.padding[1], operator.dilation[1]
+    )
     # Axes: output channel, input channel within the group, kernel row, kernel column, output row, output column.
     out, within, ky, kx, oy, ox = np.ogrid[:outputs, :per_group, :kernel_rows, :kernel_columns, :rows, :columns]
     channel = out // (outputs // operator.groups) * per_group + within

@@ -108,7 +108,13 @@ def _linear(
         offset = np.zeros(operator.weight.shape[0]) if bias is None else bias
         return [
             nir.Conv2d(
-                source[1:], operator.weight.copy(), operator.stride, operator.padding, 1, operator.groups, offset
+                source[1:],
+                operator.weight.copy(),
+                operator.stride,
+                operator.padding,
+                operator.dilation,
+                operator.groups,
+                offset,
             )
         ]
     if isinstance(operator, Dense):

@@ -179,13 +179,14 @@ class Convolution:
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
     extent: tuple[int, int] | None = None
+    dilation: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", _float64(self.weight))
         _require(self.weight.ndim == 4, f"a convolution's weight has {self.weight.ndim} axes, not 4")
         _require(
-            min(self.stride) >= 1 and min(self.padding) >= 0,
-            f"a convolution has stride {self.stride} and padding {self.padding}",
+            min(self.stride) >= 1 and min(self.padding) >= 0 and min(self.dilation) >= 1,
+            f"a convolution has stride {self.stride}, padding {self.padding} and dilation {self.dilation}",
         )
         _require(
             self.groups >= 1 and self.weight.shape[0] % self.groups == 0,
@@ -199,9 +200,14 @@ class Convolution:
             f"a convolution reads {self.weight.shape[1] * self.groups} channels, its source has {source[0]}",
         )
         rows, columns = (
-            (size + 2 * pad - kernel) // stride + 1
-            for size, pad, kernel, stride in zip(
-                self.extent or source[1:], self.padding, self.weight.shape[2:], self.stride, strict=True
+            (size + 2 * pad - (kernel - 1) * dilation - 1) // stride + 1
+            for size, pad, kernel, stride, dilation in zip(
+                self.extent or source[1:],
+                self.padding,
+                self.weight.shape[2:],
+                self.stride,
+                self.dilation,
+                strict=True,
             )
         )
         _require(

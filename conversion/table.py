@@ -78,7 +78,8 @@ def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]
     for axis, size in enumerate(operator.extent or source[1:]):
         kernel, stride, padding = operator.weight.shape[2 + axis], operator.stride[axis], operator.padding[axis]
         starts = [o * stride - padding for o in range(shape[1 + axis])]
-        counts.append(sum(max(0, min(s + kernel, size) - max(s, 0)) for s in starts))
+        taps = [range(s, s + kernel * operator.dilation[axis], operator.dilation[axis]) for s in starts]
+        counts.append(sum(0 <= tap < size for window in taps for tap in window))
     return counts[0], counts[1]
 
 

@@ -33,6 +33,7 @@ from alade_brian.conversion.spec import (
     Shape,
     SpecError,
     Stimulus,
+    constant,
 )
 from alade_brian.conversion.table import Refusal, RefusedLayers
 from alade_brian.models.neurons import SpikingNeuron
@@ -84,11 +85,12 @@ class Lowering:
             else next(p.shape for p in self.populations if p.name == name)
         )
 
-    def add_population(self, name: str, value: Value, neuron: NeuronEquations, steps: int) -> None:
+    def add_population(self, name: str, value: Value, neuron: NeuronEquations, steps: int | None) -> None:
         """A population that takes a value as its input."""
         if any(p.name == name for p in self.populations):
             raise Refuse("module", name, "is called twice; give each place a neuron layer of its own")
-        self.steps.add(steps)
+        if steps is not None:
+            self.steps.add(steps)
         self.populations.append(Population(name, value.shape, neuron, value.bias if value.bias.any() else None))
         for term in value.terms:
             # A pass-through term keeps its own shape; a flattened target only renames the axes.
@@ -259,19 +261,26 @@ def _lower_pass(lowering: Lowering, name: str, module: nn.Module, value: Value) 
 def _lower_conv2d(lowering: Lowering, name: str, module: nn.Conv2d, value: Value) -> Value:
     if module.padding_mode != "zeros":
         raise Refuse("padding_mode", module.padding_mode, "is not exact as synapses yet; use 'zeros'")
-    if isinstance(module.padding, str) and module.padding != "valid":
-        raise Refuse("padding", module.padding, "is not lowered; give the padding as numbers")
-    if tuple(module.dilation) != (1, 1):
-        raise Refuse("dilation", module.dilation, "is not lowered; use 1")
     weight = _numpy(module.weight)
-    padding = (0, 0) if isinstance(module.padding, str) else _pair(module.padding)
-    whole = Convolution(weight, _pair(module.stride), padding, module.groups)
+    whole = Convolution(weight, _pair(module.stride), _padding(module), module.groups, dilation=_pair(module.dilation))
     shape = whole.output_shape(value.shape)
     bias = (matrix(whole, value.shape) @ value.bias.ravel()).reshape(shape) if value.bias.any() else np.zeros(shape)
     if module.bias is not None:
         bias = bias + _numpy(module.bias)[:, None, None]
     terms = tuple(_convolve(lowering, term, whole, value) for term in value.terms)
     return Value(shape, tuple(Term(t, o, shape) for t, o in terms), bias)
+
+
+def _padding(module: nn.Conv2d) -> tuple[int, int]:
+    if not isinstance(module.padding, str):
+        return _pair(module.padding)
+    if module.padding == "valid":
+        return 0, 0
+    # "same": torch pads one more pixel at the end where the number to add is odd.
+    total = [d * (k - 1) for d, k in zip(_pair(module.dilation), _pair(module.kernel_size), strict=True)]
+    if any(t % 2 for t in total):
+        raise Refuse("padding", module.padding, "is uneven for this kernel; use an odd kernel or pad with numbers")
+    return total[0] // 2, total[1] // 2
 
 
 def _convolve(lowering: Lowering, term: Term, whole: Convolution, value: Value) -> tuple[str, Operator]:
@@ -356,6 +365,39 @@ def _pool(lowering: Lowering, pooling: Pooling, value: Value) -> Value:
     return Value(shape, tuple(terms), bias)
 
 
+def _lower_max_pool(lowering: Lowering, name: str, module: nn.MaxPool2d, value: Value) -> Value:
+    """The maximum of binary spikes is their OR: neurons without leak that fire at the first spike of their window."""
+    if module.ceil_mode:
+        raise Refuse("ceil_mode", True, "is not lowered; use ceil_mode=False")
+    if module.return_indices:
+        raise Refuse("return_indices", True, "is not lowered; leave it out")
+    if not _are_spikes(lowering, value):
+        raise Refuse(
+            "input", value.shape, "is no layer of spikes, whose maximum would be exact; pool right behind a neuron"
+        )
+    (term,) = value.terms
+    stride = module.stride if module.stride is not None else module.kernel_size
+    window = Convolution(
+        np.ones((value.shape[0], 1, *_pair(module.kernel_size))),
+        _pair(stride),
+        _pair(module.padding),
+        groups=value.shape[0],
+        dilation=_pair(module.dilation),
+    )
+    shape = window.output_shape(value.shape)
+    either = NeuronEquations("v : 1", {"v_threshold": constant(0.5), "v_reset": constant(0.0)})
+    lowering.add_population(name, Value(shape, (Term(term.source, window, shape),), np.zeros(shape)), either, None)
+    return Value(shape, (Term(name, Identity(), shape),), np.zeros(shape))
+
+
+def _are_spikes(lowering: Lowering, value: Value) -> bool:
+    """Whether a value is one layer's spikes and nothing else."""
+    if len(value.terms) != 1 or value.bias.any() or value.terms[0].source == lowering.stimulus.name:
+        return False
+    operator = value.terms[0].operator
+    return isinstance(operator, Identity) and bool(np.all(operator.gain == 1)) and value.terms[0].shape == value.shape
+
+
 def _lower_flatten(lowering: Lowering, name: str, module: nn.Flatten, value: Value) -> Value:
     return _flatten(value, module.start_dim, module.end_dim)
 
@@ -408,6 +450,7 @@ def lowerings() -> dict[type[nn.Module], LowerFunction]:
         nn.BatchNorm2d: _lower_batch_norm,
         nn.AvgPool2d: _lower_avg_pool,
         nn.AdaptiveAvgPool2d: _lower_global_pool,
+        nn.MaxPool2d: _lower_max_pool,
         nn.Flatten: _lower_flatten,
         nn.Dropout: _lower_pass,
         nn.Identity: _lower_pass,

@@ -9,22 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.responses import Responses, concatenate
+from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.models.neurons import SpikingNeuron
 
 
-def record(model: nn.Module, images: np.ndarray, batch: int = 250) -> Responses:
-    """Run images ``(n, C, H, W)`` through a float64 copy of the model in eval mode and keep every spike."""
+def record(model: nn.Module, images: np.ndarray, spec: NetworkSpec, batch: int = 250) -> Responses:
+    """Run images ``(n, C, H, W)`` through a float64 copy of the model in eval mode and keep every spike of the layers
+    that the specification names."""
     reference = copy.deepcopy(model).double().eval()
-    parts = [_record_batch(reference, images[start : start + batch]) for start in range(0, len(images), batch)]
+    parts = [_record_batch(reference, images[start : start + batch], spec) for start in range(0, len(images), batch)]
     return concatenate(parts)
 
 
-def _record_batch(model: nn.Module, images: np.ndarray) -> Responses:
+def _record_batch(model: nn.Module, images: np.ndarray, spec: NetworkSpec) -> Responses:
     spikes: dict[str, np.ndarray] = {}
     hooks = [
-        module.register_forward_hook(_keep(spikes, name, module.steps))
-        for name, module in model.named_modules()
-        if isinstance(module, SpikingNeuron)
+        model.get_submodule(population.name).register_forward_hook(_keep(spikes, population.name, spec.steps))
+        for population in spec.spiking
     ]
     try:
         with torch.no_grad():
@@ -42,16 +43,20 @@ def _keep(into: dict[str, np.ndarray], name: str, steps: int):  # type: ignore[n
     return hook
 
 
-def membranes(model: nn.Module, image: np.ndarray, layer: str) -> np.ndarray:
-    """Membrane of one layer before the reset, for one image ``(C, H, W)``: float64 ``(steps, neurons)``."""
+def membranes(model: nn.Module, image: np.ndarray, layer: str, steps: int) -> np.ndarray:
+    """Membrane of one layer before the reset, for one image ``(C, H, W)``: float64 ``(steps, neurons)``.
+
+    Of a layer that has none in torch (max pooling of spikes) it is the output.
+    """
     reference = copy.deepcopy(model).double().eval()
-    neuron = reference.get_submodule(layer)
-    assert isinstance(neuron, SpikingNeuron)
-    currents: list[Tensor] = []
-    neuron.register_forward_pre_hook(lambda module, inputs: currents.append(inputs[0]))
+    module = reference.get_submodule(layer)
+    seen: list[tuple[Tensor, Tensor]] = []
+    module.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
     with torch.no_grad():
         reference(torch.from_numpy(np.asarray(image[None], dtype=np.float64)))
-        return _by_image(neuron.trace(currents[0])[1], neuron.steps)[0]
+        current, output = seen[0]
+        values = module.trace(current)[1] if isinstance(module, SpikingNeuron) else output
+        return _by_image(values, steps)[0]
 
 
 def _by_image(tensor: Tensor, steps: int) -> np.ndarray:

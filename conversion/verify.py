@@ -182,7 +182,7 @@ def verify(
     simulator = open_simulator(spec, settings)
     comparison, events, began = Comparison(spec), 0, time.perf_counter()
     for part, responses in simulator.chunks(images):
-        comparison.add(record(model, images[part]), responses)
+        comparison.add(record(model, images[part], spec), responses)
         events += synaptic_events(spec, responses)
         progress(part.stop - part.start)
     result = comparison.finish()
@@ -202,7 +202,7 @@ def first_divergence(model: nn.Module, spec: NetworkSpec, images: np.ndarray, fo
         return None
     entries = layer.mismatched()
     image, step, neuron = (int(x) for x in entries[np.lexsort((entries[:, 2], entries[:, 0], entries[:, 1]))[0]])
-    torch_membrane = membranes(model, images[image], layer.name)[step, neuron]
+    torch_membrane = membranes(model, images[image], layer.name, spec.steps)[step, neuron]
     brian2_membrane = _brian2_membrane(spec, images[image], layer.name)[step, neuron]
     population = spec.population(layer.name)
     threshold = np.broadcast_to(population.neuron.parameters["v_threshold"].value, population.shape).ravel()[neuron]

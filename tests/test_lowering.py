@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,8 @@ CONVOLUTIONS = {
     "one row": ((2, 1, 9), nn.Conv2d(2, 3, (1, 4), stride=2), 3 * 1 * 3),
     "padding beyond the image": ((1, 2, 2), nn.Conv2d(1, 2, 3, padding=2), 2 * 16),
     "1x1": ((4, 3, 3), nn.Conv2d(4, 2, 1, bias=False), 18),
+    "dilation": ((2, 8, 9), nn.Conv2d(2, 3, (3, 2), dilation=(2, 3), padding=(1, 2), stride=(1, 2)), 3 * 6 * 5),
+    "same padding": ((2, 5, 6), nn.Conv2d(2, 3, (3, 5), padding="same", dilation=(2, 1)), 90),
     "groups": ((4, 5, 5), nn.Conv2d(4, 6, 3, groups=2, padding=1), 150),
     "depthwise": ((3, 5, 4), nn.Conv2d(3, 3, 3, groups=3, padding=1), 60),
 }
@@ -62,6 +66,11 @@ SEQUENCES = {
     "skipping pooling before a padded convolution": ((1, 8, 9), [nn.AvgPool2d(2, stride=3), nn.Conv2d(1, 3, 2, padding=1)], 48),
     "overlapping pooling before a convolution": ((2, 7, 7), [nn.AvgPool2d((4, 2), stride=1), nn.Conv2d(2, 3, 2)], 45),
     "pooling before a grouped convolution": ((4, 6, 6), [nn.AvgPool2d(2), nn.Conv2d(4, 4, 2, groups=2)], 16),
+    "pooling before a dilated convolution": ((2, 9, 8), [nn.AvgPool2d(2), nn.Conv2d(2, 3, 2, dilation=2, padding=1)], 48),
+    "pooling behind a dilated convolution": ((2, 8, 8), [nn.Conv2d(2, 3, 2, dilation=2), nn.AvgPool2d(2)], 27),
+    "max pooling of spikes": ((3, 7, 6), [nn.MaxPool2d(2)], 27),
+    "padded, overlapping, dilated max pooling": ((2, 7, 8), [nn.MaxPool2d(3, 2, padding=1, dilation=2)], 2 * 3 * 3),
+    "convolution behind max pooling": ((2, 8, 8), [nn.MaxPool2d(2), nn.Conv2d(2, 3, 3)], 12),
     "pooling behind a convolution": ((2, 7, 7), [nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.AvgPool2d(2)], 12),
     "convolution, batch norm, pooling": ((2, 6, 6), [nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.AvgPool2d(2)], 27),
     "batch norm behind pooling": ((2, 6, 6), [nn.AvgPool2d(2), nn.BatchNorm2d(2)], 18),
@@ -135,14 +144,26 @@ def test_random_float_weights_agree_in_float64() -> None:
     assert found.prediction_agreement == 1.0
 
 
+def spec_of(layer: nn.Conv2d) -> Convolution:
+    padding = layer.padding if isinstance(layer.padding, tuple) else (2, 2)  # of the one case with "same"
+    weight = layer.weight.detach().double().numpy()
+    return Convolution(weight, layer.stride, padding, layer.groups, dilation=layer.dilation)
+
+
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_convolution_matrix_is_torchs_convolution(case: str) -> None:
     shape, layer, _ = CONVOLUTIONS[case]
-    operator = Convolution(layer.weight.detach().double().numpy(), layer.stride, layer.padding, layer.groups)
+    operator = spec_of(layer)
     image = np.random.default_rng(5).normal(size=shape)
     with torch.no_grad():
         expected = nn.functional.conv2d(
-            torch.from_numpy(image)[None], layer.weight.double(), None, layer.stride, layer.padding, 1, layer.groups
+            torch.from_numpy(image)[None],
+            layer.weight.double(),
+            None,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
         )
     np.testing.assert_allclose(matrix(operator, shape) @ image.ravel(), expected.numpy().ravel(), atol=1e-13)
 
@@ -166,20 +187,20 @@ def test_the_table_counts_what_is_there() -> None:
 
 def test_counting_synapses_equals_listing_them() -> None:
     for shape, layer, _ in CONVOLUTIONS.values():
-        operator = Convolution(np.ones(layer.weight.shape), layer.stride, layer.padding, layer.groups)
+        operator = dataclasses.replace(spec_of(layer), weight=np.ones(layer.weight.shape))
         assert synapse_count(operator, shape) == matrix(operator, shape).nnz
 
 
 def test_all_refusals_come_at_once_with_layer_value_and_remedy() -> None:
     net = nn.Sequential(
-        nn.Conv2d(1, 4, 3, dilation=2), HoldCurrent(STEPS), LIF(STEPS), nn.MaxPool2d(2),
-        nn.Conv2d(4, 4, 2, padding="same", padding_mode="reflect"), LIF(STEPS), nn.Flatten(), nn.Linear(36, 3), MeanOverSteps(STEPS),
+        nn.Conv2d(1, 4, 2, padding="same"), HoldCurrent(STEPS), LIF(STEPS), nn.LPPool2d(2, 2),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), LIF(STEPS), nn.Flatten(), nn.Linear(100, 3), MeanOverSteps(STEPS),
     )  # fmt: skip
     with pytest.raises(RefusedLayers) as caught:
         convert(net, (1, 10, 10))
-    assert [r.argument for r in caught.value.refusals] == ["dilation", "class", "padding_mode"]
+    assert [r.argument for r in caught.value.refusals] == ["padding", "class", "padding_mode"]
     text = str(caught.value)
-    assert "0 (Conv2d)" in text and "(2, 2)" in text and "MaxPool2d" in text and "'zeros'" in text
+    assert "0 (Conv2d)" in text and "same" in text and "LPPool2d" in text and "'zeros'" in text
     # The table of what could be lowered stands below.
     assert "neurons" in text and "total" in text
 
@@ -190,6 +211,9 @@ REFUSED = {
         [LIF(STEPS), nn.AvgPool2d(3, 1), nn.Conv2d(1, 2, 3, padding=1)],
         "overlapping",
     ),
+    "max pooling of currents": ([nn.Conv2d(1, 2, 3), nn.MaxPool2d(2)], "right behind a neuron"),
+    "max pooling of an average": ([LIF(STEPS), nn.AvgPool2d(2), nn.MaxPool2d(2)], "right behind a neuron"),
+    "max pooling with ceil mode": ([LIF(STEPS), nn.MaxPool2d(3, ceil_mode=True)], "ceil_mode"),
     "padded pooling": ([LIF(STEPS), nn.AvgPool2d(2, padding=1)], "without padding"),
     "ceil mode": ([LIF(STEPS), nn.AvgPool2d(3, ceil_mode=True)], "ceil_mode"),
     "batch norm without statistics": (

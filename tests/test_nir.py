@@ -32,7 +32,7 @@ def test_a_written_graph_is_read_back_and_its_equations_give_our_spikes(tmp_path
     spec, image = convert(net, (2, 7, 6)), dyadic_images(1, 2, 7, 6)
     write_nir(spec, tmp_path / "net.nir")
     graph = nir.read(tmp_path / "net.nir")
-    expected = record(net, image)
+    expected = record(net, image, spec)
     conv1, conv2 = graph.nodes["3.in0.0"], graph.nodes["6.in0.0"]
     v1, v2 = np.zeros((5, 7, 6)), np.zeros((6, 4, 3))
     for t in range(steps):

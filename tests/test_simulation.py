@@ -95,7 +95,7 @@ def test_numpy_and_cpp_give_identical_spikes_and_logits() -> None:
     net = conv_net()
     spec = convert(net, (2, 7, 6))
     assert same(simulate(spec, IMAGES, CPP), simulate(spec, IMAGES, NUMPY))
-    assert same(simulate(spec, IMAGES, CPP), record(net, IMAGES))
+    assert same(simulate(spec, IMAGES, CPP), record(net, IMAGES, spec))
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_float32_is_available_and_close() -> None:
     spec = convert(net, (2, 7, 6))
     for settings in (CPP, NUMPY):
         single = simulate(spec, IMAGES, dataclasses.replace(settings, dtype="float32"))
-        np.testing.assert_allclose(single.logits, record(net, IMAGES).logits, atol=1e-5)
+        np.testing.assert_allclose(single.logits, record(net, IMAGES, spec).logits, atol=1e-5)
 
 
 def test_a_build_is_kept_and_takes_other_numbers_without_a_compiler(
@@ -135,7 +135,7 @@ def test_a_build_is_kept_and_takes_other_numbers_without_a_compiler(
     assert not simulator.compiled
     images = dyadic_images(7, 2, 7, 6, seed=9)
     ((_, responses),) = simulator.chunks(images)
-    assert same(responses, record(other, images))
+    assert same(responses, record(other, images, convert(other, (2, 7, 6))))
 
 
 def test_another_structure_is_another_build(tmp_path: Path) -> None:

@@ -43,7 +43,15 @@ def _operator(operator: Operator) -> list[Any]:
     kind, values = type(operator).__name__, operator_values(operator).shape
     match operator:
         case Convolution():
-            return [kind, values, operator.stride, operator.padding, operator.groups, operator.extent]
+            return [
+                kind,
+                values,
+                operator.stride,
+                operator.padding,
+                operator.groups,
+                operator.extent,
+                operator.dilation,
+            ]
         case Pooling():
             return [kind, values, operator.kernel, operator.stride]
         case Dense() | Identity():
