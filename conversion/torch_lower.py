@@ -285,15 +285,22 @@ def _padding(module: nn.Conv2d) -> tuple[int, int]:
 
 def _convolve(lowering: Lowering, term: Term, whole: Convolution, value: Value) -> tuple[str, Operator]:
     first, count = term.first // prod(value.shape[1:]), term.shape[0]
-    part = whole
-    if count != value.shape[0]:
-        if whole.groups != 1:
-            raise Refuse("groups", whole.groups, "reads a concatenation; use groups=1")
-        part = replace(whole, weight=whole.weight[:, first : first + count])
+    # A part of a concatenation is read by its own channels of the kernel.
+    part = whole if count == value.shape[0] else _some_inputs(whole, first, count)
     try:
         return term.source, convolution_after(term.operator, lowering.shape(term.source), part)
     except CannotCompose as error:
         raise Refuse("input", term.source, str(error)) from None
+
+
+def _some_inputs(whole: Convolution, first: int, count: int) -> Convolution:
+    """The convolution on `count` of its input channels; groups become zeros, since a part need not be whole groups."""
+    outputs, per_group = whole.weight.shape[:2]
+    weight = np.zeros((outputs, per_group * whole.groups, *whole.weight.shape[2:]))
+    for output in range(outputs):
+        start = output // (outputs // whole.groups) * per_group
+        weight[output, start : start + per_group] = whole.weight[output]
+    return replace(whole, weight=weight[:, first : first + count], groups=1)
 
 
 def _lower_linear(lowering: Lowering, name: str, module: nn.Linear, value: Value) -> Value:
@@ -375,27 +382,33 @@ def _lower_max_pool(lowering: Lowering, name: str, module: nn.MaxPool2d, value: 
         raise Refuse(
             "input", value.shape, "is no layer of spikes, whose maximum would be exact; pool right behind a neuron"
         )
-    (term,) = value.terms
     stride = module.stride if module.stride is not None else module.kernel_size
-    window = Convolution(
-        np.ones((value.shape[0], 1, *_pair(module.kernel_size))),
-        _pair(stride),
-        _pair(module.padding),
-        groups=value.shape[0],
-        dilation=_pair(module.dilation),
-    )
-    shape = window.output_shape(value.shape)
+
+    def window(channels: int) -> Convolution:
+        ones = np.ones((channels, 1, *_pair(module.kernel_size)))
+        return Convolution(ones, _pair(stride), _pair(module.padding), channels, dilation=_pair(module.dilation))
+
+    shape = window(value.shape[0]).output_shape(value.shape)
+    terms = []
+    for term in value.terms:
+        first = term.first // prod(value.shape[1:]) * prod(shape[1:])
+        terms.append(Term(term.source, window(term.shape[0]), (term.shape[0], *shape[1:]), first))
     either = NeuronEquations("v : 1", {"v_threshold": constant(0.5), "v_reset": constant(0.0)})
-    lowering.add_population(name, Value(shape, (Term(term.source, window, shape),), np.zeros(shape)), either, None)
+    lowering.add_population(name, Value(shape, tuple(terms), np.zeros(shape)), either, None)
     return Value(shape, (Term(name, Identity(), shape),), np.zeros(shape))
 
 
 def _are_spikes(lowering: Lowering, value: Value) -> bool:
-    """Whether a value is one layer's spikes and nothing else."""
-    if len(value.terms) != 1 or value.bias.any() or value.terms[0].source == lowering.stimulus.name:
-        return False
-    operator = value.terms[0].operator
-    return isinstance(operator, Identity) and bool(np.all(operator.gain == 1)) and value.terms[0].shape == value.shape
+    """Whether a value is nothing but spikes: of one layer, or of several side by side."""
+    plain = all(
+        term.source != lowering.stimulus.name
+        and isinstance(term.operator, Identity)
+        and np.all(term.operator.gain == 1)
+        for term in value.terms
+    )
+    side_by_side = sum(prod(term.shape) for term in value.terms) == prod(value.shape)
+    places = {term.first for term in value.terms}
+    return plain and side_by_side and len(places) == len(value.terms) and not value.bias.any()
 
 
 def _lower_flatten(lowering: Lowering, name: str, module: nn.Flatten, value: Value) -> Value:
