@@ -21,6 +21,7 @@ import yaml
 from alade_brian.config import RunConfig, config_from, differing_keys, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes, write_json, write_text
+from alade_brian.machine import processor
 
 FORMAT = 1
 PACKAGES = ("alade-brian", "brian2", "torch", "numpy", "scipy", "scikit-learn", "nir", "safetensors", "matplotlib")
@@ -148,7 +149,7 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "git_commit": _git_commit(),
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
@@ -170,14 +171,6 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,25 @@ def test_another_structure_is_another_build(tmp_path: Path) -> None:
     assert not open_simulator(spec, settings).compiled
     assert open_simulator(spec.replace_neuron("1", comparison=">="), settings).compiled
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_generated_code_that_does_not_fit_into_one_file_is_compiled_as_brian2_meant_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alade_brian.simulation.standalone._one_file", lambda folder: "#error not today")
+    net = dyadic_(nn.Sequential(HoldCurrent(2), LIF(2), nn.Linear(4, 2), MeanOverSteps(2)))
+    assert_same(net, dyadic_images(3, 4), dataclasses.replace(CPP, cache=tmp_path, batch=1))
+    assert list(tmp_path.glob("*/code_objects/*.o"))
+
+
+def test_what_stopped_builds_left_behind_goes_after_a_day(tmp_path: Path) -> None:
+    from alade_brian.simulation.standalone import _prune
+
+    for name, age in (("building-now", 0), ("building-before", 2 * 24 * 3600)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    _prune(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["building-now"]
 
 
 def test_the_oldest_builds_go_when_the_cache_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from alade_brian.conversion.brian2_text import network_values
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
+from alade_brian.machine import processor
 from alade_brian.simulation.decoding import decode
 from alade_brian.simulation.runtime import float_type, preferences
 from alade_brian.simulation.settings import compiler
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 # No contraction of a * b + c: the same arithmetic as torch and numpy, on every machine.
 FLAGS = ("-w", "-O2", "-march=native", "-ffp-contract=off", "-std=c++17")
 CACHE_BYTES = 4 * 2**30
+STALE_SECONDS = 24 * 3600
 
 
 class StandaloneNetwork:
@@ -42,7 +44,13 @@ class StandaloneNetwork:
 
     def __init__(self, spec: NetworkSpec, layout: Layout, dtype: str, cache: Path) -> None:
         self.spec, self.layout, self.dtype = spec, layout, float_type(dtype)
-        key = structure_key(spec, layout, dtype=dtype, flags=FLAGS, brian2=b2.__version__, compiler=_compiler_version())
+        toolchain = {
+            "flags": FLAGS,
+            "brian2": b2.__version__,
+            "compiler": _compiler_version(),
+            "processor": processor(),
+        }
+        key = structure_key(spec, layout, dtype=dtype, **toolchain)
         self.folder = cache / key
         self.compiled = not (self.folder / "build.json").is_file()
         if self.compiled:
@@ -159,26 +167,18 @@ def _manifest(built: BrianNetwork) -> dict[str, Any]:
 
 
 def _compile(folder: Path) -> None:
-    """Compile the project as one translation unit.
+    """Compile the project as one translation unit, or, where that fails, as Brian2 meant it.
 
     Brian2 writes some forty small files which all read the same headers: one file of all is five times faster to
-    compile. Each file's helpers stand in an unnamed namespace; together they need names.
+    compile. Its generated code may look different in another version, so its own makefile stays the second way.
     """
     path = compiler()
     assert path is not None
-    parts = []
-    for number, file in enumerate(sorted((folder / "code_objects").glob("*.cpp"))):
-        own = f"helpers_{number}"
-        text = file.read_text().replace("namespace {", f"namespace {own} {{")
-        if f"namespace {own}" in text:
-            text = text.replace("using namespace brian;", f"using namespace brian; using namespace {own};")
-        parts.append(text)
-    parts += [
-        (folder / name).read_text()
-        for name in ("network.cpp", "objects.cpp", "run.cpp", "synapses_classes.cpp", "main.cpp")
-    ]
-    (folder / "whole.cc").write_text("\n".join(parts))
+    (folder / "whole.cc").write_text(_one_file(folder))
     done = subprocess.run([path, *FLAGS, "-I.", "whole.cc", "-o", "main"], cwd=folder, capture_output=True, text=True)
+    if done.returncode and shutil.which("make"):
+        log.info("compiling %s file by file: as one file it failed with %s", folder, done.stderr[:300])
+        done = subprocess.run(["make", "-j2", f"CXX={path}"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
         raise UserError(
@@ -187,8 +187,25 @@ def _compile(folder: Path) -> None:
         )
 
 
+def _one_file(folder: Path) -> str:
+    """All files of the project as one. Each file's helpers stand in an unnamed namespace; together they need names."""
+    parts = []
+    for number, file in enumerate(sorted((folder / "code_objects").glob("*.cpp"))):
+        own = f"helpers_{number}"
+        text = file.read_text().replace("namespace {", f"namespace {own} {{")
+        if f"namespace {own}" in text:
+            text = text.replace("using namespace brian;", f"using namespace brian; using namespace {own};")
+        parts.append(text)
+    rest = ("network.cpp", "objects.cpp", "run.cpp", "synapses_classes.cpp", "main.cpp")
+    return "\n".join([*parts, *((folder / name).read_text() for name in rest)])
+
+
 def _prune(cache: Path) -> None:
-    """Delete the builds that were not used for longest until the rest fits into the cache's size."""
+    """Delete the builds that were not used for longest until the rest fits into the cache's size, and what builds that
+    were stopped left behind."""
+    for left in cache.glob("building-*"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     builds = sorted(
         (f for f in cache.iterdir() if (f / "build.json").is_file()), key=lambda f: f.stat().st_mtime, reverse=True
     )
