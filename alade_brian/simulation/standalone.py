@@ -188,16 +188,19 @@ def _compile(folder: Path) -> None:
 
 
 def _one_file(folder: Path) -> str:
-    """All files of the project as one. Each file's helpers stand in an unnamed namespace; together they need names."""
+    """All files that the project's makefile names, as one.
+
+    The helpers of each generated file stand in an unnamed namespace; together they need names.
+    """
+    line = next(line for line in (folder / "makefile").read_text().splitlines() if line.startswith("SRCS ="))
     parts = []
-    for number, file in enumerate(sorted((folder / "code_objects").glob("*.cpp"))):
-        own = f"helpers_{number}"
-        text = file.read_text().replace("namespace {", f"namespace {own} {{")
-        if f"namespace {own}" in text:
+    for number, name in enumerate(line.removeprefix("SRCS =").split()):
+        own, text = f"helpers_{number}", (folder / name).read_text()
+        if name.startswith("code_objects") and "namespace {" in text:
+            text = text.replace("namespace {", f"namespace {own} {{")
             text = text.replace("using namespace brian;", f"using namespace brian; using namespace {own};")
         parts.append(text)
-    rest = ("network.cpp", "objects.cpp", "run.cpp", "synapses_classes.cpp", "main.cpp")
-    return "\n".join([*parts, *((folder / name).read_text() for name in rest)])
+    return "\n".join(parts)
 
 
 def _prune(cache: Path) -> None:
