@@ -175,7 +175,9 @@ def _compile(folder: Path) -> None:
     path = compiler()
     assert path is not None
     (folder / "whole.cc").write_text(_one_file(folder))
-    done = subprocess.run([path, *FLAGS, "-I.", "whole.cc", "-o", "main"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [path, *FLAGS, "-I.", "-Ibrianlib", "whole.cc", "-o", "main"], cwd=folder, capture_output=True, text=True
+    )
     if done.returncode and shutil.which("make"):
         log.info("compiling %s file by file: as one file it failed with %s", folder, done.stderr[:300])
         done = subprocess.run(["make", "-j2", f"CXX={path}"], cwd=folder, capture_output=True, text=True)
