@@ -40,7 +40,9 @@ setup(
         "brian2>=2.9,<2.12",
         "matplotlib>=3.8",
         "nir>=1.0.8,<2",
-        "numpy>=1.26,<2.4",  # Brian2 2.9 cannot be imported with numpy 2.4
+        # Python 3.11 gets Brian2 2.9, which cannot be imported with numpy 2.4.
+        "numpy>=1.26,<2.4; python_version < '3.12'",
+        "numpy>=1.26; python_version >= '3.12'",
         "pyyaml>=6",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
@@ -58,6 +60,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
