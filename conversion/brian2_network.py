@@ -6,6 +6,7 @@ a copy. `presentations` batches follow each other in time; every state variable 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -13,12 +14,11 @@ import brian2 as b2
 import numpy as np
 
 from alade_brian.conversion.brian2_text import (
-    current_text,
     group_text,
-    is_held,
     network_values,
     period_steps,
-    projection_name,
+    pixel_offset,
+    readout_slot,
     schedule,
     synapses_text,
 )
@@ -40,53 +40,55 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class BrianNetwork:
-    """The Brian2 objects of a network, by the names of the specification; `stimulus` holds the images."""
+    """The Brian2 objects of a network, by the names of the specification; `stimulus` holds the images.
+
+    `membrane` is the readout's in every step, None where spikes alone are the answer; `traces` are membranes at the
+    end of every step.
+    """
 
     network: b2.Network
     groups: dict[str, b2.NeuronGroup]
     spikes: dict[str, b2.SpikeMonitor]
-    readout: b2.StateMonitor
+    membrane: b2.StateMonitor | None
+    traces: dict[str, b2.StateMonitor]
     stimulus: b2.TimedArray
-    period: int
-    dt: float
-
-    @property
-    def duration(self) -> float:
-        """Seconds to run: all presentations, and one more step in which the last readout is recorded."""
-        return (len(self.stimulus.values) * self.period + 1) * self.dt
+    duration: float
 
 
-def stimulus_values(images: np.ndarray, layout: Layout) -> np.ndarray:
-    """Images ``(n, ...)`` as the stimulus ``(presentations, batch * pixels)``, filled up with empty images."""
-    pixels = prod(images.shape[1:])
-    values = np.zeros((layout.images, pixels))
-    values[: len(images)] = images.reshape(len(images), pixels)
-    return values.reshape(layout.presentations, layout.batch * pixels)
+def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: Layout) -> np.ndarray:
+    """Pixels ``(n, rows, pixels)`` (one row per step, or one held for all) as the stimulus
+    ``(presentations * rows, batch * pixels)``, filled up with empty images.
+
+    Of a sequence the gap between presentations is empty too.
+    """
+    count, rows, size = pixels.shape
+    period = 1 if spec.stimulus.coding == "direct" else period_steps(spec)
+    values = np.zeros((layout.presentations, layout.batch, period, size))
+    values.reshape(layout.images, period, size)[:count, :rows] = pixels
+    return values.transpose(0, 2, 1, 3).reshape(layout.presentations * period, layout.batch * size)
 
 
-def build_network(spec: NetworkSpec, images: np.ndarray, layout: Layout) -> BrianNetwork:
-    """The Brian2 network of a specification, for at most ``layout.images`` images ``(n, *stimulus shape)``.
+def build_network(spec: NetworkSpec, pixels: np.ndarray, layout: Layout, traces: Sequence[str] = ()) -> BrianNetwork:
+    """The Brian2 network of a specification, for at most ``layout.images`` images: `pixels` ``(n, rows, pixels)``.
 
-    The floating-point type is Brian2's preference `core.default_float_dtype`; equal specifications of one layout give
-    equal code.
+    `traces` names populations whose membrane is recorded. The floating-point type is Brian2's preference
+    `core.default_float_dtype`; equal specifications of one layout give equal code.
     """
     builder = _Builder(spec, layout)
-    builder.add_stimulus(stimulus_values(images, layout))
+    builder.add_stimulus(stimulus_values(spec, pixels, layout))
     for index in range(len(spec.populations)):
         builder.add_population(index)
     for index, projection in enumerate(spec.projections):
         builder.add_projection(index, projection)
-    return builder.finish()
+    return builder.finish(traces)
 
 
 class _Builder:
     def __init__(self, spec: NetworkSpec, layout: Layout) -> None:
         self.spec, self.layout = spec, layout
         self.dt = spec.dt * b2.second
-        self.period = period_steps(spec)
-        self.presentation = self.period * self.dt
+        self.presentation = period_steps(spec) * self.dt
         self.groups: dict[str, b2.NeuronGroup] = {}
-        self.spikes: dict[str, b2.SpikeMonitor] = {}
         self.parts: list[b2.BrianObject] = []
         self.values = network_values(spec, layout.batch)
 
@@ -99,10 +101,13 @@ class _Builder:
                 setattr(owner, f"{variable}_", value)
 
     def add_stimulus(self, values: np.ndarray) -> None:
-        self.stimulus = b2.TimedArray(values, dt=self.presentation, name="stimulus")
-        size = prod(self.spec.stimulus.shape) * self.layout.batch
-        self.pixels = b2.NeuronGroup(size, "x : 1", namespace={"stimulus": self.stimulus}, dt=self.dt, name="pixels")
-        self.pixels.run_regularly("x = stimulus(t, i)", dt=self.presentation, when="start", name="pixels_image")
+        """One group for the pixels of all stimuli; its values change once per presentation, or in every step."""
+        every = self.presentation if self.spec.stimulus.coding == "direct" else self.dt
+        self.stimulus = b2.TimedArray(values, dt=every, name="stimulus")
+        self.pixels = b2.NeuronGroup(
+            values.shape[1], "x : 1", namespace={"stimulus": self.stimulus}, dt=self.dt, name="pixels"
+        )
+        self.pixels.run_regularly("x = stimulus(t, i)", dt=every, when="start", name="pixels_image")
         self.parts.append(self.pixels)
 
     def add_population(self, index: int) -> None:
@@ -112,35 +117,33 @@ class _Builder:
             text.equations,
             threshold=text.threshold,
             reset=text.reset,
-            method="exact",
+            method=text.method,
             dt=self.dt,
             name=text.name,
         )
-        for part, slot in ((group.thresholder, text.threshold_slot), (group.resetter, text.reset_slot)):
+        for part, slot in ((group.thresholder, text.slots.threshold), (group.resetter, text.slots.reset)):
             if "spike" in part:
                 part["spike"].when = slot
-        if text.input:
-            group.run_regularly(text.input, when="inputs", name=f"{text.name}_input")
+        for code, slot, what in ((text.input, "inputs", "input"), (text.update, text.slots.update, "update")):
+            if code:
+                group.run_regularly(code, when=slot, name=f"{text.name}_{what}")
         group.run_regularly(text.rest, dt=self.presentation, when="start", name=f"{text.name}_rest")
         self.set_values(group)
         self.groups[population.name] = group
         self.parts.append(group)
 
     def add_projection(self, index: int, projection: Projection) -> None:
-        target = self.groups[projection.target]
-        if is_held(self.spec, projection):
-            name = projection_name(self.spec, index)
-            synapses = b2.Synapses(self.pixels, target, current_text(index), dt=self.presentation, name=name)
+        target, text = self.groups[projection.target], synapses_text(self.spec, index)
+        shown = self.spec.is_stimulus(projection.source)
+        source = self.pixels if shown else self.groups[projection.source]
+        every = self.presentation if text.held else self.dt
+        if text.current:
+            synapses = b2.Synapses(source, target, text.equations, dt=every, name=text.name)
+            synapses.summed_updaters[text.current].when = text.slot
         else:
-            text = synapses_text(self.spec, index)
+            delay = text.delay * self.dt
             synapses = b2.Synapses(
-                self.groups[projection.source],
-                target,
-                "w : 1 (constant)",
-                on_pre=text.on_pre,
-                delay=text.delay * self.dt,
-                dt=self.dt,
-                name=text.name,
+                source, target, text.equations, on_pre=text.on_pre, delay=delay, dt=every, name=text.name
             )
             synapses.pre.when = text.slot
         pre, post = self._endpoints(projection)
@@ -151,24 +154,42 @@ class _Builder:
     def _endpoints(self, projection: Projection) -> tuple[np.ndarray, np.ndarray]:
         """Pre and post index (int32) of the synapses of all copies."""
         found = projection_synapses(self.spec, projection)
-        sizes = [prod(self.spec.shape(name)) for name in (projection.source, projection.target)]
+        first, sizes = pixel_offset(self.spec, projection.source), self._sizes(projection)
         copies = np.arange(self.layout.batch)[:, None]
         pre, post = (
             (index + copies * size).ravel().astype(np.int32)
-            for index, size in zip((found.pre, found.post), sizes, strict=True)
+            for index, size in zip((found.pre + first, found.post), sizes, strict=True)
         )
         return pre, post
 
-    def finish(self) -> BrianNetwork:
-        for population in self.spec.spiking:
-            group = self.groups[population.name]
-            self.spikes[population.name] = b2.SpikeMonitor(group, when="end", name=f"{group.name}_spikes")
-        readout = self.groups[self.spec.readout.population]
-        membrane = self.spec.population(self.spec.readout.population).neuron.membrane
-        # Recorded where a presentation begins, before the reset: what the one before it left.
-        answer = b2.StateMonitor(
-            readout, membrane, record=True, dt=self.presentation, when="before_start", name="answer"
-        )
-        network = b2.Network(*self.parts, *self.spikes.values(), answer)
+    def _sizes(self, projection: Projection) -> tuple[int, int]:
+        """Neurons (or pixels) of one copy of both ends."""
+        shown = self.spec.is_stimulus(projection.source)
+        source = sum(s.size for s in self.spec.stimuli) if shown else prod(self.spec.shape(projection.source))
+        return source, prod(self.spec.shape(projection.target))
+
+    def finish(self, traces: Sequence[str]) -> BrianNetwork:
+        spikes = {
+            p.name: b2.SpikeMonitor(self.groups[p.name], when="end", name=f"{self.groups[p.name].name}_spikes")
+            for p in self.spec.spiking
+        }
+        membrane = None if self._answers_in_spikes() else self._record(self.spec.readout.population, "answer")
+        recorded = {
+            name: self._record(name, f"trace_{number}", "end") for number, name in enumerate(dict.fromkeys(traces))
+        }
+        monitors = [*spikes.values(), *recorded.values(), *([membrane] if membrane is not None else [])]
+        network = b2.Network(*self.parts, *monitors)
         network.schedule = schedule(self.spec)
-        return BrianNetwork(network, self.groups, self.spikes, answer, self.stimulus, self.period, self.spec.dt)
+        duration = self.layout.presentations * period_steps(self.spec) * self.spec.dt
+        return BrianNetwork(network, self.groups, spikes, membrane, recorded, self.stimulus, duration)
+
+    def _answers_in_spikes(self) -> bool:
+        readout = self.spec.readout
+        return readout.reads_spikes or (
+            readout.decoding == "every_step" and self.spec.population(readout.population).neuron.spiking
+        )
+
+    def _record(self, population: str, name: str, when: str | None = None) -> b2.StateMonitor:
+        variable = self.spec.population(population).neuron.membrane
+        slot = when or readout_slot(self.spec)
+        return b2.StateMonitor(self.groups[population], variable, record=True, dt=self.dt, when=slot, name=name)

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from alade_brian.conversion.brian2_text import (
     GroupText,
-    current_text,
     group_text,
-    is_held,
     network_values,
     period_steps,
+    pixel_offset,
     projection_name,
+    readout_slot,
     schedule,
     synapses_text,
 )
 from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, NeuronEquations
+from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Stimulus
 from alade_brian.files import write_bytes, write_text
 
 _HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers} beside this file.
 
     python {script} images.npz answers.npz
 
-images.npz holds `images` of the shape (n, {shape}), normalised as the network was trained on.
-answers.npz then holds `logits` (n, {classes}), and for every layer the neurons and steps of its spikes:
+images.npz holds {inputs}, normalised as the network was trained on.
+answers.npz then holds `logits` {logits}, and for every layer the neurons and steps of its spikes:
 `<layer>_image`, `<layer>_step`, `<layer>_neuron`.
 """
 
@@ -64,41 +64,69 @@ def connect(synapses):
     give_numbers(synapses)
 
 
-images = np.load(sys.argv[1])["images"].astype(float)
-stimulus = TimedArray(images.reshape(len(images), -1), dt=PRESENTATION)
+{reading}
 network = Network()
 
-# Within a time step: all states follow their equations (slot "groups"), then held input is added ("inputs"), then
-# delayed spikes arrive ("delayed"), then layer by layer threshold, synapses, reset: a layer sees the spikes of the
-# layer before it in the same step, as in PyTorch. Brian2's own slot names must stay in the list.
+# Within a time step: all states follow their equations (slot "groups"), then what is held comes in ("inputs"), then
+# delayed spikes arrive ("delayed"), then layer by layer the neuron's own update, threshold, synapses, reset: a layer
+# sees the spikes of the layer before it in the same step, as in PyTorch. Brian2's own slot names must stay in the list.
 network.schedule = {schedule}
 
-# The image: its values are held for a whole presentation.
+# {shown}
 pixels = NeuronGroup({pixels}, "x : 1", dt=DT, name="pixels")
-pixels.run_regularly("x = stimulus(t, i)", dt=PRESENTATION, when="start")
+pixels.run_regularly("x = stimulus(t, i)", dt={every}, when="start")
 network.add(pixels)
 '''
 
-_TAIL = """
+_READING = {
+    "direct": """given = np.load(sys.argv[1])
+images = np.concatenate([given[name].reshape(len(given[name]), -1) for name in {names}], axis=1).astype(float)
+stimulus = TimedArray(images, dt=PRESENTATION)""",
+    "sequence": """given = np.load(sys.argv[1])
+images = np.concatenate([given[name].reshape(len(given[name]), STEPS, -1) for name in {names}], axis=2).astype(float)
+silence = np.zeros((len(images), PERIOD - STEPS, images.shape[2]))
+stimulus = TimedArray(np.concatenate([images, silence], axis=1).reshape(len(images) * PERIOD, -1), dt=DT)""",
+}
 
-# The answer is recorded where a presentation begins, before the reset: what the one before it left.
-answer = StateMonitor({readout}, "{membrane}", record=True, dt=PRESENTATION, when="before_start")
+_MONITORS = """
+
 monitors = {{layer.name: SpikeMonitor(layer, when="end") for layer in [{spiking}]}}
-network.add(answer, *monitors.values())
-
-if __name__ == "__main__":
-    # One step more than the presentations, in which the last answer is recorded.
-    network.run((len(images) * PERIOD + 1) * DT)
-    results = {{"logits": answer.{membrane}[:, 1:].T / STEPS}}  # mean over the steps
-    for name, monitor in monitors.items():
-        presentation, step = np.divmod(np.rint(np.asarray(monitor.t / DT)).astype(int), PERIOD)
-        real = presentation < len(images)
-        results[name + "_image"] = presentation[real]
-        results[name + "_step"] = step[real]
-        results[name + "_neuron"] = np.asarray(monitor.i)[real]
-    np.savez_compressed(sys.argv[2], **results)
-    print("predictions:", results["logits"].argmax(1))
+network.add(*monitors.values())
 """
+
+_ANSWER = """
+# The readout's membrane in every step, taken {moment}.
+answer = StateMonitor({readout}, "{membrane}", record=True, when="{slot}", dt=DT)
+network.add(answer)
+"""
+
+_TAIL = """
+if __name__ == "__main__":
+    network.run(len(images) * PERIOD * DT)
+    spikes = {{}}
+    results = {{}}
+    for name, monitor in monitors.items():
+        image, step = np.divmod(np.rint(np.asarray(monitor.t / DT)).astype(int), PERIOD)
+        neuron = np.asarray(monitor.i)
+        spikes[name] = np.zeros((len(images), STEPS, len(monitor.source)))
+        spikes[name][image, step, neuron] = 1
+        results |= {{f"{{name}}_image": image, f"{{name}}_step": step, f"{{name}}_neuron": neuron}}
+    values = {values}
+    results["logits"] = {logits}
+    np.savez_compressed(sys.argv[2], **results)
+    print({told})
+"""
+
+_LOGITS = {
+    "mean_input": "values[:, -1] / STEPS  # the summed input over the number of steps",
+    "last_membrane": "values[:, -1]",
+    "max_membrane": "values.max(1)",
+    "mean_membrane": "values.mean(1)",
+    "spike_rate": "values.mean(1)",
+    "spike_count": "values.sum(1)",
+    "first_spike": "-np.where(values.any(1), values.argmax(1), STEPS)",
+    "every_step": "values",
+}
 
 
 def write_script(spec: NetworkSpec, path: Path) -> Path:
@@ -116,35 +144,68 @@ def write_script(spec: NetworkSpec, path: Path) -> Path:
 
 def script(spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz") -> str:
     """The script's text."""
-    readout = spec.population(spec.readout.population)
     texts = [group_text(spec, index) for index in range(len(spec.populations))]
     names = {population.name: text.name for population, text in zip(spec.populations, texts, strict=True)}
-    head = _HEAD.format(
-        script=name,
-        numbers=numbers,
-        shape=", ".join(map(str, spec.stimulus.shape)),
-        classes=readout.size,
-        dt=spec.dt,
-        steps=spec.steps,
-        period=period_steps(spec),
-        schedule=_list(schedule(spec)),
-        pixels=prod(spec.stimulus.shape),
-    )
-    parts = [head]
+    parts = [_head(spec, name, numbers)]
     for text, population in zip(texts, spec.populations, strict=True):
         parts.append(_group(text, population.size, f"{population.name}, shape {population.shape}", population.neuron))
     for index in range(len(spec.projections)):
         parts.append(_projection(spec, index, names))
-    spiking = ", ".join(names[p.name] for p in spec.spiking)
-    parts.append(_TAIL.format(readout=names[readout.name], membrane=readout.neuron.membrane, spiking=spiking))
-    return "\n".join(part.strip("\n") + "\n" for part in parts)
+    return "\n".join(part.strip("\n") + "\n" for part in [*parts, *_tail(spec, names)])
+
+
+def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
+    direct = spec.stimulus.coding == "direct"
+    axes = "n" if direct else "n, steps"
+    inputs = " and ".join(f"`{s.name}` of the shape ({axes}, {', '.join(map(str, s.shape))})" for s in _named(spec))
+    outputs = spec.population(spec.readout.population).size // spec.readout.group
+    return _HEAD.format(
+        script=name,
+        numbers=numbers,
+        inputs=inputs,
+        logits=f"(n, {outputs})" if spec.readout.decoding != "every_step" else f"(n, steps, {outputs})",
+        dt=spec.dt,
+        steps=spec.steps,
+        period=period_steps(spec),
+        reading=_READING[spec.stimulus.coding].format(names=[s.name for s in _named(spec)]),
+        schedule=_list(schedule(spec)),
+        shown="The image: its values are held for a whole presentation." if direct else "The input of every step.",
+        pixels=sum(s.size for s in spec.stimuli),
+        every="PRESENTATION" if direct else "DT",
+    )
+
+
+def _named(spec: NetworkSpec) -> tuple[Stimulus, ...]:
+    """The stimuli under the names that the script reads; a single one is called `images`."""
+    return spec.stimuli if len(spec.stimuli) > 1 else (dataclasses.replace(spec.stimulus, name="images"),)
+
+
+def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
+    readout, population = spec.readout, spec.population(spec.readout.population)
+    in_spikes = readout.reads_spikes or (readout.decoding == "every_step" and population.neuron.spiking)
+    name, membrane = names[population.name], population.neuron.membrane
+    parts = [_MONITORS.format(spiking=", ".join(names[p.name] for p in spec.spiking))]
+    values = f'spikes["{name}"]'
+    if in_spikes and "amplitude" in population.neuron.parameters:
+        values += f" * np.asarray({name}.amplitude_)"
+    if not in_spikes:
+        moment = "behind the reset" if readout.when == "after_reset" else "before the reset"
+        parts.append(_ANSWER.format(readout=name, membrane=membrane, slot=readout_slot(spec), moment=moment))
+        values = f"np.asarray(answer.{membrane}).T.reshape(len(images), PERIOD, -1)[:, :STEPS]"
+    logits = _LOGITS[readout.decoding]
+    if readout.group > 1:
+        together = "sum" if readout.decoding == "spike_count" else "mean"
+        plain = logits.partition("  #")[0]
+        logits = f"({plain}).reshape(*({plain}).shape[:-1], -1, {readout.group}).{together}(-1)"
+    told = '"predictions:", results["logits"].argmax(-1)' if readout.decision == "class" else 'results["logits"]'
+    return [*parts, _TAIL.format(values=values, logits=logits, told=told)]
 
 
 def _numbers(spec: NetworkSpec) -> dict[str, np.ndarray]:
     arrays = {f"{owner}:{variable}": array for (owner, variable), array in network_values(spec).items()}
     for index, projection in enumerate(spec.projections):
-        found = projection_synapses(spec, projection)
-        arrays[f"{projection_name(spec, index)}:pre"] = found.pre.astype(np.int32)
+        found, first = projection_synapses(spec, projection), pixel_offset(spec, projection.source)
+        arrays[f"{projection_name(spec, index)}:pre"] = (found.pre + first).astype(np.int32)
         arrays[f"{projection_name(spec, index)}:post"] = found.post.astype(np.int32)
     return arrays
 
@@ -155,61 +216,57 @@ def _group(text: GroupText, size: int, title: str, neuron: NeuronEquations) -> s
     if text.threshold is not None:
         lines.append(f"    threshold={text.threshold!r},")
         lines.append(f"    reset={text.reset!r},")
-    lines += ['    method="exact",', "    dt=DT,", f'    name="{text.name}",', ")"]
+    lines += [f'    method="{text.method}",', "    dt=DT,", f'    name="{text.name}",', ")"]
     if text.threshold is not None:
-        lines.append(f'{text.name}.thresholder["spike"].when = "{text.threshold_slot}"')
-        lines.append(f'{text.name}.resetter["spike"].when = "{text.reset_slot}"')
+        lines.append(f'{text.name}.thresholder["spike"].when = "{text.slots.threshold}"')
+        if text.reset:
+            lines.append(f'{text.name}.resetter["spike"].when = "{text.slots.reset}"')
     if text.input:
-        lines.append(f'{text.name}.run_regularly({text.input!r}, when="inputs")')
+        lines.append(f'{text.name}.run_regularly({text.input!r}, when="inputs", dt=DT)')
+    if text.update:
+        lines.append(f'{text.name}.run_regularly({text.update!r}, when="{text.slots.update}", dt=DT)')
     lines.append(f'{text.name}.run_regularly({text.rest!r}, dt=PRESENTATION, when="start")  # begins at rest')
     return "\n".join([*lines, f"give_numbers({text.name})", f"network.add({text.name})"])
 
 
 def _conventions(neuron: NeuronEquations) -> str:
     if not neuron.spiking:
-        return "Adds up its input; never spikes."
+        return f"Never spikes; {neuron.membrane} is what it passes on. Input arrives in {neuron.takes_input}."
     resets = {"value": "to v_reset", "subtract": "by subtraction of v_reset", "none": "none"}
     order = (
         "the leak acts on what the reset left"
         if neuron.leak == "after_reset"
         else "the reset acts behind the next leak"
     )
-    return f"Fires where v {neuron.comparison} v_threshold; reset {resets[neuron.reset]}; {order}."
-
-
-def _projection(spec: NetworkSpec, index: int, names: dict[str, str]) -> str:
-    projection = spec.projections[index]
-    kind = type(projection.operator).__name__.lower()
-    title = f"# {projection.name}: {kind}"
-    if is_held(spec, projection):
-        name, target = projection_name(spec, index), names[projection.target]
-        return "\n".join(
-            [
-                "",
-                f"{title} of the image, summed once per presentation and held",
-                f'{name} = Synapses(pixels, {target}, {current_text(index)!r}, dt=PRESENTATION, name="{name}")',
-                f"connect({name})",
-                f"network.add({name})",
-            ]
-        )
-    text = synapses_text(spec, index)
-    late = f", {projection.delay} step(s) late" if projection.delay else ", in the step of the spike"
-    return "\n".join(
-        [
-            "",
-            title + late,
-            f"{text.name} = Synapses(",
-            f'    {names[projection.source]}, {names[projection.target]}, "w : 1 (constant)",',
-            f'    on_pre="{text.on_pre}", delay={text.delay} * DT, dt=DT, name="{text.name}",',
-            ")",
-            f'{text.name}.pre.when = "{text.slot}"',
-            f"connect({text.name})",
-            f"network.add({text.name})",
-        ]
+    return (
+        f"Fires where {neuron.membrane} {neuron.comparison} {neuron.threshold}; reset {resets[neuron.reset]}; {order}; "
+        f"input arrives in {neuron.takes_input}."
     )
 
 
+def _projection(spec: NetworkSpec, index: int, names: dict[str, str]) -> str:
+    projection, text = spec.projections[index], synapses_text(spec, index)
+    source = "pixels" if spec.is_stimulus(projection.source) else names[projection.source]
+    target = names[projection.target]
+    title = f"# {projection.name}: {type(projection.operator).__name__.lower()}"
+    every = "PRESENTATION" if text.held else "DT"
+    head = f'{text.name} = Synapses(\n    {source}, {target},\n    """{_indented(text.equations)}""",'
+    if text.current:
+        title += " of the image, summed once per presentation and held" if text.held else ", a current in every step"
+        lines = [head, f'    dt={every}, name="{text.name}",', ")"]
+        lines.append(f'{text.name}.summed_updaters["{text.current}"].when = "{text.slot}"')
+    else:
+        title += f", {projection.delay} step(s) late" if projection.delay else ", in the step of the spike"
+        lines = [head, f'    on_pre="{text.on_pre}", delay={text.delay} * DT, dt=DT, name="{text.name}",', ")"]
+        lines.append(f'{text.name}.pre.when = "{text.slot}"')
+    return "\n".join(["", title, *lines, f"connect({text.name})", f"network.add({text.name})"])
+
+
+def _indented(equations: str) -> str:
+    return equations.replace("\n", "\n    ")
+
+
 def _list(names: list[str]) -> str:
-    """A list over several lines, three layers' worth a line."""
-    rows = [names[k : k + 6] for k in range(0, len(names), 6)]
+    """A list over several lines, two layers' worth a line."""
+    rows = [names[k : k + 8] for k in range(0, len(names), 8)]
     return "[\n" + "".join("    " + ", ".join(f'"{n}"' for n in row) + ",\n" for row in rows) + "]"

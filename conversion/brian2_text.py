@@ -1,8 +1,8 @@
 """A specification in Brian2's words: equations, thresholds, resets, schedule, numbers. Strings and arrays, no Brian2.
 
-Within a time step: all states follow their equations, then input that is held (bias, stimulus) is added, then spikes
-that were delayed arrive, then layer by layer threshold, synapses, reset, so that a layer sees the spikes of the layer
-before it in the same step.
+Within a time step: all states follow their equations, then what is held comes in (bias, stimulus), then spikes that
+were delayed arrive, then layer by layer the neuron's own update, threshold, synapses, reset, so that a layer sees the
+spikes of the layer before it in the same step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import chain, count
 import numpy as np
 
 from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
+from alade_brian.conversion.spec import NetworkSpec, Parameter, Population
 
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
 _BEFORE = ("start", "groups", "inputs", "delayed")
@@ -24,30 +24,49 @@ _STANDARD = ("thresholds", "synapses", "resets")
 class GroupText:
     """One population: what its `NeuronGroup` is made of, and the operations beside it.
 
-    equations, threshold, reset   as `NeuronGroup` takes them (the last two None for a readout)
+    equations, threshold, reset   as `NeuronGroup` takes them (the last two None where nothing spikes)
+    method                        Brian2's integration method
     input                         code of the slot ``inputs`` in every step, or empty
+    update                        code of the slot `slots.update` in every step, or empty
     rest                          code that begins a presentation
-    threshold_slot, reset_slot    where in the schedule
     """
 
     name: str
     equations: str
+    method: str
     threshold: str | None
     reset: str | None
     input: str
+    update: str
     rest: str
-    threshold_slot: str
-    reset_slot: str
+    slots: Slots
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A population's places in the schedule, in their order."""
+
+    update: str
+    threshold: str
+    synapses: str
+    reset: str
 
 
 @dataclass(frozen=True)
 class SynapsesText:
-    """One projection between populations; `delay` is Brian2's own, in steps."""
+    """One projection: its equations and what a spike does (empty where a current flows instead of spikes).
+
+    `delay` is Brian2's own, in steps; `current` names the target's variable that a current is summed into; `held` says
+    that it is summed once per presentation.
+    """
 
     name: str
+    equations: str
     on_pre: str
     slot: str
     delay: int
+    current: str = ""
+    held: bool = False
 
 
 def period_steps(spec: NetworkSpec) -> int:
@@ -57,12 +76,21 @@ def period_steps(spec: NetworkSpec) -> int:
 
 def schedule(spec: NetworkSpec) -> list[str]:
     """The order of all operations within one time step."""
-    layers = [slot for index in range(len(spec.populations)) for slot in _slots(index)]
+    layers = [slot for index in range(len(spec.populations)) for slot in vars(slots(index)).values()]
     return [*_BEFORE, *layers, *_STANDARD, "end"]
 
 
-def _slots(index: int) -> tuple[str, str, str]:
-    return f"threshold_{index}", f"synapses_{index}", f"reset_{index}"
+def slots(index: int) -> Slots:
+    """The slots of the population of that number."""
+    return Slots(*(f"{what}_{index}" for what in ("update", "threshold", "synapses", "reset")))
+
+
+def readout_slot(spec: NetworkSpec) -> str:
+    """Where in a step the readout's membrane is taken: behind the update of its population, or at the end."""
+    if spec.readout.when == "after_reset":
+        return "end"
+    index = [p.name for p in spec.populations].index(spec.readout.population)
+    return f"after_{slots(index).update}"
 
 
 def group_names(spec: NetworkSpec) -> dict[str, str]:
@@ -80,12 +108,15 @@ def group_names(spec: NetworkSpec) -> dict[str, str]:
 
 def projection_name(spec: NetworkSpec, index: int) -> str:
     """Name of the Brian2 object of a projection."""
-    return f"{'stimulus' if is_held(spec, spec.projections[index]) else 'projection'}_{index}"
+    return f"{'stimulus' if spec.is_stimulus(spec.projections[index].source) else 'projection'}_{index}"
 
 
-def is_held(spec: NetworkSpec, projection: Projection) -> bool:
-    """Whether a projection brings the stimulus: a current instead of spikes."""
-    return projection.source == spec.stimulus.name
+def pixel_offset(spec: NetworkSpec, source: str) -> int:
+    """Where a stimulus begins among the pixels of all stimuli; 0 for a population."""
+    if not spec.is_stimulus(source):
+        return 0
+    names = [s.name for s in spec.stimuli]
+    return sum(s.size for s in spec.stimuli[: names.index(source)])
 
 
 def group_text(spec: NetworkSpec, index: int) -> GroupText:
@@ -93,45 +124,51 @@ def group_text(spec: NetworkSpec, index: int) -> GroupText:
     population = spec.populations[index]
     neuron = population.neuron
     late = neuron.spiking and neuron.reset != "none" and neuron.leak == "before_reset"
-    currents = [
-        f"current_{k}" for k, p in enumerate(spec.projections) if is_held(spec, p) and p.target == population.name
-    ]
-    lines = [neuron.model, *(f"{c} : 1" for c in currents)]
+    into = [(f"current_{k}", p) for k, p in enumerate(spec.projections) if p.target == population.name]
+    shown = [name for name, p in into if spec.is_stimulus(p.source)]
+    flowing = [name for name, p in into if not spec.is_stimulus(p.source) and not spec.sends_spikes(p.source)]
+    lines = [neuron.model, *(f"{c} : 1" for c in (*shown, *flowing))]
     lines += [_declaration(key, parameter) for key, parameter in neuron.parameters.items()]
     lines += ["bias : 1 (constant)"] * (population.bias is not None) + ["fired : 1"] * late
-    threshold, _, reset = _slots(index)
     return GroupText(
         name=group_names(spec)[population.name],
-        equations="\n".join(lines),
+        equations="\n".join(line.strip() for line in "\n".join(lines).splitlines()),
+        method=neuron.method,
         threshold=_threshold(spec, population) if neuron.spiking else None,
         reset=_reset(population, late) if neuron.spiking else None,
-        input=_input(spec, population, currents, late),
-        rest=f"{neuron.membrane} = 0" + "\nfired = 0" * late,
-        threshold_slot=threshold,
-        reset_slot=reset,
+        input="\n".join([*_late_reset(population, late), *_takes(population, shown, bias=True)]),
+        update="\n".join([*_takes(population, flowing), *neuron.update.splitlines()]),
+        rest=_rest(population, flowing, late),
+        slots=slots(index),
     )
-
-
-def current_text(index: int) -> str:
-    """Equations of the synapses that bring the stimulus: a sum, taken once per presentation."""
-    return f"w : 1 (constant)\ncurrent_{index}_post = w * x_pre : 1 (summed)"
 
 
 def synapses_text(spec: NetworkSpec, index: int) -> SynapsesText:
-    """The projection of that number, between two populations, in Brian2's words."""
+    """The projection of that number in Brian2's words."""
     projection = spec.projections[index]
-    target = spec.population(projection.target)
-    on_pre = f"{target.neuron.membrane}_post += w"
-    if not target.neuron.spiking and _presenting(spec):
-        on_pre += f" * int({_presenting(spec)})"
+    name = projection_name(spec, index)
+    if spec.is_stimulus(projection.source):
+        return _current_text(name, index, "x", "groups", spec.stimulus.coding == "direct")
     source = [p.name for p in spec.populations].index(projection.source)
+    sender, target = spec.populations[source].neuron, spec.population(projection.target).neuron
+    if not sender.spiking:
+        return _current_text(name, index, sender.membrane, slots(source).synapses, held=False)
+    counts = " * amplitude_pre" if "amplitude" in sender.parameters else ""
     return SynapsesText(
-        name=projection_name(spec, index),
-        on_pre=on_pre,
-        slot="delayed" if projection.delay else _slots(source)[1],
+        name=name,
+        equations="w : 1 (constant)",
+        on_pre=f"{target.takes_input}_post += w{counts}",
+        slot="delayed" if projection.delay else slots(source).synapses,
         # The slot for delayed spikes stands before the thresholds: what it delivers is already one step old.
         delay=max(0, projection.delay - 1),
     )
+
+
+def _current_text(name: str, index: int, variable: str, slot: str, held: bool) -> SynapsesText:
+    """A current from a stimulus or from neurons that do not spike: a sum over the sources, taken in that slot."""
+    current = f"current_{index}"
+    equations = f"w : 1 (constant)\n{current}_post = w * {variable}_pre : 1 (summed)"
+    return SynapsesText(name, equations, "", slot, 0, f"{current}_post", held)
 
 
 def network_values(spec: NetworkSpec, copies: int = 1) -> dict[tuple[str, str], np.ndarray]:
@@ -167,28 +204,38 @@ def _declaration(key: str, parameter: Parameter) -> str:
 
 
 def _threshold(spec: NetworkSpec, population: Population) -> str:
-    condition = f"{population.neuron.membrane} {population.neuron.comparison} v_threshold"
+    neuron = population.neuron
+    level = neuron.threshold if neuron.threshold.isidentifier() else f"({neuron.threshold})"
+    condition = f"{neuron.membrane} {neuron.comparison} {level}"
     return f"{condition} and {_presenting(spec)}" if _presenting(spec) else condition
 
 
 def _reset(population: Population, late: bool) -> str:
     neuron = population.neuron
-    if late:
-        return "fired = 1"
     rules = {"value": f"{neuron.membrane} = v_reset", "subtract": f"{neuron.membrane} -= v_reset", "none": ""}
-    return rules[neuron.reset]
+    return "\n".join(line for line in ("fired = 1" if late else rules[neuron.reset], neuron.on_spike) if line)
 
 
-def _input(spec: NetworkSpec, population: Population, currents: list[str], late: bool) -> str:
-    """What enters in every step without a spike: a reset put off to behind the leak, the bias, held currents."""
-    neuron, v, code = population.neuron, population.neuron.membrane, []
-    if late:
-        code.append(
-            f"{v} = {v} * (1 - fired) + fired * v_reset" if neuron.reset == "value" else f"{v} -= fired * v_reset"
-        )
-        code.append("fired = 0")
-    held = " + ".join([*(["bias"] if population.bias is not None else []), *currents])
-    if held and not neuron.spiking and _presenting(spec):
-        # A readout must not go on adding up its bias in the gap.
-        held = f"({held}) * int({_presenting(spec)})"
-    return "\n".join([*code, *([f"{v} += {held}"] if held else [])])
+def _late_reset(population: Population, late: bool) -> list[str]:
+    """A reset that was put off to behind the leak."""
+    if not late:
+        return []
+    v = population.neuron.membrane
+    if population.neuron.reset == "value":
+        return [f"{v} = {v} * (1 - fired) + fired * v_reset", "fired = 0"]
+    return [f"{v} -= fired * v_reset", "fired = 0"]
+
+
+def _takes(population: Population, currents: list[str], bias: bool = False) -> list[str]:
+    """Code by which a population takes its currents (and its bias) in."""
+    held = [*(["bias"] if bias and population.bias is not None else []), *currents]
+    return [f"{population.neuron.takes_input} += {' + '.join(held)}"] if held else []
+
+
+def _rest(population: Population, flowing: list[str], late: bool) -> str:
+    """All state of a population at the beginning of a presentation."""
+    neuron = population.neuron
+    begins = {name: "0" for name in (*neuron.states, *flowing, *(["fired"] if late else []))}
+    if "v_initial" in neuron.parameters:
+        begins[neuron.membrane] = "v_initial"
+    return "\n".join(f"{name} = {value}" for name, value in begins.items())

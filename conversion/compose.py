@@ -1,86 +1,60 @@
-"""Algebra of linear operators: scaling an operator's outputs, and merging two operators into one, exactly or not at
-all."""
+"""Algebra of linear operators: what two operators, one behind the other, are as one operator.
+
+The sum that reaches a neuron is the same but for the order in which it is added up. Where a convolution or a pooling
+can stay one, it does; everything else becomes a list of connections.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from math import prod
 
 import numpy as np
 from scipy import sparse
 
 from alade_brian.conversion.connectivity import matrix
-from alade_brian.conversion.spec import Convolution, Dense, Identity, Operator, Pooling, Shape
+from alade_brian.conversion.operators import planar
+from alade_brian.conversion.spec import Convolution, Dense, Identity, Operator, Pooling, Shape, Sparse
 
 
-class CannotCompose(Exception):
-    """Two operators that cannot be one operator; the message says why and what to do."""
+def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
+    """`outer` behind `inner` as one operator on the source."""
+    match inner, outer:
+        case _, Identity() if np.all(outer.gain == 1):
+            return inner
+        case Identity(), _ if np.all(inner.gain == 1):
+            return outer
+        case Identity(), Identity():
+            return Identity(inner.per_neuron(source) * outer.per_neuron(source))
+        case _, Dense():
+            return _dense_after(inner, source, outer.weight)
+        case Identity(), Convolution() if inner.gain.shape in ((), source[:1]):
+            gain = np.broadcast_to(inner.gain, source[:1])
+            return dataclasses.replace(outer, weight=outer.weight * _per_input(gain, outer))
+        case Identity(), Pooling() if inner.gain.shape in ((), source[:1]):
+            return dataclasses.replace(outer, gain=outer.gain * inner.gain)
+        case Pooling(), Convolution() if _windows_stay_apart(inner, outer):
+            return _convolution_after_pooling(inner, source, outer)
+        case Convolution(), Pooling() if not any(outer.padding):
+            return _pooling_after_convolution(inner, outer)
+        case _:
+            middle = inner.output_shape(source)
+            return _listed(matrix(outer, middle) @ matrix(inner, source), outer.output_shape(middle))
 
 
-def scale_outputs(operator: Operator, gain: np.ndarray) -> Operator:
+def scale_channels(operator: Operator, source: Shape, gain: np.ndarray) -> Operator:
     """The operator with its output channels multiplied by `gain`, ``(channels,)`` (``(features,)`` for dense)."""
-    if isinstance(operator, Dense):
-        return Dense(operator.weight * gain[:, None])
-    if isinstance(operator, Convolution):
-        return dataclasses.replace(operator, weight=operator.weight * gain[:, None, None, None])
-    return dataclasses.replace(operator, gain=operator.gain * gain)
-
-
-def dense_after(operator: Operator, source: Shape, weight: np.ndarray) -> Dense:
-    """``weight @ operator`` as one dense operator on the source; `weight` is ``(out, operator's outputs)``."""
-    if isinstance(operator, Identity) and operator.gain.ndim == 0:
-        return Dense(weight * operator.gain)
-    return Dense(np.asarray((matrix(operator, source).T @ sparse.csr_array(weight.T)).toarray()).T)
-
-
-def convolution_after(operator: Operator, source: Shape, convolution: Convolution) -> Convolution:
-    """The convolution of what an operator makes, as one convolution of the source."""
-    if isinstance(operator, Identity):
-        gain = np.broadcast_to(operator.gain, source[:1])
-        return dataclasses.replace(convolution, weight=convolution.weight * _per_input(gain, convolution))
-    if not isinstance(operator, Pooling):
-        raise CannotCompose(
-            "it follows another convolution or linear layer with no neuron between them: put a neuron there"
-        )
-    overlapping = any(k > s for k, s in zip(operator.kernel, operator.stride, strict=True))
-    if overlapping and any(convolution.padding):
-        raise CannotCompose(
-            "its padding follows an overlapping average pooling: use a pooling stride of at least its kernel, or "
-            "padding 0"
-        )
-    rows, columns = operator.output_shape(source)[1:]
-    # Pixels that the pooling left over must not be read through the padding.
-    weight = _upsample(undilated(convolution).weight, operator.kernel, operator.stride) / prod(operator.kernel)
-    extent = tuple((n - 1) * s + k for n, s, k in zip((rows, columns), operator.stride, operator.kernel, strict=True))
-    return Convolution(
-        weight * _per_input(np.broadcast_to(operator.gain, source[:1]), convolution),
-        stride=(convolution.stride[0] * operator.stride[0], convolution.stride[1] * operator.stride[1]),
-        padding=(convolution.padding[0] * operator.stride[0], convolution.padding[1] * operator.stride[1]),
-        groups=convolution.groups,
-        extent=None if extent == source[1:] else (extent[0], extent[1]),
-    )
-
-
-def pooling_after(operator: Operator, source: Shape, pooling: Pooling) -> Operator:
-    """Average pooling of what an operator makes, as one operator on the source."""
-    if isinstance(operator, Identity):
-        return dataclasses.replace(pooling, gain=pooling.gain * operator.gain)
-    if not isinstance(operator, Convolution):
-        raise CannotCompose(
-            "it pools what another pooling or a linear layer made, with no neuron between: put a neuron there"
-        )
-    operator = undilated(operator)
-    # A window of the convolution's outputs is one larger kernel: the kernel, moved by its stride, added up.
-    rows, columns = operator.weight.shape[2:]
-    shape = tuple((k - 1) * s + n for k, s, n in zip(pooling.kernel, operator.stride, (rows, columns), strict=True))
-    weight = np.zeros((*operator.weight.shape[:2], *shape))
-    for y in range(pooling.kernel[0]):
-        for x in range(pooling.kernel[1]):
-            top, left = y * operator.stride[0], x * operator.stride[1]
-            weight[:, :, top : top + rows, left : left + columns] += operator.weight
-    stride = (operator.stride[0] * pooling.stride[0], operator.stride[1] * pooling.stride[1])
-    merged = dataclasses.replace(operator, weight=weight / prod(pooling.kernel), stride=stride)
-    return scale_outputs(merged, np.broadcast_to(pooling.gain, weight.shape[:1]))
+    match operator:
+        case Dense():
+            return Dense(operator.weight * gain[:, None])
+        case Convolution():
+            return dataclasses.replace(operator, weight=operator.weight * gain[:, None, None, None])
+        case Identity() if operator.gain.shape in ((), gain.shape):
+            return Identity(operator.gain * gain)
+        case Pooling():
+            return dataclasses.replace(operator, gain=operator.gain * gain)
+        case _:
+            shape = operator.output_shape(source)
+            return compose(operator, source, Identity(Identity(gain).per_neuron(shape)))
 
 
 def undilated(convolution: Convolution) -> Convolution:
@@ -91,6 +65,52 @@ def undilated(convolution: Convolution) -> Convolution:
     weight = np.zeros((*convolution.weight.shape[:2], (rows - 1) * down + 1, (columns - 1) * right + 1))
     weight[:, :, ::down, ::right] = convolution.weight
     return dataclasses.replace(convolution, weight=weight, dilation=(1, 1))
+
+
+def _listed(whole: sparse.sparray, shape: Shape) -> Sparse:
+    entries = sparse.coo_array(whole)
+    return Sparse(entries.coords[0], entries.coords[1], entries.data, shape)
+
+
+def _dense_after(inner: Operator, source: Shape, weight: np.ndarray) -> Dense:
+    if isinstance(inner, Identity) and inner.gain.ndim == 0:
+        return Dense(weight * inner.gain)
+    return Dense(np.asarray((matrix(inner, source).T @ sparse.csr_array(weight.T)).toarray()).T)
+
+
+def _windows_stay_apart(pooling: Pooling, convolution: Convolution) -> bool:
+    """Whether the convolution's padding can be counted in the pooling's own pixels."""
+    overlapping = any(k > s for k, s in zip(pooling.kernel, pooling.stride, strict=True))
+    return not any(pooling.padding) and not (overlapping and any(convolution.padding))
+
+
+def _convolution_after_pooling(pooling: Pooling, source: Shape, convolution: Convolution) -> Convolution:
+    rows, columns = planar(pooling.output_shape(source))[1:]
+    # Pixels that the pooling left over must not be read through the padding.
+    weight = _upsample(undilated(convolution).weight, pooling.kernel, pooling.stride) * pooling.scale
+    extent = tuple((n - 1) * s + k for n, s, k in zip((rows, columns), pooling.stride, pooling.kernel, strict=True))
+    return Convolution(
+        weight * _per_input(np.broadcast_to(pooling.gain, source[:1]), convolution),
+        stride=(convolution.stride[0] * pooling.stride[0], convolution.stride[1] * pooling.stride[1]),
+        padding=(convolution.padding[0] * pooling.stride[0], convolution.padding[1] * pooling.stride[1]),
+        groups=convolution.groups,
+        extent=None if extent == planar(source)[1:] else (extent[0], extent[1]),
+    )
+
+
+def _pooling_after_convolution(convolution: Convolution, pooling: Pooling) -> Convolution:
+    convolution = undilated(convolution)
+    # A window of the convolution's outputs is one larger kernel: the kernel, moved by its stride, added up.
+    rows, columns = convolution.weight.shape[2:]
+    shape = tuple((k - 1) * s + n for k, s, n in zip(pooling.kernel, convolution.stride, (rows, columns), strict=True))
+    weight = np.zeros((*convolution.weight.shape[:2], *shape))
+    for y in range(pooling.kernel[0]):
+        for x in range(pooling.kernel[1]):
+            top, left = y * convolution.stride[0], x * convolution.stride[1]
+            weight[:, :, top : top + rows, left : left + columns] += convolution.weight
+    stride = (convolution.stride[0] * pooling.stride[0], convolution.stride[1] * pooling.stride[1])
+    gain = np.broadcast_to(pooling.gain, weight.shape[:1])[:, None, None, None]
+    return dataclasses.replace(convolution, weight=weight * pooling.scale * gain, stride=stride)
 
 
 def _per_input(gain: np.ndarray, convolution: Convolution) -> np.ndarray:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
+from alade_brian.conversion.operators import planar
 from alade_brian.conversion.spec import (
     Convolution,
     Dense,
@@ -17,6 +18,8 @@ from alade_brian.conversion.spec import (
     Pooling,
     Projection,
     Shape,
+    Sparse,
+    TransposedConvolution,
     operator_values,
 )
 
@@ -43,14 +46,19 @@ class Synapses:
 
 def synapses(operator: Operator, source: Shape) -> Synapses:
     """All synapses of an operator on a source of that shape."""
-    if isinstance(operator, Dense):
-        return _dense(operator.weight.shape)
-    if isinstance(operator, Convolution):
-        return _convolution(operator, source)
-    if isinstance(operator, Pooling):
-        return _pooling(operator, source)
-    size = prod(source)
-    return Synapses(np.arange(size), np.arange(size), _channel_index(operator, np.arange(size), source))
+    match operator:
+        case Dense():
+            return _dense(operator.weight.shape)
+        case Sparse():
+            return _sorted(operator.columns, operator.rows, np.arange(len(operator.rows)))
+        case Convolution():
+            return _convolution(operator, planar(source))
+        case TransposedConvolution():
+            return _transposed(operator, source)
+        case Pooling():
+            return _pooling(operator, planar(source))
+        case Identity():
+            return _identity(operator, source)
 
 
 def projection_synapses(spec: NetworkSpec, projection: Projection) -> Synapses:
@@ -115,15 +123,36 @@ def _convolution(operator: Convolution, source: Shape) -> Synapses:
     return _sorted(*(np.broadcast_to(a, inside.shape)[inside] for a in (pre, post, index)))
 
 
+def _transposed(operator: TransposedConvolution, source: Shape) -> Synapses:
+    """The synapses of the convolution that reads what this one makes, with both ends exchanged."""
+    forward = Convolution(
+        operator.weight, operator.stride, operator.padding, operator.groups, dilation=operator.dilation
+    )
+    made = operator.output_shape(source)
+    found = _convolution(forward, planar(made))
+    # Output padding can be so large that the convolution reads one position more than there is.
+    rows, columns = forward.output_shape(planar(made))[1:]
+    channel, position = np.divmod(found.post, rows * columns)
+    y, x = np.divmod(position, columns)
+    inside = (y < planar(source)[1]) & (x < planar(source)[2])
+    pre = (channel * planar(source)[1] + y) * planar(source)[2] + x
+    return _sorted(pre[inside], found.pre[inside], found.value_index[inside])
+
+
 def _pooling(operator: Pooling, source: Shape) -> Synapses:
     channels, rows, columns = operator.output_shape(source)
+    y, y_inside = _window(source[1], rows, operator.kernel[0], operator.stride[0], operator.padding[0], 1)
+    x, x_inside = _window(source[2], columns, operator.kernel[1], operator.stride[1], operator.padding[1], 1)
     c, ky, kx, oy, ox = np.ogrid[:channels, : operator.kernel[0], : operator.kernel[1], :rows, :columns]
-    pre = (c * source[1] + oy * operator.stride[0] + ky) * source[2] + ox * operator.stride[1] + kx
+    inside = np.broadcast_to(y_inside[ky, oy] & x_inside[kx, ox], (channels, *operator.kernel, rows, columns))
+    pre = (c * source[1] + y[ky, oy]) * source[2] + x[kx, ox]
     post = (c * rows + oy) * columns + ox
-    pre, post = (np.broadcast_to(a, (channels, *operator.kernel, rows, columns)).ravel() for a in (pre, post))
-    return _sorted(pre, post, _channel_index(operator, pre, source), 1 / prod(operator.kernel))
+    pre, post = (np.broadcast_to(a, inside.shape)[inside] for a in (pre, post))
+    index = pre // prod(source[1:]) if operator.gain.ndim else np.zeros_like(pre)
+    return _sorted(pre, post, index, operator.scale)
 
 
-def _channel_index(operator: Pooling | Identity, pre: np.ndarray, source: Shape) -> np.ndarray:
-    """Index into the gain: the neuron's channel, or always 0 for a single number."""
-    return pre // prod(source[1:]) if operator.gain.ndim else np.zeros_like(pre)
+def _identity(operator: Identity, source: Shape) -> Synapses:
+    neurons = np.arange(prod(source))
+    index = np.arange(operator.gain.size).reshape(operator.gain.shape)
+    return Synapses(neurons, neurons, Identity(index).per_neuron(source).ravel().astype(np.int64))

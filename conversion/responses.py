@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """spikes: by layer name, in step order, bool ``(images, steps, neurons)``; logits float64 ``(images, classes)``."""
+    """spikes   by layer name, in step order, bool ``(images, steps, neurons)``
+    logits   float64 ``(images, classes)``, or ``(images, steps, outputs)`` where every step is read
+    traces   by layer name, of the layers asked for: membrane at the end of every step, float64
+             ``(images, steps, neurons)``
+    """
 
     spikes: Mapping[str, np.ndarray]
     logits: np.ndarray
+    traces: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def predictions(self) -> np.ndarray:
-        """int64 ``(images,)``: the class with the largest logit."""
-        return self.logits.argmax(1)
+        """int64 ``(images,)``: the class with the largest logit (one per step where every step is read)."""
+        return self.logits.argmax(-1)
 
     def select(self, images: slice) -> Responses:
         """The answers to some of the images."""
-        return Responses({name: s[images] for name, s in self.spikes.items()}, self.logits[images])
+        return Responses(_each(self.spikes, images), self.logits[images], _each(self.traces, images))
+
+
+def _each(arrays: Mapping[str, np.ndarray], images: slice) -> dict[str, np.ndarray]:
+    return {name: array[images] for name, array in arrays.items()}
 
 
 def concatenate(parts: Sequence[Responses]) -> Responses:
     """Answers to consecutive images as one."""
     spikes = {name: np.concatenate([p.spikes[name] for p in parts]) for name in parts[0].spikes}
-    return Responses(spikes, np.concatenate([p.logits for p in parts]))
+    traces = {name: np.concatenate([p.traces[name] for p in parts]) for name in parts[0].traces}
+    return Responses(spikes, np.concatenate([p.logits for p in parts]), traces)

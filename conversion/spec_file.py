@@ -17,7 +17,7 @@ from alade_brian.conversion import spec as nodes
 from alade_brian.conversion.spec import NetworkSpec, SpecError
 from alade_brian.files import write_bytes
 
-FORMAT = 1
+FORMAT = 2
 
 _CLASSES: Mapping[str, type] = MappingProxyType(
     {
@@ -28,7 +28,9 @@ _CLASSES: Mapping[str, type] = MappingProxyType(
             nodes.Stimulus,
             nodes.Population,
             nodes.Dense,
+            nodes.Sparse,
             nodes.Convolution,
+            nodes.TransposedConvolution,
             nodes.Pooling,
             nodes.Identity,
             nodes.Projection,

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
+from alade_brian.conversion.connectivity import synapses
+from alade_brian.conversion.operators import planar
 from alade_brian.conversion.spec import (
     Convolution,
     Dense,
@@ -16,7 +20,9 @@ from alade_brian.conversion.spec import (
     Population,
     Projection,
     Shape,
+    Sparse,
     Stimulus,
+    TransposedConvolution,
 )
 
 # What plain Brian2 keeps per synapse in C++: pre and post index, weight, position by source, delay bookkeeping.
@@ -52,7 +58,9 @@ class RefusedLayers(ValueError):
     """Everything in a model that cannot be lowered exactly, with the table of what can."""
 
     def __init__(
-        self, refusals: Sequence[Refusal], lowered: tuple[Stimulus, Sequence[Population], Sequence[Projection]] | None
+        self,
+        refusals: Sequence[Refusal],
+        lowered: tuple[Sequence[Stimulus], Sequence[Population], Sequence[Projection]] | None,
     ) -> None:
         self.refusals = tuple(refusals)
         self.rows = _rows(*lowered) if lowered else []
@@ -62,14 +70,19 @@ class RefusedLayers(ValueError):
 
 def synapse_count(operator: Operator, source: Shape) -> int:
     """Number of synapses of an operator, counted without listing them."""
-    if isinstance(operator, Dense):
-        return operator.weight.size
-    if isinstance(operator, Identity):
-        return prod(source)
-    shape = operator.output_shape(source)
-    if isinstance(operator, Pooling):
-        return prod(shape) * prod(operator.kernel)
-    return operator.weight.shape[0] * operator.weight.shape[1] * prod(_taps(operator, source, shape))
+    match operator:
+        case Dense() | Sparse():
+            return operator.weight.size
+        case Identity():
+            return prod(source)
+        case Pooling():
+            one = Convolution(np.ones((1, 1, *operator.kernel)), operator.stride, operator.padding)
+            return source[0] * synapse_count(one, (1, *planar(source)[1:]))
+        case Convolution():
+            shape = planar(operator.output_shape(source))
+            return operator.weight.shape[0] * operator.weight.shape[1] * prod(_taps(operator, planar(source), shape))
+        case TransposedConvolution():
+            return len(synapses(operator, source))
 
 
 def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]:
@@ -85,11 +98,13 @@ def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]
 
 def lowering_table(spec: NetworkSpec) -> list[Row]:
     """One row per population: what it costs to simulate it for one image with explicit synapses."""
-    return _rows(spec.stimulus, spec.populations, spec.projections)
+    return _rows(spec.stimuli, spec.populations, spec.projections)
 
 
-def _rows(stimulus: Stimulus, populations: Sequence[Population], projections: Sequence[Projection]) -> list[Row]:
-    shapes = {stimulus.name: stimulus.shape} | {p.name: p.shape for p in populations}
+def _rows(
+    stimuli: Sequence[Stimulus], populations: Sequence[Population], projections: Sequence[Projection]
+) -> list[Row]:
+    shapes = {s.name: s.shape for s in stimuli} | {p.name: p.shape for p in populations}
     rows = []
     for population in populations:
         into = [p for p in projections if p.target == population.name]

@@ -221,5 +221,7 @@ def _brian2_membrane(spec: NetworkSpec, image: np.ndarray, layer: str) -> Any:
     """The numpy target needs no compiler: one image is enough for a look inside."""
     from alade_brian.conversion.brian2_network import Layout
     from alade_brian.simulation.runtime import RuntimeNetwork
+    from alade_brian.simulation.simulator import pixels
 
-    return RuntimeNetwork(spec, Layout(1, 1), "numpy", "float64").membrane(image, layer)
+    network = RuntimeNetwork(spec, Layout(1, 1), "numpy", "float64")
+    return network.membrane(pixels(spec, {spec.stimulus.name: image[None]}), layer)

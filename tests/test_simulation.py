@@ -38,8 +38,8 @@ def with_delay(spec: NetworkSpec, target: str, delay: int) -> NetworkSpec:
 def test_schedule_puts_all_updates_before_the_layers_and_keeps_brians_names() -> None:
     order = schedule(convert(conv_net(), (2, 7, 6)))
     assert order[:4] == ["start", "groups", "inputs", "delayed"] and order[-1] == "end"
-    layers = [f"{what}_{k}" for k in range(3) for what in ("threshold", "synapses", "reset")]
-    assert order[4:13] == layers
+    layers = [f"{what}_{k}" for k in range(3) for what in ("update", "threshold", "synapses", "reset")]
+    assert order[4:16] == layers
     assert {"thresholds", "synapses", "resets"} <= set(order)
 
 

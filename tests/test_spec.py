@@ -21,8 +21,10 @@ from alade_brian.conversion.spec import (
     Population,
     Projection,
     Readout,
+    Sparse,
     SpecError,
     Stimulus,
+    TransposedConvolution,
     constant,
 )
 from alade_brian.conversion.spec_file import load_spec, save_spec
@@ -35,7 +37,7 @@ READING = NeuronEquations("v : 1", spiking=False, reset="none")
 def network(**changes: object) -> NetworkSpec:
     """Three inputs, two neurons, one readout."""
     fields = {
-        "stimulus": Stimulus((3,)),
+        "stimuli": (Stimulus((3,)),),
         "populations": (Population("hidden", (2,), SPIKING), Population("answer", (1,), READING)),
         "projections": (
             Projection("image", "hidden", Dense(np.ones((2, 3)))), Projection("hidden", "answer", Dense(np.ones((1, 2)))),
@@ -56,12 +58,23 @@ REFUSED = {
     "unknown target": (lambda: network(projections=(Projection("image", "other", Identity()),)), "unknown population"),
     "against the order": (lambda: network(projections=(Projection("hidden", "hidden", Identity()),)), "without a delay"),
     "delayed stimulus": (
-        lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), delay=1),)), "held",
+        lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), delay=1),)), "delays a current",
     ),
     "negative delay": (lambda: Projection("a", "b", Identity(), delay=-1), "negative delay"),
-    "from the readout": (
-        lambda: network(projections=(Projection("answer", "hidden", Dense(np.ones((2, 1))), delay=1),)), "never spikes",
+    "a current that comes back too late": (
+        lambda: network(projections=(Projection("answer", "hidden", Dense(np.ones((2, 1))), delay=2),)), "delays a current",
     ),
+    "spikes of what never spikes": (lambda: network(readout=Readout("answer", "spike_count")), "never spikes"),
+    "decoding": (lambda: Readout("answer", "loudest"), "unknown decoding"),
+    "population code": (lambda: network(readout=Readout("answer", "last_membrane", group=2)), "groups of 2"),
+    "two codings": (lambda: network(stimuli=(Stimulus((3,)), Stimulus((3,), "other", "sequence"))), "differ in their coding"),
+    "no stimulus": (lambda: network(stimuli=()), "no stimulus"),
+    "time constant": (lambda: dataclasses.replace(SPIKING, parameters={**SPIKING.parameters, "tau": constant(0.0, "step")}), "not positive"),
+    "membrane": (lambda: dataclasses.replace(SPIKING, membrane="u"), "no variable of the model"),
+    "method": (lambda: dataclasses.replace(SPIKING, method="rk4"), "unknown method"),
+    "output padding": (lambda: TransposedConvolution(np.ones((1, 1, 3, 3)), output_padding=(1, 0)), "output padding"),
+    "target of a list": (lambda: Sparse([4], [0], [1.0], (2, 2)), "beyond its shape"),
+    "source of a list": (lambda: Sparse([0], [4], [1.0], (2, 2)).output_shape((3,)), "beyond the 3"),
     "wrong inputs": (lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 4)))),)), "reads 4 neurons"),
     "wrong outputs": (lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((3, 3)))),)), "its target has"),
     "weights not finite": (lambda: Projection("a", "b", Dense(np.full((1, 1), np.nan))), "not finite"),
@@ -76,7 +89,7 @@ REFUSED = {
     "reset": (lambda: dataclasses.replace(SPIKING, reset="half"), "unknown reset"),
     "leak": (lambda: dataclasses.replace(SPIKING, leak="never"), "order of leak"),
     "unit": (lambda: Parameter(np.ones(1), "ms"), "unit 'ms'"),
-    "shape": (lambda: Stimulus((2, 3)), "channels, height, width"),
+    "shape": (lambda: Stimulus((2, 3, 4, 5)), "channels, height, width"),
     "kernel too large": (lambda: Convolution(np.ones((1, 1, 5, 5))).output_shape((1, 3, 3)), "does not fit"),
     "channels": (lambda: Convolution(np.ones((1, 2, 3, 3))).output_shape((1, 5, 5)), "reads 2 channels"),
     "window too large": (lambda: Pooling((4, 4), (4, 4)).output_shape((1, 3, 3)), "does not fit"),

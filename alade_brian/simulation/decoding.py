@@ -1,8 +1,9 @@
-"""From what Brian2 recorded (neuron numbers, times, a readout's membrane) to `Responses`."""
+"""From what Brian2 recorded (neuron numbers, times, membranes) to `Responses`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -10,34 +11,75 @@ import numpy as np
 from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.brian2_text import period_steps
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.spec import NetworkSpec, Readout
 
 
-def decode(
-    spec: NetworkSpec,
-    layout: Layout,
-    images: int,
-    spikes: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    readout: np.ndarray,
-) -> Responses:
-    """Responses of the first `images` images of a run.
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a run left behind.
 
-    spikes    by population: (neuron indices over all copies, times in seconds)
-    readout   ``(presentations + 1, batch * classes)``: the readout's membrane where each presentation begins, so that
-              row k + 1 is what presentation k summed up
+    spikes      by population: (neuron indices over all copies, times in seconds)
+    membrane    the readout's in every step ``(steps of the run, batch * neurons)``; None where spikes are the answer
+    traces      by population, as `membrane`
     """
-    found = {name: _unroll(spec, layout, name, *recorded)[:images] for name, recorded in spikes.items()}
-    classes = prod(spec.shape(spec.readout.population))
-    logits = readout[1:].reshape(layout.images, classes) / spec.steps
-    return Responses(found, np.asarray(logits[:images], dtype=np.float64))
+
+    spikes: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    membrane: np.ndarray | None
+    traces: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def decode(spec: NetworkSpec, layout: Layout, images: int, recorded: Recorded) -> Responses:
+    """Responses of the first `images` images of a run."""
+    spikes = {name: _unroll(spec, layout, name, *found)[:images] for name, found in recorded.spikes.items()}
+    traces = {name: _by_image(spec, layout, values)[:images] for name, values in recorded.traces.items()}
+    population = spec.readout.population
+    if recorded.membrane is None:
+        amplitude = spec.population(population).neuron.parameters.get("amplitude")
+        values = spikes[population] * (1.0 if amplitude is None else _flat(spec, population, amplitude.value))
+    else:
+        values = _by_image(spec, layout, recorded.membrane)[:images]
+    return Responses(spikes, read_out(spec.readout, values), traces)
+
+
+def read_out(readout: Readout, values: np.ndarray) -> np.ndarray:
+    """Logits from the spikes (times their amplitude) or membranes ``(images, steps, neurons)`` of the readout's
+    population."""
+    steps = values.shape[1]
+    match readout.decoding:
+        case "mean_input":
+            answers = values[:, -1] / steps
+        case "last_membrane":
+            answers = values[:, -1]
+        case "max_membrane":
+            answers = values.max(1)
+        case "mean_membrane" | "spike_rate":
+            answers = values.mean(1)
+        case "spike_count":
+            answers = values.sum(1)
+        case "first_spike":
+            fired = values != 0
+            answers = -np.where(fired.any(1), fired.argmax(1), steps).astype(np.float64)
+        case "every_step":
+            answers = values
+    groups = answers.reshape(*answers.shape[:-1], -1, readout.group)
+    together = groups.sum(-1) if readout.decoding == "spike_count" else groups.mean(-1)
+    return np.asarray(together if readout.group > 1 else answers, dtype=np.float64)
+
+
+def _flat(spec: NetworkSpec, population: str, value: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(value, spec.shape(population)).ravel()
+
+
+def _by_image(spec: NetworkSpec, layout: Layout, values: np.ndarray) -> np.ndarray:
+    """Values of every step of a run as ``(images, steps, neurons)``."""
+    whole = values.reshape(layout.presentations, period_steps(spec), layout.batch, -1)[:, : spec.steps]
+    return whole.transpose(0, 2, 1, 3).reshape(layout.images, spec.steps, -1).astype(np.float64)
 
 
 def _unroll(spec: NetworkSpec, layout: Layout, name: str, neurons: np.ndarray, times: np.ndarray) -> np.ndarray:
     size, period = prod(spec.shape(name)), period_steps(spec)
     presentation, step = np.divmod(np.rint(times / spec.dt).astype(np.int64), period)
-    # The one step behind the last presentation is there for the readout only.
-    real = presentation < layout.presentations
-    neurons, presentation, step = neurons[real].astype(np.int64), presentation[real], step[real]
+    neurons = neurons.astype(np.int64)
     raster = np.zeros((layout.images, spec.steps, size), dtype=bool)
     raster[presentation * layout.batch + neurons // size, step, neurons % size] = True
     return raster

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import brian2 as b2
 import numpy as np
 
 from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network
+from alade_brian.conversion.brian2_text import slots
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.decoding import decode
+from alade_brian.simulation.decoding import Recorded, decode
 
 
 @contextmanager
@@ -35,40 +36,40 @@ def float_type(dtype: str) -> type:
 class RuntimeNetwork:
     """A network run within this process; it is set up anew for every run, which needs no compiler the second time."""
 
-    def __init__(self, spec: NetworkSpec, layout: Layout, backend: str, dtype: str) -> None:
-        self.spec, self.layout, self.backend, self.dtype = spec, layout, backend, dtype
+    def __init__(self, spec: NetworkSpec, layout: Layout, backend: str, dtype: str, traces: Sequence[str] = ()) -> None:
+        self.spec, self.layout, self.backend, self.dtype, self.traces = spec, layout, backend, dtype, tuple(traces)
         self.compiled = False
 
-    def run(self, images: np.ndarray) -> Responses:
-        """Responses to at most ``layout.images`` images ``(n, *stimulus shape)``."""
+    def run(self, pixels: np.ndarray) -> Responses:
+        """Responses to at most ``layout.images`` images, as pixels ``(n, rows, pixels)``."""
         # Fewer images than a full run need no empty presentations here: nothing is compiled for a number of them.
-        layout = Layout(self.layout.batch, -(-len(images) // self.layout.batch))
-        with preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype)):
-            built = build_network(self.spec, images, layout)
+        layout = Layout(self.layout.batch, -(-len(pixels) // self.layout.batch))
+        with self._preferences():
+            built = build_network(self.spec, pixels, layout, self.traces)
             built.network.run(built.duration * b2.second, namespace={})
-            return decode(
-                self.spec,
-                layout,
-                len(images),
-                _spikes(built),
-                np.asarray(getattr(built.readout, _membrane(self.spec))).T,
-            )
+            return decode(self.spec, layout, len(pixels), self._recorded(built))
 
-    def membrane(self, image: np.ndarray, population: str) -> np.ndarray:
-        """Membrane just before the threshold test, for one image ``(*stimulus shape)``: ``(steps, neurons)``."""
-        with preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype)):
-            built = build_network(self.spec, image[None], Layout(1, 1))
+    def _recorded(self, built: BrianNetwork) -> Recorded:
+        spikes = {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in built.spikes.items()}
+        membrane = None if built.membrane is None else _values(built.membrane)
+        return Recorded(spikes, membrane, {name: _values(m) for name, m in built.traces.items()})
+
+    def _preferences(self) -> AbstractContextManager[None]:
+        return preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype))
+
+    def membrane(self, pixels: np.ndarray, population: str) -> np.ndarray:
+        """Membrane just before the threshold test, for one image ``(1, rows, pixels)``: ``(steps, neurons)``."""
+        with self._preferences():
+            built = build_network(self.spec, pixels, Layout(1, 1))
             index = [p.name for p in self.spec.populations].index(population)
             variable = self.spec.population(population).neuron.membrane
-            monitor = b2.StateMonitor(built.groups[population], variable, record=True, when=f"before_threshold_{index}")
+            slot = f"before_{slots(index).threshold}"
+            monitor = b2.StateMonitor(built.groups[population], variable, record=True, when=slot)
             built.network.add(monitor)
             built.network.run(built.duration * b2.second, namespace={})
-            return np.asarray(getattr(monitor, variable)).T[: self.spec.steps]
+            return _values(monitor)[: self.spec.steps]
 
 
-def _membrane(spec: NetworkSpec) -> str:
-    return spec.population(spec.readout.population).neuron.membrane
-
-
-def _spikes(built: BrianNetwork) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in built.spikes.items()}
+def _values(monitor: b2.StateMonitor) -> np.ndarray:
+    """What a monitor recorded, ``(steps, neurons)``."""
+    return np.asarray(getattr(monitor, monitor.record_variables[0])).T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,13 +16,16 @@ from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.simulation.settings import IMAGES_PER_RUN, SimulationSettings
 
+# One array, or one per stimulus by its name.
+Images = np.ndarray | Mapping[str, np.ndarray]
+
 
 class Engine(Protocol):
     """A network that is ready to run: what a backend must offer."""
 
     compiled: bool
 
-    def run(self, images: np.ndarray) -> Responses: ...
+    def run(self, pixels: np.ndarray) -> Responses: ...
 
 
 @dataclass
@@ -42,19 +45,26 @@ class Simulator:
     def compiled(self) -> bool:
         return self.engine.compiled
 
-    def chunks(self, images: np.ndarray) -> Iterator[tuple[slice, Responses]]:
+    def chunks(self, images: Images) -> Iterator[tuple[slice, Responses]]:
         """Responses run by run, each with the slice of the images that it answers; bounded memory."""
-        check_images(self.spec, images)
-        for start in range(0, len(images), self.images_per_run):
-            part = slice(start, min(start + self.images_per_run, len(images)))
+        shown = arrays(self.spec, images)
+        check_images(self.spec, shown)
+        count = len(next(iter(shown.values())))
+        for start in range(0, count, self.images_per_run):
+            part = slice(start, min(start + self.images_per_run, count))
             began = time.perf_counter()
-            responses = self.engine.run(images[part])
+            responses = self.engine.run(pixels(self.spec, {name: array[part] for name, array in shown.items()}))
             self.seconds_simulate += time.perf_counter() - began
             yield part, responses
 
 
-def open_simulator(spec: NetworkSpec, settings: SimulationSettings | None = None) -> Simulator:
-    """Build (or find) what simulates this specification. Raises UserError where the settings cannot be met here."""
+def open_simulator(
+    spec: NetworkSpec, settings: SimulationSettings | None = None, traces: Sequence[str] = ()
+) -> Simulator:
+    """Build (or find) what simulates this specification, recording the membranes of the populations in `traces`.
+
+    Raises UserError where the settings cannot be met here.
+    """
     settings = settings or SimulationSettings()
     settings.check()
     batch = settings.batch_for(spec)
@@ -64,35 +74,65 @@ def open_simulator(spec: NetworkSpec, settings: SimulationSettings | None = None
     if settings.backend == "cpp":
         from alade_brian.simulation.standalone import StandaloneNetwork
 
-        engine = StandaloneNetwork(spec, layout, settings.dtype, settings.cache_folder)
+        engine = StandaloneNetwork(spec, layout, settings.dtype, settings.cache_folder, traces)
     else:
         from alade_brian.simulation.runtime import RuntimeNetwork
 
-        engine = RuntimeNetwork(spec, layout, settings.backend, settings.dtype)
+        engine = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces)
     return Simulator(spec, engine, layout.images, time.perf_counter() - began)
 
 
-def simulate(spec: NetworkSpec, images: np.ndarray, settings: SimulationSettings | None = None) -> Responses:
-    """All responses to images ``(n, *stimulus shape)``; for many images see `Simulator.chunks`."""
-    return concatenate([responses for _, responses in open_simulator(spec, settings).chunks(images)])
+def simulate(
+    spec: NetworkSpec, images: Images, settings: SimulationSettings | None = None, traces: Sequence[str] = ()
+) -> Responses:
+    """All responses to images; for many images see `Simulator.chunks`.
+
+    images   ``(n, *stimulus shape)``, or ``(n, steps, *stimulus shape)`` where the stimulus is a sequence; by name
+             where there are several stimuli
+    traces   populations whose membrane is kept, as it is at the end of every step
+    """
+    return concatenate([responses for _, responses in open_simulator(spec, settings, traces).chunks(images)])
 
 
-def check_images(spec: NetworkSpec, images: np.ndarray) -> None:
-    """UserError where images do not fit the network's stimulus."""
-    if images.shape[1:] != spec.stimulus.shape or not len(images):
-        raise UserError(
-            f"the images have the shape {images.shape}; this network takes (n, "
-            f"{', '.join(map(str, spec.stimulus.shape))}), n at least 1"
-        )
-    if not np.all(np.isfinite(images)):
-        raise UserError("the images hold values that are not finite; clean them before the simulation")
+def arrays(spec: NetworkSpec, images: Images) -> Mapping[str, np.ndarray]:
+    """Images by the name of their stimulus."""
+    if not isinstance(images, np.ndarray):
+        return images
+    return {spec.stimulus.name: images}
+
+
+def pixels(spec: NetworkSpec, images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Images as one array ``(n, rows, pixels of all stimuli)``: a row per step, or one that is held."""
+    rows = 1 if spec.stimulus.coding == "direct" else spec.steps
+    flat = [images[s.name].reshape(len(images[s.name]), rows, s.size) for s in spec.stimuli]
+    return np.concatenate(flat, axis=2).astype(np.float64)
+
+
+def check_images(spec: NetworkSpec, images: Mapping[str, np.ndarray]) -> None:
+    """UserError where images do not fit the network's stimuli."""
+    names = [s.name for s in spec.stimuli]
+    if set(images) != set(names):
+        raise UserError(f"there are images for {', '.join(sorted(images))}; this network takes {', '.join(names)}")
+    counts = {len(array) for array in images.values()}
+    if len(counts) > 1:
+        raise UserError(f"the stimuli have {', '.join(map(str, sorted(counts)))} images; give each as many")
+    for stimulus in spec.stimuli:
+        expected = stimulus.shape if stimulus.coding == "direct" else (spec.steps, *stimulus.shape)
+        array = images[stimulus.name]
+        if array.shape[1:] != expected or not len(array):
+            raise UserError(
+                f"the images have the shape {array.shape}; this network takes (n, {', '.join(map(str, expected))}), n "
+                "at least 1"
+            )
+        if not np.all(np.isfinite(array)):
+            raise UserError("the images hold values that are not finite; clean them before the simulation")
 
 
 def synaptic_events(spec: NetworkSpec, responses: Responses) -> int:
     """Spikes times the synapses that carried them, over all images and projections between populations."""
     total = 0
     for projection in spec.projections:
-        if projection.source != spec.stimulus.name:
+        if spec.sends_spikes(projection.source):
             counts = responses.spikes[projection.source].sum((0, 1), dtype=np.int64)
             total += int(counts @ out_degrees(spec, projection))
     return total

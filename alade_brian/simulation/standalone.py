@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ import numpy as np
 from brian2.devices.device import reset_device, set_device
 
 from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network, stimulus_values
-from alade_brian.conversion.brian2_text import network_values
+from alade_brian.conversion.brian2_text import network_values, period_steps
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.machine import processor
-from alade_brian.simulation.decoding import decode
+from alade_brian.simulation.decoding import Recorded, decode
 from alade_brian.simulation.runtime import float_type, preferences
 from alade_brian.simulation.settings import compiler
 from alade_brian.simulation.structure import structure_key
@@ -42,7 +43,7 @@ STALE_SECONDS = 24 * 3600
 class StandaloneNetwork:
     """A compiled network. `compiled` says whether a compiler had to run for it."""
 
-    def __init__(self, spec: NetworkSpec, layout: Layout, dtype: str, cache: Path) -> None:
+    def __init__(self, spec: NetworkSpec, layout: Layout, dtype: str, cache: Path, traces: Sequence[str] = ()) -> None:
         self.spec, self.layout, self.dtype = spec, layout, float_type(dtype)
         toolchain = {
             "flags": FLAGS,
@@ -50,19 +51,19 @@ class StandaloneNetwork:
             "compiler": _compiler_version(),
             "processor": processor(),
         }
-        key = structure_key(spec, layout, dtype=dtype, **toolchain)
+        key = structure_key(spec, layout, dtype=dtype, traces=list(traces), **toolchain)
         self.folder = cache / key
         self.compiled = not (self.folder / "build.json").is_file()
         if self.compiled:
-            _build(spec, layout, self.dtype, self.folder)
+            _build(spec, layout, self.dtype, self.folder, traces)
         os.utime(self.folder)
         self.files = _read_manifest(self.folder)
         self._values = network_values(spec, layout.batch)
 
-    def run(self, images: np.ndarray) -> Responses:
-        """Responses to at most ``layout.images`` images ``(n, *stimulus shape)``."""
+    def run(self, pixels: np.ndarray) -> Responses:
+        """Responses to at most ``layout.images`` images, as pixels ``(n, rows, pixels)``."""
         with tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
-            arguments = self._write_numbers(Path(scratch), images)
+            arguments = self._write_numbers(Path(scratch), pixels)
             results = Path(scratch, "results")
             results.mkdir()
             command = [str(self.folder / "main"), "--results_dir", f"{results}{os.sep}", *arguments]
@@ -71,12 +72,12 @@ class StandaloneNetwork:
                 raise RuntimeError(
                     f"the simulation in {self.folder} ended with code {done.returncode}: {done.stderr.strip()[-2000:]}"
                 )
-            return self._read(results, len(images))
+            return self._read(results, len(pixels))
 
-    def _write_numbers(self, folder: Path, images: np.ndarray) -> list[str]:
+    def _write_numbers(self, folder: Path, pixels: np.ndarray) -> list[str]:
         arguments = []
         numbers = {f"{owner}.{name}": array for (owner, name), array in self._values.items()}
-        numbers[self.files["stimulus"]] = stimulus_values(images, self.layout)
+        numbers[self.files["stimulus"]] = stimulus_values(self.spec, pixels, self.layout)
         for number, (name, array) in enumerate(numbers.items()):
             path = folder / f"{number}.dat"
             # Brian2 keeps a TimedArray in double precision, whatever the network's type.
@@ -90,10 +91,17 @@ class StandaloneNetwork:
             name: (np.fromfile(results / files["i"], np.int32), np.fromfile(results / files["t"], np.float64))
             for name, files in self.files["spikes"].items()
         }
-        readout: np.ndarray = np.fromfile(results / self.files["readout"], self.dtype).reshape(
-            self.layout.presentations + 1, -1
+        membrane = self.files["membrane"]
+        recorded = Recorded(
+            spikes,
+            None if membrane is None else self._steps(results / membrane),
+            {name: self._steps(results / file) for name, file in self.files["traces"].items()},
         )
-        return decode(self.spec, self.layout, images, spikes, readout)
+        return decode(self.spec, self.layout, images, recorded)
+
+    def _steps(self, file: Path) -> np.ndarray:
+        """What a monitor recorded, ``(steps of the run, neurons)``."""
+        return np.fromfile(file, self.dtype).reshape(self.layout.presentations * period_steps(self.spec), -1)
 
 
 def _compiler_version() -> str:
@@ -112,7 +120,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def _build(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path) -> None:
+def _build(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path, traces: Sequence[str]) -> None:
     """Generate, compile, and only then put the folder in place: a folder with that name is always whole."""
     started = time.perf_counter()
     try:
@@ -124,7 +132,7 @@ def _build(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path) -> None
             "that can"
         ) from None
     try:
-        manifest = _generate(spec, layout, dtype, scratch)
+        manifest = _generate(spec, layout, dtype, scratch, traces)
         _compile(scratch)
         (scratch / "build.json").write_text(json.dumps(manifest))
         _prune(folder.parent)
@@ -139,14 +147,14 @@ def _build(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path) -> None
     log.info("built %s in %.1f s", folder, time.perf_counter() - started)
 
 
-def _generate(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path) -> dict[str, Any]:
+def _generate(spec: NetworkSpec, layout: Layout, dtype: type, folder: Path, traces: Sequence[str]) -> dict[str, Any]:
     """Let Brian2 write the C++ project, and note where its numbers come from and go to."""
     set_device("cpp_standalone", build_on_run=False, directory=str(folder))
     try:
         b2.device.reinit()
         b2.device.activate(build_on_run=False, directory=str(folder))
         with preferences(core__default_float_dtype=dtype, codegen__cpp__extra_compile_args_gcc=list(FLAGS)):
-            built = build_network(spec, np.zeros((0, *spec.stimulus.shape)), layout)
+            built = build_network(spec, np.zeros((0, 1, sum(s.size for s in spec.stimuli))), layout, traces)
             built.network.run(built.duration * b2.second, namespace={})
             b2.device.build(directory=str(folder), compile=False, run=False)
             return _manifest(built)
@@ -161,7 +169,8 @@ def _manifest(built: BrianNetwork) -> dict[str, Any]:
 
     return {
         "spikes": {name: {"i": file(m, "i"), "t": file(m, "t")} for name, m in built.spikes.items()},
-        "readout": file(built.readout, built.readout.record_variables[0]),
+        "membrane": None if built.membrane is None else file(built.membrane, built.membrane.record_variables[0]),
+        "traces": {name: file(m, m.record_variables[0]) for name, m in built.traces.items()},
         "stimulus": f"{built.stimulus.name}.values",
     }
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
 
+import numpy as np
+
 from alade_brian.conversion.brian2_network import Layout
-from alade_brian.conversion.spec import Convolution, Dense, Identity, NetworkSpec, Operator, Pooling, operator_values
+from alade_brian.conversion.spec import NetworkSpec, Operator, operator_values
 
 
 def structure(spec: NetworkSpec, layout: Layout) -> dict[str, Any]:
     """Everything that decides the generated code: the specification without its numbers. JSON-ready."""
     return {
         "layout": [layout.batch, layout.presentations],
-        "stimulus": [spec.stimulus.name, spec.stimulus.shape, spec.stimulus.coding],
+        "stimuli": [[s.name, s.shape, s.coding] for s in spec.stimuli],
         "steps": spec.steps,
         "dt": spec.dt,
-        "readout": [spec.readout.population, spec.readout.decoding],
+        "readout": [*dataclasses.astuple(spec.readout)],
         "populations": [
             {
                 "name": p.name,
@@ -29,6 +32,11 @@ def structure(spec: NetworkSpec, layout: Layout) -> dict[str, Any]:
                     p.neuron.comparison,
                     p.neuron.reset,
                     p.neuron.leak,
+                    p.neuron.method,
+                    p.neuron.input,
+                    p.neuron.update,
+                    p.neuron.threshold,
+                    p.neuron.on_spike,
                 ],
                 "parameters": [[k, v.unit, v.value.size > 1] for k, v in sorted(p.neuron.parameters.items())],
                 "bias": p.bias is not None,
@@ -40,22 +48,15 @@ def structure(spec: NetworkSpec, layout: Layout) -> dict[str, Any]:
 
 
 def _operator(operator: Operator) -> list[Any]:
-    kind, values = type(operator).__name__, operator_values(operator).shape
-    match operator:
-        case Convolution():
-            return [
-                kind,
-                values,
-                operator.stride,
-                operator.padding,
-                operator.groups,
-                operator.extent,
-                operator.dilation,
-            ]
-        case Pooling():
-            return [kind, values, operator.kernel, operator.stride]
-        case Dense() | Identity():
-            return [kind, values]
+    """An operator without its weights or gains; the connections of a list are structure."""
+    fields = {f.name: getattr(operator, f.name) for f in dataclasses.fields(operator)}
+    plain = {name: _digest(v) if isinstance(v, np.ndarray) else v for name, v in fields.items()}
+    return [type(operator).__name__, plain | {"numbers": operator_values(operator).shape}]
+
+
+def _digest(array: np.ndarray) -> str | None:
+    """Integers (the ends of connections) by their content; numbers not at all."""
+    return hashlib.sha256(array.tobytes()).hexdigest() if array.dtype.kind == "i" else None
 
 
 def structure_key(spec: NetworkSpec, layout: Layout, **toolchain: Any) -> str:

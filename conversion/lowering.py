@@ -1,0 +1,212 @@
+"""What both doors (torch, NIR) build a specification with: linear values between neurons, and the network so far.
+
+A value is what a tensor or an edge stands for: a sum of linear operators on sources, and a constant. It knows neither
+torch nor NIR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+from scipy import sparse
+
+from alade_brian.conversion.compose import compose, scale_channels
+from alade_brian.conversion.connectivity import matrix
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    NeuronEquations,
+    Operator,
+    Pooling,
+    Population,
+    Projection,
+    Readout,
+    Shape,
+    Sparse,
+    Stimulus,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What a source contributes to a value: an operator's outputs, from flat position `first` on.
+
+    `shape` has the operator's outputs in it; `delay` is how many steps old the source's output is.
+    """
+
+    source: str
+    operator: Operator
+    shape: Shape
+    first: int = 0
+    delay: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor between two neurons: a sum of linear terms and a constant `bias` of the tensor's shape (without
+    batch)."""
+
+    shape: Shape
+    terms: tuple[Term, ...]
+    bias: np.ndarray
+
+
+class Refuse(Exception):
+    """Raised by a lowering function: (argument, its value, reason and remedy)."""
+
+    def __init__(self, argument: str, value: object, remedy: str) -> None:
+        super().__init__(remedy)
+        self.argument, self.value, self.remedy = argument, value, remedy
+
+
+@dataclass
+class Lowering:
+    """The network so far; handed to every lowering function."""
+
+    stimuli: list[Stimulus]
+    populations: list[Population] = field(default_factory=list)
+    projections: list[Projection] = field(default_factory=list)
+    steps: set[int] = field(default_factory=set)
+    readout: Readout | None = None
+
+    def shape(self, name: str) -> Shape:
+        """Shape of a stimulus or a population (KeyError if there is none of that name)."""
+        shapes = {s.name: s.shape for s in self.stimuli} | {p.name: p.shape for p in self.populations}
+        return shapes[name]
+
+    def is_stimulus(self, name: str) -> bool:
+        return any(s.name == name for s in self.stimuli)
+
+    def population(self, name: str) -> Population:
+        return next(p for p in self.populations if p.name == name)
+
+    def add_population(self, name: str, value: Value, neuron: NeuronEquations, steps: int | None = None) -> Value:
+        """A population that takes a value as its input; what it sends, as a value."""
+        if any(p.name == name for p in self.populations):
+            raise Refuse("module", name, "is called twice; give each place a neuron layer of its own")
+        if steps is not None:
+            self.steps.add(steps)
+        self.populations.append(Population(name, value.shape, neuron, value.bias if value.bias.any() else None))
+        self.connect(name, value)
+        return source_value(name, value.shape)
+
+    def connect(self, name: str, value: Value) -> None:
+        """Projections that bring a value's terms to a population."""
+        for term in value.terms:
+            # A pass-through term keeps its own shape; a flattened target only renames the axes.
+            self.projections.append(Projection(term.source, name, term.operator, term.delay, term.first))
+
+
+def source_value(name: str, shape: Shape) -> Value:
+    """What a stimulus or a population sends, as a value."""
+    return Value(shape, (Term(name, Identity(), shape),), np.zeros(shape))
+
+
+def is_plain(value: Value) -> bool:
+    """Whether a value is one source's output, unchanged."""
+    return (
+        len(value.terms) == 1
+        and isinstance(value.terms[0].operator, Identity)
+        and bool(np.all(value.terms[0].operator.gain == 1))
+        and prod(value.terms[0].shape) == prod(value.shape)
+        and not value.bias.any()
+    )
+
+
+def apply_operator(lowering: Lowering, outer: Operator, value: Value) -> Value:
+    """A linear operator on a value. SpecError where it does not fit the value's shape."""
+    shape = outer.output_shape(value.shape)
+    terms = tuple(_apply_to_term(lowering, outer, value.shape, term) for term in value.terms)
+    bias = (matrix(outer, value.shape) @ value.bias.ravel()).reshape(shape) if value.bias.any() else np.zeros(shape)
+    return Value(shape, terms, bias)
+
+
+def _apply_to_term(lowering: Lowering, outer: Operator, whole: Shape, term: Term) -> Term:
+    source, shape = lowering.shape(term.source), outer.output_shape(whole)
+    if isinstance(outer, Dense):
+        part = Dense(outer.weight[:, term.first : term.first + prod(term.shape)])
+        return replace(term, operator=compose(term.operator, source, part), shape=shape, first=0)
+    # Where axes were only renamed (flattened, say) in between, the outer operator must see its own.
+    same_axes = term.operator.output_shape(source)[1:] == whole[1:]
+    if same_axes and prod(term.shape) == prod(whole):
+        return replace(term, operator=compose(term.operator, source, outer), shape=shape)
+    channels = _whole_channels(whole, term)
+    if same_axes and channels is not None and isinstance(outer, Convolution):
+        inputs = _some_inputs(outer, *channels)
+        return replace(term, operator=compose(term.operator, source, inputs), shape=shape, first=0)
+    if same_axes and channels is not None and isinstance(outer, Pooling):
+        first, count = channels
+        gain = outer.gain[first : first + count] if outer.gain.ndim else outer.gain
+        part_pooling = replace(outer, gain=gain)
+        operator = compose(term.operator, source, part_pooling)
+        return replace(term, operator=operator, shape=(count, *shape[1:]), first=first * prod(shape[1:]))
+    columns = matrix(outer, whole).tocsc()[:, term.first : term.first + prod(term.shape)]
+    found = sparse.coo_array(columns @ matrix(term.operator, source))
+    listed = Sparse(found.coords[0], found.coords[1], found.data, shape)
+    return replace(term, operator=listed, shape=shape, first=0)
+
+
+def _whole_channels(whole: Shape, term: Term) -> tuple[int, int] | None:
+    """The first channel and the number of channels that a term fills, or None where it fills parts of channels."""
+    size = prod(whole[1:])
+    if prod(term.shape[1:]) != size or term.first % size:
+        return None
+    return term.first // size, term.shape[0]
+
+
+def _some_inputs(whole: Convolution, first: int, count: int) -> Convolution:
+    """The convolution on `count` of its input channels; groups become zeros, since a part need not be whole groups."""
+    outputs, per_group = whole.weight.shape[:2]
+    weight = np.zeros((outputs, per_group * whole.groups, *whole.weight.shape[2:]))
+    for output in range(outputs):
+        start = output // (outputs // whole.groups) * per_group
+        weight[output, start : start + per_group] = whole.weight[output]
+    return replace(whole, weight=weight[:, first : first + count], groups=1)
+
+
+def scale(lowering: Lowering, value: Value, gain: np.ndarray, shift: np.ndarray | float = 0.0) -> Value:
+    """``gain * value + shift``; `gain` and `shift` are broadcast to the value's shape."""
+    each = np.broadcast_to(gain, value.shape)
+    terms = tuple(_scale_term(lowering, term, value.shape, each) for term in value.terms)
+    return Value(value.shape, terms, value.bias * each + np.broadcast_to(shift, value.shape))
+
+
+def _scale_term(lowering: Lowering, term: Term, whole: Shape, each: np.ndarray) -> Term:
+    source = lowering.shape(term.source)
+    part = each.ravel()[term.first : term.first + prod(term.shape)].reshape(term.shape)
+    channel = part.reshape(term.shape[0], -1)
+    made = term.operator.output_shape(source)
+    if made[:1] == term.shape[:1] and np.all(channel == channel[:, :1]):
+        return replace(term, operator=scale_channels(term.operator, source, channel[:, 0].copy()))
+    return replace(term, operator=compose(term.operator, source, Identity(part.reshape(made))))
+
+
+def reshape(value: Value, shape: Shape) -> Value:
+    """The same numbers under other axes."""
+    if prod(shape) != prod(value.shape):
+        raise Refuse("shape", shape, f"has another number of elements than {value.shape}")
+    return Value(shape, value.terms, value.bias.reshape(shape))
+
+
+def concatenate(values: Sequence[Value]) -> Value:
+    """Values side by side along the channels (or features)."""
+    terms: list[Term] = []
+    first = 0
+    for value in values:
+        if value.shape[1:] != values[0].shape[1:]:
+            raise Refuse("shapes", [v.shape for v in values], "differ in more than their channels")
+        terms += [replace(term, first=term.first + first) for term in value.terms]
+        first += prod(value.shape)
+    shape = (sum(v.shape[0] for v in values), *values[0].shape[1:])
+    return Value(shape, tuple(terms), np.concatenate([v.bias for v in values]))
+
+
+def add(left: Value, right: Value) -> Value:
+    """The sum of two values of one shape."""
+    if left.shape != right.shape:
+        raise Refuse("+", f"{left.shape}, {right.shape}", "adds only two tensors of the same shape")
+    return Value(left.shape, left.terms + right.terms, left.bias + right.bias)

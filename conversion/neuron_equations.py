@@ -1,0 +1,100 @@
+"""A neuron as the waist of the project knows it: differential equations, constants, and the conventions that decide a
+spike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from alade_brian.conversion.spec_error import float64, require
+
+Unit = Literal["1", "step"]
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A constant of the neuron's equations: one number, one per channel ``(C, 1, 1)``, or one per neuron.
+
+    `unit` is ``"1"`` (a number) or ``"step"`` (a time, counted in time steps; it becomes seconds in Brian2).
+    """
+
+    value: np.ndarray
+    unit: Unit = "1"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float64(self.value))
+        require(bool(np.all(np.isfinite(self.value))), "a neuron parameter holds a value that is not finite")
+        require(self.unit in ("1", "step"), f"a neuron parameter has the unit '{self.unit}': use '1' or 'step'")
+
+
+def constant(value: object, unit: Unit = "1") -> Parameter:
+    """A parameter from a number or an array."""
+    return Parameter(np.asarray(value, dtype=np.float64), unit)
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronEquations:
+    """One neuron type: its differential equations and the conventions that equations alone do not settle.
+
+    In every time step the state follows `model` for one step, then the input of that step is added to `input`, then
+    `update` is done, then the threshold is tested, then the reset acts. All state starts a presentation at zero, the
+    membrane at the parameter ``v_initial`` where there is one.
+
+    model        Brian2 state equations, e.g. ``dv/dt = -v/tau : 1``
+    method       how the equations are stepped: ``exact`` (their solution) or ``euler`` (forward Euler)
+    membrane     the variable that is compared with the threshold; of a neuron that does not spike it is the output
+    input        the variable that takes the input; empty means the membrane
+    update       Brian2 code between the arrival of the step's input and the threshold test, e.g. ``v += syn``
+    threshold    an expression, by default the parameter ``v_threshold``
+    spiking      False for neurons that pass their membrane on instead of spikes
+    comparison   ``>`` or ``>=``
+    reset        ``value``: membrane = v_reset; ``subtract``: membrane -= v_reset; ``none``
+    leak         ``after_reset``: the next step's leak acts on what the reset left; ``before_reset``: the membrane
+                 leaks first and the reset, put off to the next step, acts on the leaked value
+    on_spike     further code for a neuron that fired, done at once, e.g. ``adaptation += jump``
+
+    The parameter ``amplitude``, where there is one, is what a spike of the neuron counts for its targets (default 1).
+    """
+
+    model: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    membrane: str = "v"
+    spiking: bool = True
+    comparison: Literal[">", ">="] = ">"
+    reset: Literal["value", "subtract", "none"] = "value"
+    leak: Literal["after_reset", "before_reset"] = "after_reset"
+    method: Literal["exact", "euler"] = "exact"
+    input: str = ""
+    update: str = ""
+    threshold: str = "v_threshold"
+    on_spike: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.comparison in (">", ">="), f"unknown comparison '{self.comparison}': use '>' or '>='")
+        require(self.reset in ("value", "subtract", "none"), f"unknown reset '{self.reset}'")
+        require(self.leak in ("after_reset", "before_reset"), f"unknown order of leak and reset '{self.leak}'")
+        require(self.method in ("exact", "euler"), f"unknown method '{self.method}': use 'exact' or 'euler'")
+        states = self.states
+        for what, name in (("membrane", self.membrane), ("input", self.takes_input)):
+            require(name in states, f"the {what} '{name}' is no variable of the model (it has {', '.join(states)})")
+        needed = {"v_threshold"} if self.spiking and self.threshold == "v_threshold" else set()
+        if self.spiking and self.reset != "none":
+            needed.add("v_reset")
+        missing = needed - set(self.parameters)
+        require(not missing, f"the neuron's parameters lack {', '.join(sorted(missing))}")
+        times = [key for key, p in self.parameters.items() if p.unit == "step" and np.any(p.value <= 0)]
+        require(not times, f"the time constant {', '.join(sorted(times))} is not positive: use more than 0 steps")
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The model's variables, in their order."""
+        return tuple(re.findall(r"^\s*(?:d(?=\w+/dt))?(\w+?)(?:/dt\s*=|\s*:)", self.model, re.MULTILINE))
+
+    @property
+    def takes_input(self) -> str:
+        """The variable that input is added to."""
+        return self.input or self.membrane
