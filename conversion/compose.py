@@ -13,7 +13,16 @@ from scipy import sparse
 
 from alade_brian.conversion.connectivity import matrix
 from alade_brian.conversion.operators import planar
-from alade_brian.conversion.spec import Convolution, Dense, Identity, Operator, Pooling, Shape, Sparse
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    Operator,
+    Pooling,
+    Shape,
+    Sparse,
+    TransposedConvolution,
+)
 
 
 def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
@@ -30,6 +39,9 @@ def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
         case Identity(), Convolution() if inner.gain.shape in ((), source[:1]):
             gain = np.broadcast_to(inner.gain, source[:1])
             return dataclasses.replace(outer, weight=outer.weight * _per_input(gain, outer))
+        case Identity(), TransposedConvolution() if inner.gain.shape in ((), source[:1]):
+            gain = np.broadcast_to(inner.gain, source[:1])
+            return dataclasses.replace(outer, weight=outer.weight * gain[:, None, None, None])
         case Identity(), Pooling() if inner.gain.shape in ((), source[:1]):
             return dataclasses.replace(outer, gain=outer.gain * inner.gain)
         case Pooling(), Convolution() if _windows_stay_apart(inner, outer):
@@ -48,6 +60,8 @@ def scale_channels(operator: Operator, source: Shape, gain: np.ndarray) -> Opera
             return Dense(operator.weight * gain[:, None])
         case Convolution():
             return dataclasses.replace(operator, weight=operator.weight * gain[:, None, None, None])
+        case TransposedConvolution():
+            return dataclasses.replace(operator, weight=operator.weight * _per_output(gain, operator))
         case Identity() if operator.gain.shape in ((), gain.shape):
             return Identity(operator.gain * gain)
         case Pooling():
@@ -117,6 +131,13 @@ def _per_input(gain: np.ndarray, convolution: Convolution) -> np.ndarray:
     """A gain per input channel, arranged to multiply a (grouped) kernel ``(out, in / groups, kh, kw)``."""
     outputs, per_group = convolution.weight.shape[:2]
     group = np.arange(outputs) // (outputs // convolution.groups)
+    return gain[group[:, None] * per_group + np.arange(per_group)][:, :, None, None]
+
+
+def _per_output(gain: np.ndarray, convolution: TransposedConvolution) -> np.ndarray:
+    """A gain per output channel, arranged to multiply a (grouped) kernel ``(in, out / groups, kh, kw)``."""
+    inputs, per_group = convolution.weight.shape[:2]
+    group = np.arange(inputs) // (inputs // convolution.groups)
     return gain[group[:, None] * per_group + np.arange(per_group)][:, :, None, None]
 
 

@@ -55,6 +55,11 @@ class Value:
     bias: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Answer(Value):
+    """What a readout gives: the end of the network, to which nothing can be done any more."""
+
+
 class Refuse(Exception):
     """Raised by a lowering function: (argument, its value, reason and remedy)."""
 
@@ -86,6 +91,7 @@ class Lowering:
 
     def add_population(self, name: str, value: Value, neuron: NeuronEquations, steps: int | None = None) -> Value:
         """A population that takes a value as its input; what it sends, as a value."""
+        _check_open(value)
         if any(p.name == name for p in self.populations):
             raise Refuse("module", name, "is called twice; give each place a neuron layer of its own")
         if steps is not None:
@@ -97,8 +103,18 @@ class Lowering:
     def connect(self, name: str, value: Value) -> None:
         """Projections that bring a value's terms to a population."""
         for term in value.terms:
-            # A pass-through term keeps its own shape; a flattened target only renames the axes.
-            self.projections.append(Projection(term.source, name, term.operator, term.delay, term.first))
+            self.projections.append(self._projection(name, value.shape, term))
+
+    def _projection(self, name: str, target: Shape, term: Term) -> Projection:
+        source = self.shape(term.source)
+        made = term.operator.output_shape(source)
+        whole = term.first == 0 and prod(made) == prod(target)
+        if whole or prod(made[1:]) == prod(target[1:]):
+            return Projection(term.source, name, term.operator, term.delay, term.first)
+        # A part of the target under axes of its own: connection by connection it has none.
+        entries = sparse.coo_array(matrix(term.operator, source))
+        listed = Sparse(entries.coords[0] + term.first, entries.coords[1], entries.data, target)
+        return Projection(term.source, name, listed, term.delay)
 
 
 def source_value(name: str, shape: Shape) -> Value:
@@ -106,10 +122,18 @@ def source_value(name: str, shape: Shape) -> Value:
     return Value(shape, (Term(name, Identity(), shape),), np.zeros(shape))
 
 
+def _check_open(*values: Value) -> None:
+    """Refuse to go on behind a readout."""
+    for value in values:
+        if isinstance(value, Answer):
+            raise Refuse("input", "the readout's answer", "is the end of the network; put this before the readout")
+
+
 def is_plain(value: Value) -> bool:
-    """Whether a value is one source's output, unchanged."""
+    """Whether a value is one source's output of the same step, unchanged."""
     return (
         len(value.terms) == 1
+        and value.terms[0].delay == 0
         and isinstance(value.terms[0].operator, Identity)
         and bool(np.all(value.terms[0].operator.gain == 1))
         and prod(value.terms[0].shape) == prod(value.shape)
@@ -119,6 +143,7 @@ def is_plain(value: Value) -> bool:
 
 def apply_operator(lowering: Lowering, outer: Operator, value: Value) -> Value:
     """A linear operator on a value. SpecError where it does not fit the value's shape."""
+    _check_open(value)
     shape = outer.output_shape(value.shape)
     terms = tuple(_apply_to_term(lowering, outer, value.shape, term) for term in value.terms)
     bias = (matrix(outer, value.shape) @ value.bias.ravel()).reshape(shape) if value.bias.any() else np.zeros(shape)
@@ -170,6 +195,7 @@ def _some_inputs(whole: Convolution, first: int, count: int) -> Convolution:
 
 def scale(lowering: Lowering, value: Value, gain: np.ndarray, shift: np.ndarray | float = 0.0) -> Value:
     """``gain * value + shift``; `gain` and `shift` are broadcast to the value's shape."""
+    _check_open(value)
     each = np.broadcast_to(gain, value.shape)
     terms = tuple(_scale_term(lowering, term, value.shape, each) for term in value.terms)
     return Value(value.shape, terms, value.bias * each + np.broadcast_to(shift, value.shape))
@@ -187,6 +213,7 @@ def _scale_term(lowering: Lowering, term: Term, whole: Shape, each: np.ndarray) 
 
 def reshape(value: Value, shape: Shape) -> Value:
     """The same numbers under other axes."""
+    _check_open(value)
     if prod(shape) != prod(value.shape):
         raise Refuse("shape", shape, f"has another number of elements than {value.shape}")
     return Value(shape, value.terms, value.bias.reshape(shape))
@@ -194,6 +221,7 @@ def reshape(value: Value, shape: Shape) -> Value:
 
 def concatenate(values: Sequence[Value]) -> Value:
     """Values side by side along the channels (or features)."""
+    _check_open(*values)
     terms: list[Term] = []
     first = 0
     for value in values:
@@ -207,6 +235,7 @@ def concatenate(values: Sequence[Value]) -> Value:
 
 def add(left: Value, right: Value) -> Value:
     """The sum of two values of one shape."""
+    _check_open(left, right)
     if left.shape != right.shape:
         raise Refuse("+", f"{left.shape}, {right.shape}", "adds only two tensors of the same shape")
     return Value(left.shape, left.terms + right.terms, left.bias + right.bias)

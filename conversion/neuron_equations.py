@@ -79,6 +79,8 @@ class NeuronEquations:
         require(self.leak in ("after_reset", "before_reset"), f"unknown order of leak and reset '{self.leak}'")
         require(self.method in ("exact", "euler"), f"unknown method '{self.method}': use 'exact' or 'euler'")
         states = self.states
+        reserved = {"i", "j", "t", "dt", "N", "xi", "bias", "fired", "w"} & {*states, *self.parameters}
+        require(not reserved, f"the model uses the name {', '.join(sorted(reserved))}, which is taken: choose another")
         for what, name in (("membrane", self.membrane), ("input", self.takes_input)):
             require(name in states, f"the {what} '{name}' is no variable of the model (it has {', '.join(states)})")
         needed = {"v_threshold"} if self.spiking and self.threshold == "v_threshold" else set()

@@ -1,35 +1,28 @@
 """NetworkSpec -> NIR (Neuromorphic Intermediate Representation) file.
 
 NIR says neurons as differential equations in seconds and leaves the step to the reader. What it cannot say (comparison
-sign, subtraction reset, order of leak and reset, length of a presentation, coding, readout) travels as JSON in the
-graph's metadata under ``alade_brian``; a reader that ignores it still gets a valid graph.
+sign, subtraction reset, order of leak and reset, step order, length of a presentation, coding, readout) travels as JSON
+in the graph's metadata under ``alade_brian``; a reader that ignores it still gets a valid graph, and `reader_warnings`
+says what it will get wrong. With the metadata nothing is lost, and numbers that were changed in the file's nodes count.
 """
 
 from __future__ import annotations
 
 import json
-from itertools import pairwise
-from math import prod
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
 
-from alade_brian.conversion.spec import (
-    Convolution,
-    Dense,
-    Identity,
-    NetworkSpec,
-    NeuronEquations,
-    Pooling,
-    Population,
-    Projection,
-)
+from alade_brian.conversion.nir_file import METADATA_KEY
+from alade_brian.conversion.nir_layout import Layout
+from alade_brian.conversion.nir_metadata import FORMAT, Place, describe, marks, rebuild, same_bits, taken
+from alade_brian.conversion.nir_neurons import NotInNIR
+from alade_brian.conversion.spec import NetworkSpec, Population
 from alade_brian.files import replacing
 
-
-class NotInNIR(ValueError):
-    """A specification that NIR has no words for."""
+__all__ = ["NotInNIR", "reader_warnings", "same_graph", "to_nir", "write_nir", "written_spec"]
 
 
 def write_nir(spec: NetworkSpec, path: Path) -> None:
@@ -40,124 +33,131 @@ def write_nir(spec: NetworkSpec, path: Path) -> None:
 
 
 def to_nir(spec: NetworkSpec) -> nir.NIRGraph:
-    """The network as a NIR graph: per population a neuron node, per projection its linear nodes in front of it.
+    """The network as a NIR graph that passes nir's own type check; see `Layout` for its nodes.
 
-    The stimulus is the node ``input``; a readout is an integrator ``I`` whose value after a presentation, divided by
-    the number of steps, is the mean logit.
+    The only stimulus is the node ``input`` (several keep their names), the readout's population feeds ``output``.
     """
-    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array(spec.stimulus.shape)})}
-    edges: list[tuple[str, str]] = []
-    ends = {spec.stimulus.name: "input"}
-    for population in spec.populations:
-        ends[population.name] = population.name
-        nodes[population.name] = _neuron(spec, population)
-        for index, projection in enumerate(spec.inputs(population.name)):
-            bias = _channel_bias(population) if index == 0 else None
-            chain = _linear(spec, projection, population, bias)
-            names = [f"{population.name}.in{index}.{step}" for step in range(len(chain))]
-            nodes.update(zip(names, chain, strict=True))
-            path = [ends[projection.source], *names, population.name]
-            edges += list(pairwise(path))
-    readout = spec.population(spec.readout.population)
-    nodes["output"] = nir.Output({"output": np.array(readout.shape)})
-    edges.append((readout.name, "output"))
-    return nir.NIRGraph(nodes, edges, metadata={"alade_brian": json.dumps(_conventions(spec))}, type_check=False)
-
-
-def _neuron(spec: NetworkSpec, population: Population) -> nir.NIRNode:
-    neuron = population.neuron
-
-    def full(name: str) -> np.ndarray:
-        return np.broadcast_to(neuron.parameters[name].value, population.shape).copy()
-
-    ones = np.ones(population.shape)
-    if not neuron.spiking:
-        return nir.I(r=ones / spec.dt)
-    reset = full("v_reset") if neuron.reset == "value" else np.zeros(population.shape)
-    if neuron.model == "v : 1":
-        return nir.IF(r=ones / spec.dt, v_threshold=full("v_threshold"), v_reset=reset)
-    if neuron.model == "dv/dt = -v/tau : 1":
-        tau = full("tau") * spec.dt
-        # A current held for one step adds r * (1 - decay) of itself to the membrane: the whole of it, for this r.
-        resistance = 1 / -np.expm1(-spec.dt / tau)
-        return nir.LIF(
-            tau=tau, r=resistance, v_leak=np.zeros(population.shape), v_threshold=full("v_threshold"), v_reset=reset
-        )
-    raise NotInNIR(f"population '{population.name}': NIR has no neuron for '{neuron.model}'")
-
-
-def _channel_bias(population: Population) -> np.ndarray | None:
-    """The bias as one number per channel, or None; NotInNIR where it differs within a channel."""
-    if population.bias is None:
-        return None
-    flat = population.bias.reshape(population.shape[0], -1)
-    if not np.array_equal(flat, np.broadcast_to(flat[:, :1], flat.shape)):
-        raise NotInNIR(f"population '{population.name}': its bias differs within a channel")
-    return flat[:, 0].copy()
-
-
-def _linear(
-    spec: NetworkSpec, projection: Projection, population: Population, bias: np.ndarray | None
-) -> list[nir.NIRNode]:
-    operator, source = projection.operator, spec.shape(projection.source)
-    if projection.delay or projection.first:
-        raise NotInNIR(f"the projection {projection.name} has a delay or fills a part of its target")
-    if isinstance(operator, Convolution):
-        if operator.extent is not None:
-            raise NotInNIR(f"the projection {projection.name} leaves out pixels at the border")
-        offset = np.zeros(operator.weight.shape[0]) if bias is None else bias
-        return [
-            nir.Conv2d(
-                source[1:],
-                operator.weight.copy(),
-                operator.stride,
-                operator.padding,
-                operator.dilation,
-                operator.groups,
-                offset,
-            )
-        ]
-    if isinstance(operator, Dense):
-        weight = operator.weight.copy()
-        full_bias = None if population.bias is None or bias is None else population.bias.ravel().copy()
-        last = nir.Linear(weight) if full_bias is None else nir.Affine(weight, full_bias)
-        return [last] if len(source) == 1 else [nir.Flatten({"input": np.array(source)}, 0, -1), last]
-    if bias is not None:
-        raise NotInNIR(f"population '{population.name}': a bias behind pooling or a one-to-one projection")
-    gain = np.broadcast_to(
-        operator.gain.reshape(-1, *[1] * (len(source) - 1)) if operator.gain.ndim else operator.gain, source
-    )
-    scale = [] if np.all(gain == 1) else [nir.Scale(gain.copy())]
-    if isinstance(operator, Identity):
-        return list(scale)
-    assert isinstance(operator, Pooling)
-    return [*scale, nir.AvgPool2d(np.array(operator.kernel), np.array(operator.stride), np.zeros(2, int))]
-
-
-def _conventions(spec: NetworkSpec) -> dict[str, object]:
-    """What NIR cannot say, JSON-ready."""
-
-    def neuron(equations: NeuronEquations) -> dict[str, object]:
-        return {
-            "spiking": equations.spiking,
-            "comparison": equations.comparison,
-            "reset": equations.reset,
-            "leak": equations.leak,
-            "v_reset": np.unique(equations.parameters["v_reset"].value).tolist()
-            if "v_reset" in equations.parameters
-            else None,
-        }
-
-    return {
-        "format": 1,
-        "dt": spec.dt,
-        "steps": spec.steps,
-        "coding": spec.stimulus.coding,
-        "readout": {"population": spec.readout.population, "decoding": spec.readout.decoding},
-        "step_order": [p.name for p in spec.populations],
-        "neurons": {p.name: neuron(p.neuron) for p in spec.populations},
-        "synapses": {
-            p.name: int(sum(prod(i.operator.output_shape(spec.shape(i.source))) for i in spec.inputs(p.name)))
-            for p in spec.populations
-        },
+    layout = Layout(spec)
+    said = {
+        "format": FORMAT,
+        "network": describe(spec, _recoverable(spec, layout)),
+        "nodes": {p.name: layout.node[p.name] for p in spec.populations},
     }
+    metadata = {METADATA_KEY: json.dumps(said, default=lambda number: number.item())}
+    return nir.NIRGraph(layout.nodes, layout.edges, metadata=metadata, type_check=False)
+
+
+def _recoverable(spec: NetworkSpec, layout: Layout) -> dict[Place, bool]:
+    """The places of the arrays that can be taken from the graph's nodes to the last bit, tried out on each of them."""
+    carried = {place: carrier.per_channel for place, carrier in layout.carriers.items()}
+    marked = rebuild(describe(spec, carried), lambda _, shape, per_channel: marks(shape, per_channel))
+    markers = Layout(marked)
+
+    def survives(place: Place) -> bool:
+        carrier = layout.carriers[place]
+        if markers.carriers.get(place) != carrier:
+            return False
+        original, mark = (np.asarray(_at(owner, place)) for owner in (spec, marked))
+        arrays = (getattr(owner.nodes[carrier.node], carrier.attribute) for owner in (markers, layout))
+        found = taken(mark, *arrays)
+        return found is not None and same_bits(found, original)
+
+    return {place: flag for place, flag in carried.items() if survives(place)}
+
+
+def _at(spec: NetworkSpec, place: Place) -> Any:
+    """What stands at a place of a specification."""
+    value: Any = spec
+    for step in place:
+        if isinstance(value, tuple):
+            value = value[int(step)]
+        else:
+            value = value[step] if hasattr(value, "keys") else getattr(value, str(step))
+    return value
+
+
+def written_spec(graph: nir.NIRGraph) -> NetworkSpec | None:
+    """The specification from which this program wrote the graph, with the numbers that its nodes hold now.
+
+    None where the metadata are not ours, or the graph is no longer what writing that specification gives: nodes or
+    edges were changed, or numbers in a way that the specification's structure does not allow.
+    """
+    try:
+        said = json.loads((graph.metadata or {})[METADATA_KEY])
+        if said["format"] != FORMAT:
+            return None
+        markers = Layout(rebuild(said["network"], lambda _, shape, per_channel: marks(shape, per_channel)))
+
+        def numbers(place: Place, shape: tuple[int, ...], per_channel: bool) -> np.ndarray:
+            carrier = markers.carriers[place]
+            held = np.asarray(getattr(graph.nodes[carrier.node], carrier.attribute))
+            found = taken(marks(shape, per_channel), getattr(markers.nodes[carrier.node], carrier.attribute), held)
+            if found is None:
+                raise ValueError(f"node '{carrier.node}' holds other numbers")
+            return found
+
+        spec = rebuild(said["network"], numbers)
+        layout = Layout(spec)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, NotInNIR):
+        return None
+    return spec if same_graph(nir.NIRGraph(layout.nodes, layout.edges, type_check=False), graph) else None
+
+
+def same_graph(left: nir.NIRGraph, right: nir.NIRGraph) -> bool:
+    """Whether two graphs have the same nodes, edges and numbers, to the last bit."""
+    if set(left.nodes) != set(right.nodes) or sorted(map(tuple, left.edges)) != sorted(map(tuple, right.edges)):
+        return False
+    return all(_same_node(node, right.nodes[name]) for name, node in left.nodes.items())
+
+
+def _same_node(left: nir.NIRNode, right: nir.NIRNode) -> bool:
+    if type(left) is not type(right):
+        return False
+    ours, theirs = left.to_dict(), right.to_dict()
+    keys = (set(ours) | set(theirs)) - {"metadata"}
+    return all(key in ours and key in theirs and _same_value(ours[key], theirs[key]) for key in keys)
+
+
+def _same_value(left: Any, right: Any) -> bool:
+    if isinstance(left, str) or isinstance(right, str):
+        return bool(left == right)
+    return same_bits(np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64))
+
+
+def reader_warnings(spec: NetworkSpec) -> list[str]:
+    """What a reader that ignores the metadata will get wrong, sentence by sentence. NotInNIR as `to_nir`."""
+    layout = Layout(spec)
+    found = [*layout.notes]
+    found += [f"population '{p}' stands there without its axes" for p in layout.flat]
+    for population in spec.populations:
+        found += [f"population '{population.name}' {what}" for what in _unsaid(population)]
+    leaky = sorted({p.neuron.method for p in spec.populations if "/dt" in p.neuron.model})
+    if leaky:
+        found.append(f"resistances and weights fit the {' and the '.join(leaky)} step of {spec.dt:g} s, no other")
+    if spec.stimulus.coding == "direct":
+        found.append(f"every input is held for {spec.steps} steps, then all state begins anew")
+    readout = spec.readout
+    if readout.decoding != "every_step":
+        group = f" in groups of {readout.group}" if readout.group > 1 else ""
+        found.append(f"the answer is the {readout.decoding} of '{readout.population}'{group} over {spec.steps} steps")
+    return found
+
+
+def _unsaid(population: Population) -> list[str]:
+    """What NIR's node for a population does not say."""
+    neuron = population.neuron
+    if not neuron.spiking:
+        return ["begins at v_initial, not at 0"] if "v_initial" in neuron.parameters else []
+    resets = {
+        "subtract": "subtracts v_reset at a spike; NIR says a reset to 0",
+        "none": "has no reset; NIR says one to 0",
+    }
+    memory = "v : 1\ndrive : 1" != neuron.model or "+=" in neuron.update
+    found = [resets[neuron.reset]] if neuron.reset in resets and memory else []
+    if neuron.comparison == ">=":
+        found.append("spikes at v >= v_threshold; NIR says v > v_threshold")
+    if neuron.leak == "before_reset" and neuron.reset != "none":
+        found.append("is reset one step late, behind the leak; NIR resets it at once")
+    if "v_initial" in neuron.parameters:
+        found.append("begins at v_initial, not at 0")
+    return found

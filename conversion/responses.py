@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alade_brian.conversion.spec import Readout
+
 
 @dataclass(frozen=True, eq=False)
 class Responses:
@@ -39,3 +41,28 @@ def concatenate(parts: Sequence[Responses]) -> Responses:
     spikes = {name: np.concatenate([p.spikes[name] for p in parts]) for name in parts[0].spikes}
     traces = {name: np.concatenate([p.traces[name] for p in parts]) for name in parts[0].traces}
     return Responses(spikes, np.concatenate([p.logits for p in parts]), traces)
+
+
+def read_out(readout: Readout, values: np.ndarray) -> np.ndarray:
+    """Logits from the spikes (times their amplitude) or membranes ``(images, steps, neurons)`` of the readout's
+    population."""
+    steps = values.shape[1]
+    match readout.decoding:
+        case "mean_input":
+            answers = values[:, -1] / steps
+        case "last_membrane":
+            answers = values[:, -1]
+        case "max_membrane":
+            answers = values.max(1)
+        case "mean_membrane" | "spike_rate":
+            answers = values.mean(1)
+        case "spike_count":
+            answers = values.sum(1)
+        case "first_spike":
+            fired = values != 0
+            answers = -np.where(fired.any(1), fired.argmax(1), steps).astype(np.float64)
+        case "every_step":
+            answers = values
+    groups = answers.reshape(*answers.shape[:-1], -1, readout.group)
+    together = groups.sum(-1) if readout.decoding == "spike_count" else groups.mean(-1)
+    return np.asarray(together if readout.group > 1 else answers, dtype=np.float64)

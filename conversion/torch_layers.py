@@ -6,101 +6,143 @@ exactly it refuses, with the argument, its value and the remedy.
 
 from __future__ import annotations
 
-import operator as python_operator
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from alade_brian.conversion.lowering import (
-    Lowering,
-    Refuse,
-    Value,
-    add,
-    apply_operator,
-    concatenate,
-    reshape,
-    scale,
+from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator, scale
+from alade_brian.conversion.spec import Convolution, Dense, NeuronEquations, TransposedConvolution
+from alade_brian.conversion.torch_functions import flattened, unflattened
+from alade_brian.conversion.torch_pooling import (
+    lower_adaptive_pool,
+    lower_avg_pool,
+    lower_max_pool,
+    lower_sum_pool,
 )
-from alade_brian.conversion.spec import (
-    Convolution,
-    Dense,
-    Identity,
-    NeuronEquations,
-    Operator,
-    Pooling,
-    Readout,
-    constant,
-)
-from alade_brian.models.neurons import SpikingNeuron
-from alade_brian.models.time import HoldCurrent, MeanOverSteps
+from alade_brian.conversion.torch_readouts import lower_over_steps, lower_population_vote
+from alade_brian.conversion.torch_shapes import LowerFunction, along, check_axes, per_channel, to_numpy
+from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
+from alade_brian.models.neuron import Neuron, numbers
+from alade_brian.models.time import HoldCurrent, OverSteps, PopulationVote
 
-LowerFunction = Callable[[Lowering, str, Any, Value], Value]
+Conv = nn.Conv1d | nn.Conv2d
+TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d
+
+# Batch norms of other packages with statistics or weights of their own for every step, by the beginning of their name.
+_NORMS_OF_STEPS = ("BatchNormTT", "BatchNormThroughTime", "BNTT", "TemporalEffectiveBatchNorm", "TEBN", "NeuNorm")
 
 
-def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """float64 copy of a tensor."""
-    return tensor.detach().double().cpu().numpy()
+def is_refused_class(module: nn.Module) -> bool:
+    """Whether a layer is known by the name of its class to have no exact counterpart."""
+    return any(cls.__name__.startswith(_NORMS_OF_STEPS) for cls in type(module).__mro__)
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """A number for both axes, or one for each."""
-    return (int(value[0]), int(value[1])) if isinstance(value, tuple | list) else (int(value), int(value))
+def refuse_class(module: nn.Module) -> None:
+    """Refuse layers that are known by the name of their class to have no exact counterpart."""
+    if is_refused_class(module):
+        name = type(module).__name__
+        raise Refuse("class", name, "differs from step to step, weights do not; use one batch norm for all steps")
 
 
-def _lower_neuron(lowering: Lowering, name: str, module: SpikingNeuron, value: Value) -> Value:
-    return lowering.add_population(name, value, module.equations(), module.steps)
+def _lower_neuron(lowering: Lowering, name: str, module: Neuron, value: Value) -> Value:
+    return lowering.add_population(name, value, _equations(module), module.steps)
 
 
-def _lower_mean_over_steps(lowering: Lowering, name: str, module: MeanOverSteps, value: Value) -> Value:
-    if lowering.readout is not None:
-        raise Refuse("module", name, "is a second readout; a network has one")
-    passed = next((term.source for term in value.terms if lowering.is_stimulus(term.source)), None)
-    if passed is not None:
-        raise Refuse("input", passed, "reaches the readout without passing a neuron; put a neuron layer between")
-    lowering.add_population(name, value, NeuronEquations("v : 1", spiking=False, reset="none"), module.steps)
-    lowering.readout = Readout(name)
-    return value
+def _equations(module: Neuron) -> NeuronEquations:
+    try:
+        return module.equations()
+    except ValueError as error:
+        raise Refuse("parameters", str(error).split(":")[0], str(error).split(":")[-1].strip()) from None
+
+
+def _lower_recurrent(lowering: Lowering, name: str, module: Recurrent, value: Value) -> Value:
+    """Neurons with a projection onto themselves that takes one step."""
+    sent = lowering.add_population(name, value, _equations(module.neuron), module.steps)
+    before = replace(sent, terms=(replace(sent.terms[0], delay=1),))
+    fed = lower_chain(lowering, f"{name}.connection", module.connection, before)
+    if fed.shape != value.shape:
+        raise Refuse("connection", fed.shape, f"does not make the neurons' own shape {value.shape}")
+    lowering.connect(name, fed)
+    bias = (value.bias + fed.bias) if (value.bias + fed.bias).any() else None
+    index = next(k for k, p in enumerate(lowering.populations) if p.name == name)
+    lowering.populations[index] = replace(lowering.populations[index], bias=bias)
+    return sent
+
+
+def lower_chain(lowering: Lowering, name: str, module: nn.Module, value: Value) -> Value:
+    """A linear layer, or several in an nn.Sequential, that stand inside another module."""
+    if isinstance(module, nn.Sequential):
+        for key, layer in module.named_children():
+            value = lower_chain(lowering, f"{name}.{key}", layer, value)
+        return value
+    linear = _linear_lowerings()
+    function = next((linear[cls] for cls in type(module).__mro__ if cls in linear), None)
+    if function is None:
+        raise Refuse(name, type(module).__name__, "is no linear layer; use nn.Linear, nn.Conv2d or Scale")
+    return function(lowering, name, module, value)
 
 
 def _lower_pass(lowering: Lowering, name: str, module: nn.Module, value: Value) -> Value:
     return value
 
 
-def _lower_conv2d(lowering: Lowering, name: str, module: nn.Conv2d, value: Value) -> Value:
+def _lower_conv(lowering: Lowering, name: str, module: Conv, value: Value) -> Value:
+    axes = 2 if isinstance(module, nn.Conv2d) else 1
+    check_axes(value, axes)
     if module.padding_mode != "zeros":
         raise Refuse("padding_mode", module.padding_mode, "is not exact as synapses yet; use 'zeros'")
-    weight = to_numpy(module.weight)
-    whole = Convolution(weight, pair(module.stride), _padding(module), module.groups, dilation=pair(module.dilation))
+    stride, dilation = along(axes, module.stride, 1), along(axes, module.dilation, 1)
+    weight = _planar_kernel(module)
+    if module.padding == "same":
+        whole = _padded_to_same(weight, dilation, module.groups)
+    else:
+        padding = (0, 0) if module.padding == "valid" else along(axes, module.padding, 0)
+        whole = Convolution(weight, stride, padding, module.groups, dilation=dilation)
     return _with_bias(apply_operator(lowering, whole, value), module)
 
 
-def _padding(module: nn.Conv2d) -> tuple[int, int]:
-    if not isinstance(module.padding, str):
-        return pair(module.padding)
-    if module.padding == "valid":
-        return 0, 0
-    # "same": torch pads one more pixel at the end where the number to add is odd.
-    total = [d * (k - 1) for d, k in zip(pair(module.dilation), pair(module.kernel_size), strict=True)]
-    if any(t % 2 for t in total):
-        raise Refuse("padding", module.padding, "is uneven for this kernel; use an odd kernel or pad with numbers")
-    return total[0] // 2, total[1] // 2
+def _planar_kernel(module: Conv | TransposedConv) -> np.ndarray:
+    """A kernel with two spatial axes."""
+    weight = to_numpy(module.weight)
+    return weight if weight.ndim == 4 else weight[:, :, None, :]
+
+
+def _padded_to_same(weight: np.ndarray, dilation: tuple[int, int], groups: int) -> Convolution:
+    """A convolution that keeps the image's size.
+
+    Where the number of pixels to add is odd, torch pads one more behind than in front; a kernel with a zero in front
+    makes both sides equal.
+    """
+    total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    odd = [t % 2 for t in total]
+    if any(odd):
+        wide = np.zeros((*weight.shape[:2], total[0] + 1 + odd[0], total[1] + 1 + odd[1]))
+        wide[:, :, odd[0] :: dilation[0], odd[1] :: dilation[1]] = weight
+        weight, dilation = wide, (1, 1)
+    return Convolution(weight, (1, 1), (-(-total[0] // 2), -(-total[1] // 2)), groups, dilation=dilation)
+
+
+def _lower_transposed_conv(lowering: Lowering, name: str, module: TransposedConv, value: Value) -> Value:
+    axes = 2 if isinstance(module, nn.ConvTranspose2d) else 1
+    check_axes(value, axes)
+    whole = TransposedConvolution(
+        _planar_kernel(module),
+        along(axes, module.stride, 1),
+        along(axes, module.padding, 0),
+        along(axes, module.output_padding, 0),
+        module.groups,
+        along(axes, module.dilation, 1),
+    )
+    return _with_bias(apply_operator(lowering, whole, value), module)
 
 
 def _with_bias(value: Value, module: Any) -> Value:
     """A value with the bias of a layer, one number per channel, added."""
     if module.bias is None:
         return value
-    return replace(value, bias=value.bias + _per_channel(to_numpy(module.bias), value))
-
-
-def _per_channel(numbers: np.ndarray, value: Value) -> np.ndarray:
-    """One number per channel, arranged to meet a value's shape."""
-    return numbers.reshape(-1, *[1] * (len(value.shape) - 1))
+    return replace(value, bias=value.bias + per_channel(to_numpy(module.bias), value))
 
 
 def _lower_linear(lowering: Lowering, name: str, module: nn.Linear, value: Value) -> Value:
@@ -112,112 +154,68 @@ def _lower_linear(lowering: Lowering, name: str, module: nn.Linear, value: Value
 def _lower_batch_norm(lowering: Lowering, name: str, module: nn.modules.batchnorm._BatchNorm, value: Value) -> Value:
     if module.running_mean is None or module.running_var is None:
         raise Refuse("track_running_stats", False, "leaves nothing to fold; train with running statistics")
+    if module.num_features != value.shape[0]:
+        raise Refuse("num_features", module.num_features, f"is not the number of channels, {value.shape[0]}")
     gain = 1 / np.sqrt(to_numpy(module.running_var) + module.eps)
     if module.affine:
         gain = gain * to_numpy(module.weight)
     shift = -to_numpy(module.running_mean) * gain
     if module.affine:
         shift = shift + to_numpy(module.bias)
-    return scale(lowering, value, _per_channel(gain, value), _per_channel(shift, value))
+    return scale(lowering, value, per_channel(gain, value), per_channel(shift, value))
 
 
-def _lower_avg_pool(lowering: Lowering, name: str, module: nn.AvgPool2d, value: Value) -> Value:
-    if pair(module.padding) != (0, 0):
-        raise Refuse("padding", module.padding, "is not lowered; pool without padding")
-    if module.ceil_mode:
-        raise Refuse("ceil_mode", True, "is not lowered; use ceil_mode=False")
-    if module.divisor_override:
-        raise Refuse("divisor_override", module.divisor_override, "is not lowered; leave it out")
-    stride = module.stride if module.stride is not None else module.kernel_size
-    return apply_operator(lowering, Pooling(pair(module.kernel_size), pair(stride)), value)
-
-
-def _lower_global_pool(lowering: Lowering, name: str, module: nn.AdaptiveAvgPool2d, value: Value) -> Value:
-    if module.output_size not in (1, (1, 1)):
-        raise Refuse("output_size", module.output_size, "is not lowered; use 1, or nn.AvgPool2d")
-    return apply_operator(lowering, Pooling(pair(value.shape[1:]), pair(value.shape[1:])), value)
-
-
-def _lower_max_pool(lowering: Lowering, name: str, module: nn.MaxPool2d, value: Value) -> Value:
-    """The maximum of binary spikes is their OR: neurons without leak that fire at the first spike of their window."""
-    if module.ceil_mode:
-        raise Refuse("ceil_mode", True, "is not lowered; use ceil_mode=False")
-    if module.return_indices:
-        raise Refuse("return_indices", True, "is not lowered; leave it out")
-    if not _are_spikes(lowering, value):
-        raise Refuse(
-            "input", value.shape, "is no layer of spikes, whose maximum would be exact; pool right behind a neuron"
-        )
-    stride = module.stride if module.stride is not None else module.kernel_size
-    window: Operator = Pooling(pair(module.kernel_size), pair(stride), padding=pair(module.padding), average=False)
-    if pair(module.dilation) != (1, 1):
-        ones = np.ones((value.shape[0], 1, *pair(module.kernel_size)))
-        window = Convolution(ones, pair(stride), pair(module.padding), value.shape[0], dilation=pair(module.dilation))
-    either = NeuronEquations("v : 1", {"v_threshold": constant(0.5), "v_reset": constant(0.0)})
-    return lowering.add_population(name, apply_operator(lowering, window, value), either)
-
-
-def _are_spikes(lowering: Lowering, value: Value) -> bool:
-    """Whether a value is nothing but spikes: of one layer, or of several side by side."""
-    plain = all(
-        not lowering.is_stimulus(term.source)
-        and lowering.population(term.source).neuron.spiking
-        and isinstance(term.operator, Identity)
-        and np.all(term.operator.gain == 1)
-        for term in value.terms
-    )
-    side_by_side = sum(prod(term.shape) for term in value.terms) == prod(value.shape)
-    places = {term.first for term in value.terms}
-    return plain and side_by_side and len(places) == len(value.terms) and not value.bias.any()
+def _lower_scale(lowering: Lowering, name: str, module: Scale, value: Value) -> Value:
+    gain = numbers(module.gain)
+    try:
+        np.broadcast_to(gain, value.shape)
+    except ValueError:
+        raise Refuse("gain", gain.shape, f"does not fit the input, {value.shape}; use (C, 1, 1) for channels") from None
+    return scale(lowering, value, gain)
 
 
 def _lower_flatten(lowering: Lowering, name: str, module: nn.Flatten, value: Value) -> Value:
-    return _flatten(value, module.start_dim, module.end_dim)
+    return flattened(lowering, value, module.start_dim, module.end_dim)
 
 
-def _flatten(value: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    if start_dim != 1 or end_dim not in (-1, len(value.shape)):
-        raise Refuse("start_dim, end_dim", (start_dim, end_dim), "must flatten everything but the batch: use 1 and -1")
-    return reshape(value, (prod(value.shape),))
+def _lower_unflatten(lowering: Lowering, name: str, module: nn.Unflatten, value: Value) -> Value:
+    if not isinstance(module.dim, int):
+        raise Refuse("dim", module.dim, "is a name; use the axis' number")
+    return unflattened(lowering, value, module.dim, module.unflattened_size)
 
 
-def _cat(values: list[Value] | tuple[Value, ...], dim: int = 0) -> Value:
-    if dim != 1:
-        raise Refuse("dim", dim, "must concatenate channels or features: use dim=1")
-    return concatenate(values)
-
-
-def _add(left: Any, right: Any) -> Value:
-    if not (isinstance(left, Value) and isinstance(right, Value)):
-        raise Refuse("+", f"{left}, {right}", "adds only two tensors of the same shape")
-    return add(left, right)
-
-
-def function_lowerings() -> Mapping[Any, Callable[..., Value]]:
-    """The lowering function of every torch function that may stand in a `forward`."""
+def _linear_lowerings() -> dict[type[nn.Module], LowerFunction]:
     return {
-        torch.cat: _cat,
-        torch.flatten: _flatten,
-        torch.add: _add,
-        python_operator.add: _add,
-        python_operator.iadd: _add,
+        nn.Conv1d: _lower_conv,
+        nn.Conv2d: _lower_conv,
+        nn.ConvTranspose1d: _lower_transposed_conv,
+        nn.ConvTranspose2d: _lower_transposed_conv,
+        nn.Linear: _lower_linear,
+        nn.BatchNorm1d: _lower_batch_norm,
+        nn.BatchNorm2d: _lower_batch_norm,
+        nn.AvgPool1d: lower_avg_pool,
+        nn.AvgPool2d: lower_avg_pool,
+        SumPool1d: lower_sum_pool,
+        SumPool2d: lower_sum_pool,
+        nn.AdaptiveAvgPool1d: lower_adaptive_pool,
+        nn.AdaptiveAvgPool2d: lower_adaptive_pool,
+        Scale: _lower_scale,
+        nn.Flatten: _lower_flatten,
+        nn.Unflatten: _lower_unflatten,
+        nn.Identity: _lower_pass,
+        **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout), _lower_pass),
     }
 
 
 def lowerings() -> dict[type[nn.Module], LowerFunction]:
     """The built-in lowering function of every layer kind; a subclass is lowered like its base."""
     return {
-        SpikingNeuron: _lower_neuron,
+        Neuron: _lower_neuron,
+        Recurrent: _lower_recurrent,
         HoldCurrent: _lower_pass,
-        MeanOverSteps: _lower_mean_over_steps,
-        nn.Conv2d: _lower_conv2d,
-        nn.Linear: _lower_linear,
-        nn.BatchNorm1d: _lower_batch_norm,
-        nn.BatchNorm2d: _lower_batch_norm,
-        nn.AvgPool2d: _lower_avg_pool,
-        nn.AdaptiveAvgPool2d: _lower_global_pool,
-        nn.MaxPool2d: _lower_max_pool,
-        nn.Flatten: _lower_flatten,
-        nn.Dropout: _lower_pass,
-        nn.Identity: _lower_pass,
+        **_linear_lowerings(),
+        nn.MaxPool1d: lower_max_pool,
+        nn.MaxPool2d: lower_max_pool,
+        OverSteps: lower_over_steps,
+        PopulationVote: lower_population_vote,
     }

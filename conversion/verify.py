@@ -202,7 +202,8 @@ def first_divergence(model: nn.Module, spec: NetworkSpec, images: np.ndarray, fo
         return None
     entries = layer.mismatched()
     image, step, neuron = (int(x) for x in entries[np.lexsort((entries[:, 2], entries[:, 0], entries[:, 1]))[0]])
-    torch_membrane = membranes(model, images[image], layer.name, spec.steps)[step, neuron]
+    in_torch = membranes(model, images[image], layer.name, spec.steps)
+    torch_membrane = np.nan if in_torch is None else in_torch[step, neuron]
     brian2_membrane = _brian2_membrane(spec, images[image], layer.name)[step, neuron]
     population = spec.population(layer.name)
     threshold = np.broadcast_to(population.neuron.parameters["v_threshold"].value, population.shape).ravel()[neuron]

@@ -1,22 +1,57 @@
-"""Spiking neurons with two faces (a torch step and Brian2 equations), backbones, and the expandable network.
+"""Spiking neurons with two faces (a torch step and Brian2 equations), layers, readouts, backbones, and the expandable
+network.
 
 Every module here works on tensors whose first axis is time and batch folded together, time outermost:
 ``(steps * images, ...)``. That is why ordinary torch layers stand between the neurons as they are, and why batch norm
 averages over time and batch.
 """
 
+from alade_brian.models.adaptive import AdaptiveLIF
 from alade_brian.models.backbone import ConvBackbone
 from alade_brian.models.expandable import ExpandableNetwork
-from alade_brian.models.neurons import IF, LIF, SpikingNeuron, neuron_classes
-from alade_brian.models.time import HoldCurrent, MeanOverSteps
+from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
+from alade_brian.models.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
+from alade_brian.models.neurons import IF, LI, LIF, I
+from alade_brian.models.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
+from alade_brian.models.time import (
+    EveryStep,
+    FirstSpike,
+    HoldCurrent,
+    LastStep,
+    MaxOverSteps,
+    MeanOverSteps,
+    OverSteps,
+    PopulationVote,
+    SumOverSteps,
+)
 
 __all__ = [
     "IF",
+    "LI",
     "LIF",
+    "AdaptiveLIF",
+    "Alpha",
     "ConvBackbone",
+    "CubaLI",
+    "CubaLIF",
+    "EveryStep",
     "ExpandableNetwork",
+    "FirstSpike",
     "HoldCurrent",
+    "I",
+    "LastStep",
+    "MaxOverSteps",
     "MeanOverSteps",
+    "Neuron",
+    "OverSteps",
+    "PassiveNeuron",
+    "PopulationVote",
+    "Recurrent",
+    "Scale",
     "SpikingNeuron",
+    "SumOverSteps",
+    "SumPool1d",
+    "SumPool2d",
+    "Synaptic",
     "neuron_classes",
 ]

@@ -1,8 +1,17 @@
-"""Where time begins and ends in a network: an image becomes a held current, logits become their mean over the steps."""
+"""Where time begins and ends in a network: an image becomes a held current, and what the last layer says in the steps
+becomes an answer.
+
+Every class behind `HoldCurrent` is one way to read an answer out: it takes what a layer of neurons sends, or (the
+linear ones) what a linear layer makes of it, ``(steps * images, answers)``.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
+
+Decision = Literal["class", "value"]
 
 
 class HoldCurrent(nn.Module):
@@ -19,12 +28,84 @@ class HoldCurrent(nn.Module):
         return current.expand(self.steps, *current.shape).reshape(-1, *current.shape[1:])
 
 
-class MeanOverSteps(nn.Module):
-    """The readout's decision: ``(steps * images, classes)`` -> ``(images, classes)``, the mean over the steps."""
+class OverSteps(nn.Module):
+    """An answer from all steps: ``(steps * images, answers)`` -> ``(images, answers)``.
 
-    def __init__(self, steps: int) -> None:
+    decision   ``class``: the answer is the largest of them; ``value``: they are the answer (regression)
+    """
+
+    def __init__(self, steps: int, decision: Decision = "class") -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.decision = steps, decision
+
+    def by_step(self, values: Tensor) -> Tensor:
+        """``(steps, images, ...)``."""
+        return values.reshape(self.steps, -1, *values.shape[1:])
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, decision={self.decision}"
+
+
+class MeanOverSteps(OverSteps):
+    """The mean over the steps: of logits, of membranes, or of spikes (their rate)."""
 
     def forward(self, logits: Tensor) -> Tensor:
-        return logits.reshape(self.steps, -1, *logits.shape[1:]).mean(0)
+        return self.by_step(logits).mean(0)
+
+
+class SumOverSteps(OverSteps):
+    """The sum over the steps: of spikes, their count."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.by_step(logits).sum(0)
+
+
+class LastStep(OverSteps):
+    """What the last step says: mostly the last membrane of a neuron that never spikes."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.by_step(logits)[-1]
+
+
+class MaxOverSteps(OverSteps):
+    """The largest value over the steps: mostly of a membrane."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.by_step(logits).amax(0)
+
+
+class FirstSpike(OverSteps):
+    """Minus the step of the first spike, minus the number of steps where there is none: the earliest wins."""
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        fired = self.by_step(spikes) != 0
+        # The steps that lie before the first spike are those whose running count of spikes is still zero.
+        return -(fired.cumsum(0) == 0).sum(0).to(spikes.dtype)
+
+
+class EveryStep(OverSteps):
+    """All steps apart: ``(steps * images, answers)`` -> ``(images, steps, answers)``."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.by_step(values).transpose(0, 1)
+
+
+class PopulationVote(nn.Module):
+    """A population code, behind one of the above: ``(..., answers * group)`` -> ``(..., answers)``.
+
+    group     neurons that stand for one answer, side by side
+    average   whether the answer is a group's mean; the sum otherwise, as of the votes that `SumOverSteps` counts
+    """
+
+    def __init__(self, group: int, average: bool = False) -> None:
+        super().__init__()
+        if group < 1:
+            raise ValueError(f"a population code of {group} neurons per answer: use at least 1")
+        self.group, self.average = group, average
+
+    def forward(self, logits: Tensor) -> Tensor:
+        groups = logits.reshape(*logits.shape[:-1], -1, self.group)
+        return groups.mean(-1) if self.average else groups.sum(-1)
+
+    def extra_repr(self) -> str:
+        return f"group={self.group}, average={self.average}"

@@ -9,7 +9,7 @@ from torch import nn
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
-from alade_brian.models import LIF, HoldCurrent, MeanOverSteps, SpikingNeuron
+from alade_brian.models import LIF, HoldCurrent, MeanOverSteps, Neuron, Scale, SpikingNeuron
 from alade_brian.simulation import SimulationSettings
 
 NUMPY = SimulationSettings(backend="numpy")
@@ -17,9 +17,12 @@ CPP = SimulationSettings(backend="cpp")
 
 
 def dyadic_(model: nn.Module, seed: int = 0, spread: int = 48) -> nn.Module:
-    """Give all weights and biases random values k/64, |k| <= spread; batch norm's statistics too, as powers of two."""
+    """Give all weights and biases random values k/64, |k| <= spread; batch norm's statistics too, as powers of two.
+    Constants of neurons and gains stay as they are."""
     draw = np.random.default_rng(seed)
     for module in model.modules():
+        if isinstance(module, Neuron | Scale):
+            continue
         for parameter in module.parameters(recurse=False):
             values = draw.integers(-spread, spread + 1, tuple(parameter.shape)) / 64
             parameter.data = torch.from_numpy(values).to(parameter.dtype)
@@ -58,9 +61,11 @@ def check(model: nn.Module, images: np.ndarray, spec: NetworkSpec | None = None)
     return verify(model, images, spec, NUMPY)
 
 
-def assert_same(model: nn.Module, images: np.ndarray, settings: SimulationSettings = NUMPY) -> Verification:
+def assert_same(
+    model: nn.Module, images: np.ndarray, settings: SimulationSettings = NUMPY, spec: NetworkSpec | None = None
+) -> Verification:
     """No mismatched spike, equal logits, and a spike in every layer, so that the equality says something."""
-    found = verify(model, images, settings=settings)
+    found = verify(model, images, spec, settings)
     assert found.mismatched_spikes == 0, str(found)
     assert all(layer.spikes_torch > 0 for layer in found.layers), str(found)
     assert found.logit_max_abs_difference < 1e-12

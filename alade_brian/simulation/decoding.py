@@ -10,8 +10,8 @@ import numpy as np
 
 from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.brian2_text import period_steps
-from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec, Readout
+from alade_brian.conversion.responses import Responses, read_out
+from alade_brian.conversion.spec import NetworkSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,31 +39,6 @@ def decode(spec: NetworkSpec, layout: Layout, images: int, recorded: Recorded) -
     else:
         values = _by_image(spec, layout, recorded.membrane)[:images]
     return Responses(spikes, read_out(spec.readout, values), traces)
-
-
-def read_out(readout: Readout, values: np.ndarray) -> np.ndarray:
-    """Logits from the spikes (times their amplitude) or membranes ``(images, steps, neurons)`` of the readout's
-    population."""
-    steps = values.shape[1]
-    match readout.decoding:
-        case "mean_input":
-            answers = values[:, -1] / steps
-        case "last_membrane":
-            answers = values[:, -1]
-        case "max_membrane":
-            answers = values.max(1)
-        case "mean_membrane" | "spike_rate":
-            answers = values.mean(1)
-        case "spike_count":
-            answers = values.sum(1)
-        case "first_spike":
-            fired = values != 0
-            answers = -np.where(fired.any(1), fired.argmax(1), steps).astype(np.float64)
-        case "every_step":
-            answers = values
-    groups = answers.reshape(*answers.shape[:-1], -1, readout.group)
-    together = groups.sum(-1) if readout.decoding == "spike_count" else groups.mean(-1)
-    return np.asarray(together if readout.group > 1 else answers, dtype=np.float64)
 
 
 def _flat(spec: NetworkSpec, population: str, value: np.ndarray) -> np.ndarray:

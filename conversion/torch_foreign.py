@@ -1,0 +1,105 @@
+"""Neurons of other frameworks: which door knows them. A door is imported only where its framework already is."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from alade_brian.conversion.neuron_equations import Parameter, constant
+from alade_brian.conversion.torch_time import Neuron
+from alade_brian.models.neurons import time_constant
+
+_DOORS: Mapping[str, str] = MappingProxyType(
+    {
+        "snntorch": "alade_brian.conversion.torch_snntorch",
+        "spikingjelly": "alade_brian.conversion.torch_spikingjelly",
+        "norse": "alade_brian.conversion.torch_norse",
+    }
+)
+
+NeuronDoor = Callable[[Any], Neuron]
+
+
+def frameworks() -> tuple[str, ...]:
+    """The frameworks with a door that are installed here."""
+    return tuple(name for name in _DOORS if importlib.util.find_spec(name) is not None)
+
+
+def neuron_doors(framework: str) -> Mapping[type[nn.Module], NeuronDoor]:
+    """By class, the functions of a framework's door that say what a neuron layer of it is (ImportError where the
+    framework is not installed)."""
+    return importlib.import_module(_DOORS[framework]).neurons()
+
+
+def layer_doors(framework: str) -> Mapping[type[nn.Module], Any]:
+    """By class, the lowering functions of a framework's other layers."""
+    return importlib.import_module(_DOORS[framework]).layers()
+
+
+def foreign(module: nn.Module) -> str | None:
+    """The framework with a door that a module's class, or a class it derives from, comes from."""
+    roots = (cls.__module__.split(".")[0] for cls in type(module).__mro__)
+    return next((root for root in roots if root in _DOORS), None)
+
+
+def neuron_door(module: nn.Module) -> NeuronDoor | None:
+    """The function that says what this neuron layer is; None where it is no neuron that a door knows."""
+    framework = foreign(module)
+    if framework is None:
+        return None
+    known = neuron_doors(framework)
+    # A class of its own may step differently from the class it derives from: only the very class is taken.
+    return known.get(type(module))
+
+
+def container(module: nn.Module) -> str | None:
+    """How a framework's container calls its layers; None for what is no container.
+
+    ``chain``: one after the other; ``folded``: so too, with steps and images as one axis; ``driven``: step by step.
+    """
+    framework = foreign(module)
+    asked = getattr(importlib.import_module(_DOORS[framework]), "container", None) if framework else None
+    return asked(module) if asked else None
+
+
+def in_double(model: nn.Module) -> nn.Module:
+    """The model itself, made to run in float64 throughout where a framework would fall back to float32."""
+    for module in model.modules():
+        framework = foreign(module)
+        prepare = getattr(importlib.import_module(_DOORS[framework]), "in_double", None) if framework else None
+        if prepare is not None and neuron_door(module) is not None:
+            prepare(module)
+    return model
+
+
+def rest(model: nn.Module) -> None:
+    """Bring all state that another framework's layers keep between calls to rest."""
+    for module in model.modules():
+        name = {"snntorch": "reset_mem", "spikingjelly": "reset"}.get(foreign(module) or "")
+        reset = getattr(module, name, None) if name else None
+        if callable(reset):
+            reset()
+
+
+def parameter(tensor: Any) -> Parameter:
+    """A number or tensor as a parameter that meets the neurons' shape from the right, without an axis for images."""
+    return constant(numbers(tensor))
+
+
+def time_constants(decay: Any) -> Parameter:
+    """Time constants, in steps, of decay factors between 0 and 1 (both excluded)."""
+    return constant(np.vectorize(time_constant, otypes=[float])(numbers(decay)), "step")
+
+
+def numbers(tensor: Any) -> np.ndarray:
+    """A number or tensor as float64, leading axes of length 1 taken off."""
+    value = np.asarray(tensor.detach().double().cpu().numpy() if isinstance(tensor, Tensor) else tensor, dtype=float)
+    while value.ndim and value.shape[0] == 1:
+        value = value[0]
+    return value

@@ -1,0 +1,101 @@
+"""Norse's cells (read from version 1.1.0) as equations.
+
+A cell takes a step of forward Euler: input is added to the synaptic current, the membrane moves by the new current,
+then the current decays. It fires where ``v > v_th`` and is reset at once; the membrane begins at `v_leak`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import norse.torch as norse
+import numpy as np
+from norse.torch.functional.reset import reset_subtract, reset_value
+from torch import nn
+
+from alade_brian.conversion.lowering import Refuse, Value
+from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
+from alade_brian.conversion.torch_foreign import NeuronDoor, numbers, parameter
+from alade_brian.conversion.torch_time import Neuron
+
+_METHODS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc")
+_MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"
+
+
+def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
+    """By class, how a layer of it is understood."""
+    return {norse.LIFCell: _lif, norse.LIFBoxCell: _lif_box, norse.LICell: _li}
+
+
+def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
+    """By class, how its other layers are lowered."""
+    return {}
+
+
+def container(module: nn.Module) -> str | None:
+    """How a container calls its layers; None for what is none."""
+    return "chain" if type(module) is norse.SequentialState and not module.return_hidden else None
+
+
+def _lif(module: Any) -> Neuron:
+    p = _spiking(module)
+    parameters = {**_membrane(module), **_current(module), **_levels(p), "v_reset": parameter(p.v_reset)}
+    model = f"{_MEMBRANE}\ndsyn/dt = -syn/tau_syn : 1"
+    equations = NeuronEquations(model, parameters, method="euler", input="syn", update="v += gain*syn")
+    return Neuron(equations, ("spikes", "state"), passes_state=True)
+
+
+def _lif_box(module: Any) -> Neuron:
+    p = _spiking(module)
+    rules = {reset_value: "value", reset_subtract: "subtract"}
+    if p.reset_method not in rules:
+        raise Refuse("reset_method", p.reset_method, "has no lowering; use reset_value or reset_subtract")
+    rule = rules[p.reset_method]
+    level = parameter(p.v_th if rule == "subtract" else p.v_reset)
+    equations = NeuronEquations(
+        f"{_MEMBRANE}\ndrive : 1",
+        {**_membrane(module), **_levels(p), "v_reset": level},
+        method="euler",
+        input="drive",
+        update="v += gain*drive\ndrive = 0",
+        reset=rule,  # type: ignore[arg-type]
+    )
+    return Neuron(equations, ("spikes", "state"), passes_state=True)
+
+
+def _li(module: Any) -> Neuron:
+    """A leaky integrator: it passes its membrane on, and is read."""
+    parameters = {**_membrane(module), **_current(module), "v_initial": parameter(module.p.v_leak)}
+    model = f"{_MEMBRANE}\ndsyn/dt = -syn/tau_syn : 1"
+    equations = NeuronEquations(
+        model, parameters, spiking=False, reset="none", method="euler", input="syn", update="v += gain*syn"
+    )
+    return Neuron(equations, ("spikes", "state"), when="after_reset", passes_state=True)
+
+
+def _membrane(module: Any) -> dict[str, Parameter]:
+    part = _part(module, module.p.tau_mem_inv)
+    return {"tau": constant(1 / part, "step"), "gain": constant(part), "v_leak": parameter(module.p.v_leak)}
+
+
+def _current(module: Any) -> dict[str, Parameter]:
+    return {"tau_syn": constant(1 / _part(module, module.p.tau_syn_inv), "step")}
+
+
+def _part(module: Any, inverse: Any) -> np.ndarray:
+    """``dt / tau`` as Norse itself multiplies it, in the precision of its parameters."""
+    part = numbers(module.dt * inverse)
+    if np.any(part <= 0):
+        raise Refuse("tau_inv", np.unique(part).tolist(), "is not positive; use a positive time constant")
+    return part
+
+
+def _levels(p: Any) -> dict[str, Parameter]:
+    return {"v_threshold": parameter(p.v_th), "v_initial": parameter(p.v_leak)}
+
+
+def _spiking(module: Any) -> Any:
+    if module.p.method not in _METHODS:
+        raise Refuse("method", module.p.method, f"is no plain threshold; use one of {', '.join(_METHODS)}")
+    return module.p

@@ -1,0 +1,93 @@
+"""How the modules that end a network are lowered: which population is read, and how.
+
+Where the module stands right behind neurons these are read; behind a linear layer a population of its own takes the
+layer's output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from alade_brian.conversion.lowering import Answer, Lowering, Refuse, Value, is_plain
+from alade_brian.conversion.spec import Decoding, NeuronEquations, Readout
+from alade_brian.models.time import (
+    EveryStep,
+    FirstSpike,
+    LastStep,
+    MaxOverSteps,
+    MeanOverSteps,
+    OverSteps,
+    PopulationVote,
+    SumOverSteps,
+)
+
+# What is read: of neurons that spike, of neurons that do not, and of a population that was put behind a linear layer.
+_DECODINGS: dict[type[OverSteps], tuple[Decoding | None, Decoding | None, Decoding | None]] = {
+    MeanOverSteps: ("spike_rate", "mean_membrane", "mean_input"),
+    SumOverSteps: ("spike_count", None, "last_membrane"),
+    LastStep: (None, "last_membrane", "last_membrane"),
+    MaxOverSteps: (None, "max_membrane", "max_membrane"),
+    FirstSpike: ("first_spike", None, None),
+    EveryStep: ("every_step", "every_step", "every_step"),
+}
+
+
+def lower_over_steps(lowering: Lowering, name: str, module: OverSteps, value: Value) -> Value:
+    """A readout; its population is the layer before it, or one of the readout's own name."""
+    _check(lowering, name, value)
+    kind = next(c for c in type(module).__mro__ if c in _DECODINGS)
+    of_spikes, of_membranes, of_input = _DECODINGS[kind]
+    lowering.steps.add(module.steps)
+    direct: Decoding | None = None
+    if is_plain(value):
+        direct = of_spikes if lowering.population(value.terms[0].source).neuron.spiking else of_membranes
+    if direct is not None:
+        lowering.readout = Readout(value.terms[0].source, direct, decision=module.decision)
+    elif of_input is None:
+        raise Refuse("input", value.shape, "is no layer of spikes; put the readout right behind a spiking neuron")
+    else:
+        sums = kind in (MeanOverSteps, SumOverSteps)
+        lowering.add_population(name, value, integrator() if sums else holder())
+        lowering.readout = Readout(name, of_input, decision=module.decision)
+    return Answer(value.shape, value.terms, value.bias)
+
+
+def integrator() -> NeuronEquations:
+    """The sum of the input of all steps."""
+    return NeuronEquations("v : 1", spiking=False, reset="none")
+
+
+def holder() -> NeuronEquations:
+    """The input of the step."""
+    return NeuronEquations(
+        "v : 1\ndrive : 1", spiking=False, reset="none", input="drive", update="v = drive\ndrive = 0"
+    )
+
+
+def _check(lowering: Lowering, name: str, value: Value) -> None:
+    if lowering.readout is not None:
+        raise Refuse("module", name, "is a second readout; a network has one")
+    passed = next((term.source for term in value.terms if lowering.is_stimulus(term.source)), None)
+    if passed is not None:
+        raise Refuse("input", passed, "reaches the readout without passing a neuron; put a neuron layer between")
+    if len(value.shape) != 1:
+        raise Refuse("input", value.shape, "is not flat; put nn.Flatten before the readout")
+
+
+def lower_population_vote(lowering: Lowering, name: str, module: PopulationVote, value: Value) -> Value:
+    """A population code of the answers that a readout gave."""
+    if not value.terms:
+        return value  # behind a refusal
+    readout = lowering.readout
+    if readout is None or not isinstance(value, Answer):
+        raise Refuse("module", name, "stands before the readout; put it behind MeanOverSteps, SumOverSteps or the like")
+    if readout.group != 1:
+        raise Refuse("module", name, "is a second population code; use one")
+    if value.shape[0] % module.group:
+        raise Refuse("group", module.group, f"does not divide the {value.shape[0]} answers")
+    counts = readout.decoding == "spike_count"
+    if module.average == counts:
+        remedy = "adds up; use average=False" if counts else "is averaged; use average=True"
+        raise Refuse("average", module.average, f"does not fit: a population code of a {readout.decoding} {remedy}")
+    lowering.readout = replace(readout, group=module.group)
+    return Answer((value.shape[0] // module.group,), value.terms, value.bias[: value.shape[0] // module.group])

@@ -1,0 +1,81 @@
+"""Neurons whose threshold depends on what they did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Unpack
+
+from torch import Tensor
+
+from alade_brian.conversion.spec import NeuronEquations, constant
+from alade_brian.models.neuron import Constant, Conventions, SpikingNeuron, State, numbers
+
+
+@dataclass(frozen=True)
+class Adaptation(State):
+    """A membrane, and what is added to the threshold."""
+
+    a: Tensor
+
+
+class AdaptiveLIF(SpikingNeuron[Adaptation]):
+    """A leaky neuron with an adaptive threshold, ``threshold + a``: a jumps at every spike and decays.
+
+    ``a[t] = adaptation_decay * (a[t-1] + jump * s[t-1])``, and the membrane as of `LIF`.
+    Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons (LSNN), with the
+    jump before the decay.
+
+    adaptation_decay   between 0 and 1, as `decay`
+    jump               by how much a spike raises the threshold
+    """
+
+    state = Adaptation
+    decay: Constant
+    adaptation_decay: Constant
+    jump: Constant
+
+    def __init__(
+        self,
+        steps: int,
+        decay: Constant = 0.5,
+        adaptation_decay: Constant = 0.5,
+        jump: Constant = 0.25,
+        *,
+        scale_input: bool = False,
+        **conventions: Unpack[Conventions],
+    ) -> None:
+        super().__init__(steps, **conventions)
+        self._hold_decay("decay", decay)
+        self._hold_decay("adaptation_decay", adaptation_decay)
+        self._hold("jump", jump)
+        self.scale_input = scale_input
+
+    def flow(self, state: Adaptation) -> Adaptation:
+        return Adaptation(self.decay * state.v, self.adaptation_decay * state.a)
+
+    def receive(self, state: Adaptation, current: Tensor) -> Adaptation:
+        return replace(state, v=state.v + ((1 - self.decay) * current if self.scale_input else current))
+
+    def level(self, state: Adaptation) -> Constant:
+        return self.threshold + state.a
+
+    def fired(self, state: Adaptation, spikes: Tensor) -> Adaptation:
+        return replace(state, a=state.a + self.jump * spikes)
+
+    def equations(self) -> NeuronEquations:
+        scaled = self.scale_input
+        parameters = {
+            "tau": self._tau("decay"),
+            "tau_a": self._tau("adaptation_decay"),
+            "jump": constant(numbers(self.jump)),
+        }
+        if scaled:
+            parameters["gain"] = constant(1 - numbers(self.decay))
+        return self._conventions(
+            "dv/dt = -v/tau : 1\nda/dt = -a/tau_a : 1" + ("\ndrive : 1" if scaled else ""),
+            parameters,
+            input="drive" if scaled else "",
+            update="v += gain*drive\ndrive = 0" if scaled else "",
+            threshold="v_threshold + a",
+            on_spike="a += jump",
+        )

@@ -1,0 +1,352 @@
+"""Networks written in other frameworks, as their users write them, against those frameworks' own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from networks import NUMPY
+from torch import Tensor, nn
+
+from alade_brian.conversion.table import RefusedLayers
+from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.verify import Verification, verify
+
+STEPS = 8
+
+
+def random_(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights that let every layer spike; not dyadic, so that no membrane meets its threshold exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            fan = module.weight[0].numel()
+            module.weight.data = torch.randn(module.weight.shape, generator=generator) * 1.5 / fan**0.5
+            if module.bias is not None:
+                module.bias.data = torch.rand(module.bias.shape, generator=generator) * 0.4
+    return model
+
+
+def images(*shape: int, count: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, *shape)) * 1.5
+
+
+def assert_spikes_agree(model: nn.Module, shown: np.ndarray, silent: tuple[str, ...] = (), **how: Any) -> Verification:
+    shape = shown.shape[2:] if how.get("sequence") else shown.shape[1:]
+    found = verify(model, shown, convert(model, shape, **how), NUMPY)
+    assert found.mismatched_spikes == 0, str(found)
+    assert all(layer.spikes_torch > 0 for layer in found.layers if layer.name not in silent), str(found)
+    assert found.logit_max_abs_difference < 1e-9
+    return found
+
+
+# snnTorch -----------------------------------------------------------------------------------------------------------
+
+
+def snntorch_neurons() -> dict[str, Callable[[], nn.Module]]:
+    snn = pytest.importorskip("snntorch")
+    generator = torch.Generator().manual_seed(3)
+
+    def many() -> Tensor:
+        return torch.rand(30, generator=generator) * 0.5 + 0.4
+
+    return {
+        "Leaky": lambda: snn.Leaky(0.9),
+        "Leaky zero, per neuron, learned": lambda: snn.Leaky(
+            many(), many(), reset_mechanism="zero", learn_beta=True, learn_threshold=True
+        ),
+        "Leaky none": lambda: snn.Leaky(0.6, reset_mechanism="none"),
+        "Leaky at once": lambda: snn.Leaky(0.9, reset_delay=False, threshold=0.3),
+        "Leaky zero at once": lambda: snn.Leaky(0.9, reset_delay=False, reset_mechanism="zero"),
+        "Leaky graded": lambda: snn.Leaky(0.9, graded_spikes_factor=1.7),
+        "Leaky without leak": lambda: snn.Leaky(1.0),
+        "Leaky clamped": lambda: snn.Leaky(1.5),
+        "Synaptic": lambda: snn.Synaptic(0.8, 0.7),
+        "Synaptic zero": lambda: snn.Synaptic(0.8, 0.7, reset_mechanism="zero"),
+        "Alpha": lambda: snn.Alpha(0.9, 0.7, threshold=0.3),
+        "Alpha subtract": lambda: snn.Alpha(0.9, 0.7, threshold=0.3, reset_mechanism="subtract"),
+        "Alpha none": lambda: snn.Alpha(0.9, 0.7, threshold=0.3, reset_mechanism="none"),
+        "Lapicque": lambda: snn.Lapicque(0.6, threshold=0.3),
+        "Lapicque zero": lambda: snn.Lapicque(beta=0.8, R=2.0, reset_mechanism="zero", threshold=0.3),
+        "RLeaky": lambda: snn.RLeaky(0.9, linear_features=30),
+        "RLeaky zero": lambda: snn.RLeaky(0.9, linear_features=30, reset_mechanism="zero"),
+        "RLeaky one to one": lambda: snn.RLeaky(0.9, all_to_all=False, V=many() - 0.6),
+        "RLeaky at once": lambda: snn.RLeaky(0.9, all_to_all=False, V=0.3, reset_delay=False),
+        "RSynaptic": lambda: snn.RSynaptic(0.8, 0.7, linear_features=30),
+        "RSynaptic zero": lambda: snn.RSynaptic(0.8, 0.7, all_to_all=False, V=0.2, reset_mechanism="zero"),
+    }
+
+
+class SnnTorchNet(nn.Module):
+    """A forward that loops over time and passes the states on."""
+
+    def __init__(self, hidden: nn.Module, output: nn.Module, answer: str = "spikes") -> None:
+        super().__init__()
+        self.fc1, self.lif1, self.fc2, self.lif2 = nn.Linear(20, 30), hidden, nn.Linear(30, 5), output
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Any:
+        begin1, begin2 = self.lif1.reset_mem(), self.lif2.reset_mem()  # type: ignore[operator]
+        states1 = begin1 if isinstance(begin1, tuple) else (begin1,)
+        states2 = begin2 if isinstance(begin2, tuple) else (begin2,)
+        spikes, membranes = [], []
+        for _ in range(STEPS):
+            spk1, *rest1 = self.lif1(self.fc1(x), *states1)
+            states1 = (spk1, *rest1) if hasattr(self.lif1, "recurrent") else rest1
+            spk2, *states2 = self.lif2(self.fc2(spk1), *states2)
+            spikes.append(spk2)
+            membranes.append(states2[-1])
+        return {
+            "spikes": lambda: torch.stack(spikes, dim=0),
+            "both": lambda: (torch.stack(spikes), torch.stack(membranes)),
+            "count": lambda: torch.stack(spikes).sum(0),
+            "rate": lambda: torch.stack(spikes).mean(dim=0),
+            "membrane": lambda: torch.stack(membranes).mean(0),
+            "last": lambda: torch.stack(membranes)[-1],
+            "max": lambda: torch.stack(membranes).max(0)[0],
+            "added": lambda: sum(spikes[1:], spikes[0]) / STEPS,
+        }[self.answer]()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Leaky", "Leaky zero, per neuron, learned", "Leaky none", "Leaky at once", "Leaky zero at once", "Leaky graded",
+        "Leaky without leak", "Leaky clamped", "Synaptic", "Synaptic zero", "Alpha", "Alpha subtract", "Alpha none",
+        "Lapicque", "Lapicque zero", "RLeaky", "RLeaky zero", "RLeaky one to one", "RLeaky at once", "RSynaptic",
+        "RSynaptic zero",
+    ],
+)  # fmt: skip
+def test_snntorch_neurons(name: str) -> None:
+    snn = pytest.importorskip("snntorch")
+    found = snntorch_neurons()
+    assert_spikes_agree(random_(SnnTorchNet(found[name](), snn.Leaky(0.9, threshold=0.5))), images(20))
+
+
+@pytest.mark.parametrize("answer", ["both", "count", "rate", "membrane", "last", "max", "added"])
+def test_snntorch_answers(answer: str) -> None:
+    snn = pytest.importorskip("snntorch")
+    assert_spikes_agree(random_(SnnTorchNet(snn.Leaky(0.9), snn.Leaky(0.8, threshold=0.5), answer)), images(20))
+
+
+def test_snntorch_convolutional_with_hidden_states_and_a_loop_outside() -> None:
+    snn = pytest.importorskip("snntorch")
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), snn.Leaky(0.9, init_hidden=True), nn.MaxPool2d(2),
+        nn.Conv2d(6, 4, 2), snn.RLeaky(0.8, conv2d_channels=4, kernel_size=3, init_hidden=True), nn.Flatten(),
+        nn.Linear(16, 3), snn.Leaky(0.5, init_hidden=True, output=True),
+    )  # fmt: skip
+    assert_spikes_agree(random_(net), images(1, 8, 8), steps=6)
+
+
+class OverASequence(nn.Module):
+    """A forward that takes one input per step."""
+
+    def __init__(self, neuron: nn.Module) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(6, 10), neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem, spikes = self.lif.reset_mem(), []  # type: ignore[operator]
+        for step in range(x.size(0)):
+            spk, mem = self.lif(self.fc(x[step]), mem)
+            spikes.append(spk)
+        return torch.stack(spikes)
+
+
+def test_snntorch_sequence_of_inputs() -> None:
+    snn = pytest.importorskip("snntorch")
+    assert_spikes_agree(random_(OverASequence(snn.Leaky(0.8))), images(7, 6), steps=7, sequence=True)
+
+
+def test_what_snntorch_does_that_no_equation_says_is_refused() -> None:
+    snn = pytest.importorskip("snntorch")
+    with pytest.warns(UserWarning, match="unstable"):
+        inhibited = snn.Leaky(0.9, inhibition=True)
+    for neuron, words in (
+        (inhibited, "inhibition = True"),
+        (snn.Synaptic(0.8, 0.7, reset_delay=False), "reset_delay = False"),
+        (snn.Leaky(0.9, state_quant=lambda x: x), "state_quant"),
+        (snn.Leaky(0.0), "beta, alpha"),
+    ):
+        with pytest.raises(RefusedLayers, match=words):
+            convert(SnnTorchNet(neuron, snn.Leaky(0.9)), (20,))
+
+
+class Faulty(nn.Module):
+    """Forwards whose steps differ from each other."""
+
+    def __init__(self, neuron: nn.Module, fault: str) -> None:
+        super().__init__()
+        self.fc, self.other, self.lif, self.fault = nn.Linear(6, 10), nn.Linear(6, 10), neuron, fault
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem, spikes = self.lif.reset_mem(), []  # type: ignore[operator]
+        for step in range(STEPS):
+            layer = self.other if self.fault == "layer" and step == 3 else self.fc
+            spk, new = self.lif(layer(x), mem)
+            mem = mem if self.fault == "state" else new
+            spikes.append(spk)
+        return torch.stack(spikes[1:] if self.fault == "stack" else spikes)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("layer", "differs from the last step"), ("state", "state"), ("stack", "every step")]
+)
+def test_steps_that_differ_are_refused(fault: str, words: str) -> None:
+    snn = pytest.importorskip("snntorch")
+    with pytest.raises(RefusedLayers, match=words):
+        convert(Faulty(snn.Leaky(0.9), fault), (6,))
+
+
+# SpikingJelly -------------------------------------------------------------------------------------------------------
+
+
+def spikingjelly_neurons() -> dict[str, Callable[[], nn.Module]]:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    return {
+        "IF": lambda: neuron.IFNode(),
+        "IF subtract": lambda: neuron.IFNode(v_reset=None, v_threshold=0.8),
+        "LIF": lambda: neuron.LIFNode(2.0),
+        "LIF plain input, reset to a value": lambda: neuron.LIFNode(3.0, decay_input=False, v_reset=0.1),
+        "LIF subtract": lambda: neuron.LIFNode(2.5, v_reset=None, v_threshold=0.5),
+        "PLIF": lambda: neuron.ParametricLIFNode(2.3),
+        "PLIF plain input, reset to a value": lambda: neuron.ParametricLIFNode(2.3, decay_input=False, v_reset=-0.1),
+    }
+
+
+SPIKINGJELLY = [
+    "IF", "IF subtract", "LIF", "LIF plain input, reset to a value", "LIF subtract", "PLIF",
+    "PLIF plain input, reset to a value",
+]  # fmt: skip
+
+
+class MultiStep(nn.Module):
+    """Time as the first axis."""
+
+    def __init__(self, hidden: nn.Module) -> None:
+        from spikingjelly.activation_based import functional, layer, neuron
+
+        super().__init__()
+        self.net = nn.Sequential(
+            layer.Conv2d(2, 4, 3, padding=1, bias=False), layer.BatchNorm2d(4), hidden, layer.MaxPool2d(2),
+            layer.Flatten(), layer.Linear(36, 10), neuron.LIFNode(v_threshold=0.3), layer.VotingLayer(2),
+        )  # fmt: skip
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.unsqueeze(0).repeat(STEPS, 1, 1, 1, 1)).mean(0)
+
+
+class SingleStep(nn.Module):
+    """A loop over modules that keep their state."""
+
+    def __init__(self, hidden: nn.Module) -> None:
+        from spikingjelly.activation_based import layer, neuron
+
+        super().__init__()
+        self.conv = nn.Sequential(layer.Conv2d(2, 4, 3, padding=1), hidden)
+        self.fc = nn.Sequential(layer.Flatten(), layer.Linear(4 * 36, 5), neuron.IFNode(v_threshold=0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        fired = self.fc(self.conv(x))
+        for _ in range(STEPS - 1):
+            fired = fired + self.fc(self.conv(x))
+        return fired / STEPS
+
+
+class Containers(nn.Module):
+    """Stateless layers in containers, and a recurrent container."""
+
+    def __init__(self, hidden: nn.Module) -> None:
+        from spikingjelly.activation_based import functional, layer, neuron
+
+        super().__init__()
+        self.stem = layer.SeqToANNContainer(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
+        self.hidden = hidden
+        functional.set_step_mode(self.hidden, "m")
+        self.flat = layer.SeqToANNContainer(nn.Flatten(), nn.Linear(64, 12))
+        self.recurrent = layer.LinearRecurrentContainer(neuron.LIFNode(v_threshold=0.2), 12, 12, step_mode="m")
+        self.answer = layer.Linear(12, 4, step_mode="m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(self.recurrent(self.flat(self.hidden(self.stem(torch.stack([x] * STEPS)))))).mean(0)
+
+
+@pytest.mark.parametrize("form", [MultiStep, SingleStep, Containers])
+@pytest.mark.parametrize("name", SPIKINGJELLY)
+def test_spikingjelly(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+    assert_spikes_agree(random_(form(spikingjelly_neurons()[name]())), images(2, 6, 6))
+
+
+def test_spikingjelly_refusals() -> None:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    layer = pytest.importorskip("spikingjelly.activation_based.layer")
+    with pytest.raises(RefusedLayers, match="carries no steps"):
+        convert(nn.Sequential(nn.Linear(4, 3), neuron.IFNode(step_mode="m")), (4,), steps=3)
+    with pytest.raises(RefusedLayers, match="differs from step to step"):
+        convert(nn.Sequential(nn.Conv2d(1, 2, 3), layer.NeuNorm(2, 4, 4, 0.9), neuron.IFNode()), (1, 6, 6), steps=3)
+
+
+# Norse --------------------------------------------------------------------------------------------------------------
+
+
+def norse_cells() -> dict[str, Callable[[], nn.Module]]:
+    norse = pytest.importorskip("norse.torch")
+    from norse.torch.functional.reset import reset_subtract
+
+    low, fast = torch.tensor(0.4), torch.tensor(200.0)
+    box = norse.LIFBoxParameters
+    return {
+        "LIF": lambda: norse.LIFCell(norse.LIFParameters(v_th=low)),
+        "LIF, all parameters": lambda: norse.LIFCell(
+            norse.LIFParameters(
+                v_th=low, v_leak=torch.tensor(0.1), v_reset=torch.tensor(-0.1), tau_mem_inv=fast, method="triangle"
+            ),
+            dt=0.002,
+        ),
+        "LIFBox": lambda: norse.LIFBoxCell(box(v_th=low)),
+        "LIFBox subtract": lambda: norse.LIFBoxCell(box(v_th=low, tau_mem_inv=fast, reset_method=reset_subtract)),
+    }
+
+
+class NorseNet(nn.Module):
+    """A state that is passed through a loop."""
+
+    def __init__(self, cell: nn.Module, answer: str) -> None:
+        norse = pytest.importorskip("norse.torch")
+        super().__init__()
+        self.net = norse.SequentialState(nn.Conv2d(2, 4, 3), cell, nn.Flatten(), nn.Linear(64, 5), norse.LICell())
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, voltages = None, []
+        for _ in range(STEPS):
+            voltage, state = self.net(x, state)
+            voltages.append(voltage)
+        whole = torch.stack(voltages)
+        return {"last": lambda: whole[-1], "max": lambda: whole.max(0)[0], "mean": lambda: whole.mean(0)}[self.answer]()
+
+
+@pytest.mark.parametrize("answer", ["last", "max", "mean"])
+@pytest.mark.parametrize("name", ["LIF", "LIF, all parameters", "LIFBox", "LIFBox subtract"])
+def test_norse(name: str, answer: str) -> None:
+    assert_spikes_agree(random_(NorseNet(norse_cells()[name](), answer)), images(2, 6, 6))
+
+
+class Forgetful(nn.Module):
+    def __init__(self) -> None:
+        norse = pytest.importorskip("norse.torch")
+        super().__init__()
+        self.fc, self.lif = nn.Linear(4, 3), norse.LIFCell()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.lif(self.fc(x))[0] for _ in range(STEPS)])
+
+
+def test_a_state_that_is_not_passed_on_is_refused() -> None:
+    with pytest.raises(RefusedLayers, match="pass it on"):
+        convert(Forgetful(), (4,))
