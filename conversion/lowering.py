@@ -29,6 +29,7 @@ from alade_brian.conversion.spec import (
     Sparse,
     Stimulus,
 )
+from alade_brian.conversion.table import synapse_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,9 @@ class Lowering:
     def connect(self, name: str, value: Value) -> None:
         """Projections that bring a value's terms to a population."""
         for term in value.terms:
-            self.projections.append(self._projection(name, value.shape, term))
+            # What reads nothing but padding, or lost all its weights to zeros, is no projection.
+            if synapse_count(term.operator, self.shape(term.source)):
+                self.projections.append(self._projection(name, value.shape, term))
 
     def _projection(self, name: str, target: Shape, term: Term) -> Projection:
         source = self.shape(term.source)

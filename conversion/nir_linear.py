@@ -223,3 +223,8 @@ def _functions() -> Mapping[type[nir.NIRNode], Callable[[Any, Shape], Linear]]:
         nir.SumPool2d: _pooling,
         nir.Flatten: _flatten,
     }
+
+
+def linear_kinds() -> tuple[str, ...]:
+    """Names of the linear nodes that are read."""
+    return tuple(kind.__name__ for kind in _functions())

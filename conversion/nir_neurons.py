@@ -52,6 +52,11 @@ def _attributes() -> Mapping[str, tuple[str, ...]]:
     }
 
 
+def neuron_kinds() -> tuple[str, ...]:
+    """Names of the neurons that are read."""
+    return tuple(_attributes())
+
+
 def memoryless(spiking: bool = False, **parameters: Parameter) -> NeuronEquations:
     """A neuron whose membrane is its input of the same step."""
     return NeuronEquations(

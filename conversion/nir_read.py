@@ -25,7 +25,7 @@ import numpy as np
 from alade_brian.conversion.nir_file import METADATA_KEY, FlatGraph, RefusedNodes, flatten, load_graph
 from alade_brian.conversion.nir_lower import lower_graph
 from alade_brian.conversion.nir_metadata import marks, rebuild
-from alade_brian.conversion.nir_neurons import Method
+from alade_brian.conversion.nir_neurons import Method, is_neuron
 from alade_brian.conversion.nir_write import written_spec
 from alade_brian.conversion.spec import (
     NetworkSpec,
@@ -138,7 +138,8 @@ def _said(graph: nir.NIRGraph) -> NetworkSpec | None:
 def _fits(spec: NetworkSpec, dt: float | None, discretisation: Method | None) -> bool:
     """Whether the specification, as it was written, has the step that is asked for."""
     methods = {p.neuron.method for p in spec.populations if "/dt" in p.neuron.model}
-    return dt in (None, spec.dt) and (discretisation is None or methods <= {discretisation})
+    same_step = dt is None or abs(dt / spec.dt - 1) < 1e-9
+    return same_step and (discretisation is None or methods <= {discretisation})
 
 
 def _as_written(graph: nir.NIRGraph, spec: NetworkSpec) -> NirNetwork:
@@ -147,7 +148,7 @@ def _as_written(graph: nir.NIRGraph, spec: NetworkSpec) -> NirNetwork:
     return NirNetwork(
         spec,
         {"input" if single else s.name: s.name for s in spec.stimuli},
-        {nodes[p.name]: p.name for p in spec.populations},
+        {nodes[p.name]: p.name for p in spec.populations if is_neuron(graph.nodes[nodes[p.name]])},
         {"output": spec.readout.population},
     )
 
@@ -161,7 +162,7 @@ def _as_any_other(
     dt = dt or (said.dt if said else 1e-3)
     steps = steps or (said.steps if said else None)
     if steps is None:
-        raise UserError("a NIR graph does not say how long it is shown: say the number of steps")
+        raise UserError("a NIR graph does not say how long it is shown: say the number of steps (--steps)")
     found = lower_graph(graph, dt, method)
     outputs = found.outputs
     readout = Readout(next(iter(outputs.values())), "every_step")

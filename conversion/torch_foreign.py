@@ -26,6 +26,11 @@ _DOORS: Mapping[str, str] = MappingProxyType(
 NeuronDoor = Callable[[Any], Neuron]
 
 
+def doors() -> tuple[str, ...]:
+    """The frameworks with a door."""
+    return tuple(_DOORS)
+
+
 def frameworks() -> tuple[str, ...]:
     """The frameworks with a door that are installed here."""
     return tuple(name for name in _DOORS if importlib.util.find_spec(name) is not None)
@@ -64,8 +69,14 @@ def container(module: nn.Module) -> str | None:
     ``chain``: one after the other; ``folded``: so too, with steps and images as one axis; ``driven``: step by step.
     """
     framework = foreign(module)
-    asked = getattr(importlib.import_module(_DOORS[framework]), "container", None) if framework else None
-    return asked(module) if asked else None
+    if framework is None or type(module) not in container_classes(framework):
+        return None
+    return importlib.import_module(_DOORS[framework]).container(module)
+
+
+def container_classes(framework: str) -> tuple[type[nn.Module], ...]:
+    """A framework's containers that are looked into."""
+    return importlib.import_module(_DOORS[framework]).containers()
 
 
 def in_double(model: nn.Module) -> nn.Module:

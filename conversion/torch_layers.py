@@ -34,14 +34,14 @@ TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d
 _NORMS_OF_STEPS = ("BatchNormTT", "BatchNormThroughTime", "BNTT", "TemporalEffectiveBatchNorm", "TEBN", "NeuNorm")
 
 
-def is_refused_class(module: nn.Module) -> bool:
-    """Whether a layer is known by the name of its class to have no exact counterpart."""
-    return any(cls.__name__.startswith(_NORMS_OF_STEPS) for cls in type(module).__mro__)
+def is_refused_class(kind: type) -> bool:
+    """Whether a class of layers is known by its name to have no exact counterpart."""
+    return any(cls.__name__.startswith(_NORMS_OF_STEPS) for cls in kind.__mro__)
 
 
 def refuse_class(module: nn.Module) -> None:
     """Refuse layers that are known by the name of their class to have no exact counterpart."""
-    if is_refused_class(module):
+    if is_refused_class(type(module)):
         name = type(module).__name__
         raise Refuse("class", name, "differs from step to step, weights do not; use one batch norm for all steps")
 

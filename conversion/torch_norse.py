@@ -33,9 +33,16 @@ def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
     return {}
 
 
-def container(module: nn.Module) -> str | None:
-    """How a container calls its layers; None for what is none."""
-    return "chain" if type(module) is norse.SequentialState and not module.return_hidden else None
+def containers() -> tuple[type[nn.Module], ...]:
+    """Its containers."""
+    return (norse.SequentialState,)
+
+
+def container(module: Any) -> str:
+    """How a container calls its layers."""
+    if module.return_hidden:
+        raise Refuse("return_hidden", True, "returns the layers between too; use return_hidden=False")
+    return "chain"
 
 
 def _lif(module: Any) -> Neuron:

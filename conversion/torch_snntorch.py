@@ -38,6 +38,11 @@ def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
     return {rleaky.RecurrentOneToOne: _lower_one_to_one, rsynaptic.RecurrentOneToOne: _lower_one_to_one}
 
 
+def containers() -> tuple[type[nn.Module], ...]:
+    """Its containers: snnTorch has none."""
+    return ()
+
+
 def in_double(module: Any) -> None:
     """Let a neuron's spikes have the precision of its membrane; snnTorch makes them float32 whatever comes in."""
     spike = module.spike_grad

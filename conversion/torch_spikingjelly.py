@@ -18,7 +18,14 @@ from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_opera
 from alade_brian.conversion.neuron_equations import NeuronEquations, constant
 from alade_brian.conversion.spec import Dense
 from alade_brian.conversion.torch_foreign import NeuronDoor, numbers
+from alade_brian.conversion.torch_layers import lowerings
 from alade_brian.conversion.torch_time import Neuron
+
+# Layers that are torch's own but for the axis of steps.
+_WRAPPED = (
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
+    "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "Flatten", "Linear", "MaxPool1d", "MaxPool2d",
+)  # fmt: skip
 
 
 def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
@@ -33,15 +40,28 @@ def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
 
 def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
     """By class, how its other layers are lowered; those that wrap torch's own are lowered as these."""
-    return {layer.VotingLayer: _lower_voting}
+    plain = lowerings()
+    # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
+    norms = (layer.ThresholdDependentBatchNorm1d, layer.ThresholdDependentBatchNorm2d)
+    return {
+        layer.VotingLayer: _lower_voting,
+        layer.Dropout: plain[nn.Dropout],
+        layer.Dropout2d: plain[nn.Dropout],
+        **dict.fromkeys(norms, plain[nn.BatchNorm2d]),
+        **{getattr(layer, name): plain[getattr(nn, name)] for name in _WRAPPED},
+    }
 
 
-def container(module: Any) -> str | None:
-    """How a container calls its layers: with steps and images folded into one axis, or step by step; None for what is
-    none."""
+def containers() -> tuple[type[nn.Module], ...]:
+    """Its containers."""
+    return layer.SeqToANNContainer, layer.MultiStepContainer, layer.StepModeContainer
+
+
+def container(module: Any) -> str:
+    """How a container calls its layers: with steps and images folded into one axis, step by step, or once."""
     if type(module) is layer.StepModeContainer:
         return "chain" if module.step_mode == "s" else "driven" if module.stateful else "folded"
-    return {layer.SeqToANNContainer: "folded", layer.MultiStepContainer: "driven"}.get(type(module))
+    return "folded" if type(module) is layer.SeqToANNContainer else "driven"
 
 
 def _lower_voting(lowering: Lowering, name: str, module: Any, value: Value) -> Value:

@@ -62,7 +62,7 @@ class _Tracer(fx.Tracer):
         self._known, self._lengths, self._sequence, self._returns = tuple(known), lengths, sequence, returns
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, self._known) or is_refused_class(m)
+        ours = isinstance(m, self._known) or is_refused_class(type(m))
         theirs = neuron_door(m) is not None or container(m) is not None or (foreign(m) and not _children(m))
         return bool(ours or theirs) or super().is_leaf_module(m, module_qualified_name)
 
@@ -165,14 +165,22 @@ class Interpreter(fx.Interpreter):
         return self._timed(("module", name), lambda value: function(self.lowering, name, module, value), (args[0],), {})
 
     def _lowering_of(self, module: nn.Module) -> LowerFunction:
-        if type(module) not in self.known:
-            refuse_class(module)
-        framework = foreign(module)
-        known = {**self.known, **(layer_doors(framework) if framework else {})}
-        function = next((known[c] for c in type(module).__mro__ if c in known), None)
+        kind, framework = type(module), foreign(module)
+        if kind in self.known:
+            return self.known[kind]
+        refuse_class(module)
+        if framework:
+            # A class derived from a framework's may do anything: only the very classes are taken.
+            function = layer_doors(framework).get(kind)
+        else:
+            base = next((c for c in kind.__mro__ if c in self.known), None)
+            function = self.known[base] if base else None
+            if base and base.__module__.startswith("torch.") and kind.forward is not base.forward:
+                said = f"has a forward of its own, not {base.__name__}'s; give convert a function for it with extra="
+                raise Refuse("class", kind.__name__, said)
         if function is None:
-            names = ", ".join(sorted(c.__name__ for c in known))
-            raise Refuse("class", type(module).__name__, f"has no lowering; the known layers are {names}")
+            names = ", ".join(sorted(c.__name__ for c in self.known))
+            raise Refuse("class", kind.__name__, f"has no lowering; the known layers are {names}")
         return function
 
     def _apply(self, module: nn.Module, value: Value) -> Value:

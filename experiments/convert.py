@@ -2,21 +2,26 @@
 
     python experiments/convert.py runs/digits-alade-1993/checkpoints/task-05.safetensors --table
     python experiments/convert.py runs/digits-alade-1993/checkpoints/task-05.safetensors --to model.py
+    python experiments/convert.py model.nir --steps 10 --to model.py
 
-The ending of --to decides: .nir (Neuromorphic Intermediate Representation), .py (a Brian2 script that needs brian2 and
-numpy only, with its numbers in an .npz of the same name), .npz (this program's own specification).
+MODEL is a checkpoint, a NIR graph (.nir) or a specification (.npz). The ending of --to decides what is written: .nir
+(Neuromorphic Intermediate Representation), .py (a Brian2 script that needs brian2 and numpy only, with its numbers in
+an .npz of the same name), .npz (this program's own specification).
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from alade_brian.cli import run_command
 from alade_brian.conversion.brian2_script import write_script
-from alade_brian.conversion.nir_write import write_nir
+from alade_brian.conversion.nir_neurons import Method
+from alade_brian.conversion.nir_read import Reset, read_nir
+from alade_brian.conversion.nir_write import reader_warnings, write_nir
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.spec_file import save_spec
+from alade_brian.conversion.spec_file import load_spec, save_spec
 from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
@@ -30,10 +35,17 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="convert.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
+    p.add_argument(
+        "model", type=Path, metavar="MODEL", help="a run's checkpoints/task-NN.safetensors, a .nir or an .npz"
+    )
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--to", type=Path, metavar="FILE", help="write model.nir, model.py or model.npz")
     what.add_argument("--table", action="store_true", help="print layers, neurons, synapses, bytes and path")
+    nir = p.add_argument_group("a NIR graph that does not say it itself")
+    nir.add_argument("--steps", type=int, metavar="N", help="time steps of one presentation")
+    nir.add_argument("--dt", type=float, metavar="MS", help="time step in ms (default 1)")
+    nir.add_argument("--discretisation", choices=get_args(Method), help="default: exact")
+    nir.add_argument("--reset", choices=get_args(Reset), help="default: each node's own")
     return p
 
 
@@ -46,14 +58,31 @@ def main(arguments: argparse.Namespace) -> int:
     for path in written:
         if path.exists():
             raise UserError(f"{path} is there already; remove it, or write to another file")
-    network, header = load_checkpoint(arguments.checkpoint)
-    spec = convert(network, tuple(header["image_shape"]))
+    spec = read_model(arguments)
     if target is None:
         print(format_rows(lowering_table(spec)))
         return 0
     _write(spec, target)
     print(f"wrote {' and '.join(map(str, written))}")
+    if target.suffix == ".nir":
+        for warning in reader_warnings(spec):
+            print(f"a reader that ignores the metadata will not see: {warning}")
     return 0
+
+
+def read_model(arguments: argparse.Namespace) -> NetworkSpec:
+    """The specification of the model on the command line. Raises UserError, SpecError or RefusedLayers."""
+    path: Path = arguments.model
+    if path.suffix == ".nir":
+        dt = None if arguments.dt is None else arguments.dt * 1e-3
+        return read_nir(path, arguments.steps, dt, arguments.discretisation, arguments.reset or "model")
+    for option in ("steps", "dt", "discretisation", "reset"):
+        if getattr(arguments, option) is not None:
+            raise UserError(f"--{option} is for a NIR graph, and {path} is none; leave it out")
+    if path.suffix == ".npz":
+        return load_spec(path)
+    network, header = load_checkpoint(path)
+    return convert(network, tuple(header["image_shape"]))
 
 
 def _write(spec: NetworkSpec, target: Path) -> None:

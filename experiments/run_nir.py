@@ -2,14 +2,14 @@
 
     python experiments/run_nir.py model.nir --input input.npz --out out.npz --record-v
 
-INPUT.npz holds `input`, (time, ...) or (batch, time, ...), where the dots stand for the shape of the graph's Input node;
-one array per Input by its name where there are several. OUT.npz then holds, with the same leading axes,
+INPUT.npz holds `input`, (time, ...) or (batch, time, ...), where the dots stand for the shape of the graph's Input; one
+array per Input by its name where there are several. OUT.npz then holds, with the same leading axes,
 
     <node>      bool: the spikes of every spiking node (in a sub-graph: sub-graph.node)
     v:<node>    float64: with --record-v the membrane of every neuron at the end of each step, behind the reset
     output      float64: what the Output node shows (one array per Output by its name where there are several)
 
-A step: an input x at step t is a current of weight * x held during that step. euler is v += dt/tau * (v_leak - v + r*I),
+A step: an input x at step t is a current of weight * x held during that step. euler is v += dt/tau*(v_leak - v + r*I),
 exact the solution for a held current; then z = v > v_threshold, then the reset. A feed-forward edge acts in the same
 step, an edge that closes a cycle one step later; a synaptic current is updated before the membrane of its step.
 """
@@ -42,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("model", type=Path, metavar="MODEL.nir", help="a NIR graph")
     p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="what is shown")
     p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="where the answers go")
-    p.add_argument("--dt", type=float, metavar="MS", help="time step in ms (default: the file's, where it says one, else 1)")
-    p.add_argument("--discretisation", choices=get_args(Method), help="default: the file's, where it says one, else exact")
+    p.add_argument("--dt", type=float, metavar="MS", help="time step in ms (default: what the file says, else 1)")
+    p.add_argument("--discretisation", choices=get_args(Method), help="default: what the file says, else exact")
     p.add_argument("--reset", choices=get_args(Reset), default="model", help="default: each node's own")
     p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="how Brian2 runs")
     p.add_argument("--record-v", action="store_true", help="keep the membranes too")
@@ -74,9 +74,10 @@ def main(arguments: argparse.Namespace) -> int:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file (UserError where it is none)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is a single array; write an .npz with numpy.savez(path, input=...)")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array; write an .npz with numpy.savez(path, input=...)")
+        with file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"there is no file {path}: check the path") from None
@@ -90,14 +91,11 @@ def match_inputs(
 ) -> tuple[dict[str, np.ndarray], bool]:
     """Every stimulus's array ``(batch, time, ...)``, and whether the file's had a batch axis."""
     nodes = list(network.inputs)
-    named = {"input": shown["input"]} if len(nodes) == 1 and "input" in shown else dict(shown)
-    expected = {"input"} if len(nodes) == 1 and "input" in named else set(nodes)
-    missing, strange = sorted(expected - set(named)), sorted(set(named) - expected)
-    if missing or (strange and len(nodes) > 1):
-        wanted = "'input'" if len(nodes) == 1 else ", ".join(f"'{name}'" for name in nodes)
-        held = ", ".join(f"'{name}'" for name in shown) or "nothing"
-        raise UserError(f"{path} holds {held}; the graph takes {wanted}, one array each: name them so")
-    arrays = {node: named[node if node in expected else "input"] for node in nodes}
+    names = {node: "input" if len(nodes) == 1 and node not in shown else node for node in nodes}
+    if not set(names.values()) <= set(shown):
+        wanted, held = (", ".join(f"'{name}'" for name in some) for some in (names.values(), shown))
+        raise UserError(f"{path} holds {held or 'nothing'}; the graph takes {wanted}: name the arrays so")
+    arrays = {node: shown[name] for node, name in names.items()}
     batched = {node: _check(node, array, network, path) for node, array in arrays.items()}
     if len(set(batched.values())) > 1:
         raise UserError(f"{path}: some inputs have a batch axis and some have none; give all of them one, or none")

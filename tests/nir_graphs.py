@@ -31,8 +31,8 @@ def neuron(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> nir.NIRNode:
     def of(*values: float) -> np.ndarray:
         return numbers.of(list(values), shape, how)
 
-    tau, fires = lambda: of(DT, 2 * DT, 4 * DT), {"v_threshold": of(0.25, 0.5, 1.0), "v_reset": of(0.0, 0.0, -0.25)}  # noqa: E731
-    r, leak = lambda: of(0.5, 1.0, 2.0), lambda: of(0.0, 0.0, 0.125)  # noqa: E731
+    tau, fires = lambda: of(DT, 2 * DT, 4 * DT), {"v_threshold": of(0.25, 0.5, 1.0), "v_reset": of(0.0, 0.0, -0.25)}
+    r, leak = lambda: of(0.5, 1.0, 2.0), lambda: of(0.0, 0.0, 0.125)
     per_step = lambda: of(0.5 / DT, 1 / DT)  # noqa: E731
     makers = [
         lambda: nir.LIF(tau(), r(), leak(), **fires),
@@ -49,10 +49,16 @@ def neuron(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> nir.NIRNode:
 
 def linear(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
     """A linear node on that shape, and what it makes."""
-    kinds = ["scale", "delay", *{1: ["linear", "affine"], 2: ["conv1d", "flatten", "stack"], 3: ["conv2d", "pool", "flatten"]}[len(shape)] * 2]
+    kinds = [
+        "scale",
+        "delay",
+        *{1: ["linear", "affine"], 2: ["conv1d", "flatten", "stack"], 3: ["conv2d", "pool", "flatten"]}[len(shape)] * 2,
+    ]
     match draw(st.sampled_from(kinds)):
         case "scale":
-            return nir.Scale(numbers.of([0.5, 1.0, -1.0, 2.0], shape, draw(st.sampled_from(["one", "channel", "neuron"])))), shape
+            return nir.Scale(
+                numbers.of([0.5, 1.0, -1.0, 2.0], shape, draw(st.sampled_from(["one", "channel", "neuron"])))
+            ), shape
         case "delay":
             return nir.Delay(numbers.of([0.0, DT, 3 * DT], shape, draw(st.sampled_from(["one", "neuron"])))), shape
         case "linear":
@@ -69,7 +75,11 @@ def linear(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode
             return conv2d(draw, numbers, shape)
         case "pool":
             kernel = (min(2, shape[1]), min(2, shape[2]))
-            kind, stride, padding = draw(st.sampled_from([nir.AvgPool2d, nir.SumPool2d])), draw(st.integers(1, 2)), draw(st.integers(0, kernel[0] // 2))
+            kind, stride, padding = (
+                draw(st.sampled_from([nir.AvgPool2d, nir.SumPool2d])),
+                draw(st.integers(1, 2)),
+                draw(st.integers(0, kernel[0] // 2)),
+            )
             made = tuple((n + 2 * padding - k) // stride + 1 for n, k in zip(shape[1:], kernel, strict=True))
             return kind(np.array(kernel), np.array([stride, stride]), np.array([padding, padding])), (shape[0], *made)
         case _:
@@ -114,7 +124,22 @@ def conv2d(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode
 
 def _linear_cycle(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]]) -> bool:
     """Whether some cycle has no neuron in it: nodes are taken away as long as one has nothing behind it."""
-    plain = {n for n, node in nodes.items() if isinstance(node, nir.Linear | nir.Affine | nir.Scale | nir.Flatten | nir.Delay | nir.Conv1d | nir.Conv2d | nir.AvgPool2d | nir.SumPool2d)}
+    plain = {
+        n
+        for n, node in nodes.items()
+        if isinstance(
+            node,
+            nir.Linear
+            | nir.Affine
+            | nir.Scale
+            | nir.Flatten
+            | nir.Delay
+            | nir.Conv1d
+            | nir.Conv2d
+            | nir.AvgPool2d
+            | nir.SumPool2d,
+        )
+    }
     while True:
         ends = {n for n in plain if not any(a == n and b in plain for a, b in edges)}
         if not ends:
@@ -143,7 +168,9 @@ def graphs(draw: st.DrawFn) -> tuple[nir.NIRGraph, dict[str, Shape]]:
         more = [other for other in made if made[other] == shape and other not in (before, name)]
         if more and draw(st.booleans()):
             edges.append((draw(st.sampled_from(more)), name))
-    _close_cycles(draw, nodes, edges, made, {e: made[next(a for a, b in edges if b == e)] for e in dict(edges).values()})
+    _close_cycles(
+        draw, nodes, edges, made, {e: made[next(a for a, b in edges if b == e)] for e in dict(edges).values()}
+    )
     if draw(st.booleans()):
         _wrap(draw, numbers, nodes, made)
     leaves = [n for n in nodes if not any(a == n for a, _ in edges)]
@@ -153,7 +180,13 @@ def graphs(draw: st.DrawFn) -> tuple[nir.NIRGraph, dict[str, Shape]]:
     return nir.NIRGraph(nodes, edges, type_check=False), inputs
 
 
-def _close_cycles(draw: st.DrawFn, nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], made: dict[str, Shape], reads: dict[str, Shape]) -> None:
+def _close_cycles(
+    draw: st.DrawFn,
+    nodes: dict[str, nir.NIRNode],
+    edges: list[tuple[str, str]],
+    made: dict[str, Shape],
+    reads: dict[str, Shape],
+) -> None:
     for _ in range(draw(st.integers(0, 3))):
         possible = [(a, b) for a in made for b in reads if reads[b] == made[a] and (a, b) not in edges]
         if possible:
@@ -168,8 +201,15 @@ def _wrap(draw: st.DrawFn, numbers: Numbers, nodes: dict[str, nir.NIRNode], made
     if not inside:
         return
     name = draw(st.sampled_from(inside))
-    ports = {"input": nir.Input({"input": np.array(made[name])}), "output": nir.Output({"output": np.array(made[name])})}
+    ports = {
+        "input": nir.Input({"input": np.array(made[name])}),
+        "output": nir.Output({"output": np.array(made[name])}),
+    }
     back = nir.Scale(numbers.of([0.5, -0.5], made[name], "neuron"))
-    inner = nir.NIRGraph({**ports, "cell": nodes[name], "back": back}, [("input", "cell"), ("cell", "back"), ("back", "cell"), ("cell", "output")], type_check=False)
+    inner = nir.NIRGraph(
+        {**ports, "cell": nodes[name], "back": back},
+        [("input", "cell"), ("cell", "back"), ("back", "cell"), ("cell", "output")],
+        type_check=False,
+    )
     outer = {k: type(v)({k: np.array(made[name])}) for k, v in ports.items()}
     nodes[name] = nir.NIRGraph({**outer, "deep": inner}, [("input", "deep"), ("deep", "output")], type_check=False)

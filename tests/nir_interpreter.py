@@ -168,7 +168,9 @@ def _two(value: object) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def padded(node, x: np.ndarray, kernel: tuple[int, int], dilation: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:  # type: ignore[no-untyped-def]
+def padded(
+    node, x: np.ndarray, kernel: tuple[int, int], dilation: tuple[int, int], stride: tuple[int, int]
+) -> np.ndarray:  # type: ignore[no-untyped-def]
     if isinstance(node.padding, str):
         total = [d * (k - 1) if node.padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
         around = [(n // 2, n - n // 2) for n in total]
@@ -185,7 +187,9 @@ def convolve(node, x: np.ndarray, weight: np.ndarray, _: tuple[int, int]) -> np.
     dilation = (1, int(node.dilation)) if line else _two(node.dilation)
     kernel = (int(weight.shape[2]), int(weight.shape[3]))
     x = padded(node, x, kernel, dilation, stride)
-    rows, columns = ((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(x.shape[1:], dilation, kernel, stride, strict=True))
+    rows, columns = (
+        (n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(x.shape[1:], dilation, kernel, stride, strict=True)
+    )
     per_group, outs = weight.shape[1], weight.shape[0] // int(node.groups)
     out = np.zeros((weight.shape[0], rows, columns))
     for o, i, j in np.ndindex(out.shape):

@@ -72,13 +72,19 @@ def neurons(draw: st.DrawFn, numbers: Numbers, shape: Shape, plain: bool) -> Neu
         "gain": numbers.parameter(shape, 0.3, 1.0),
         "v_rest": numbers.parameter(shape, -0.1, 0.1),
     }
-    parameters = {k: p for k, p in parameters.items() if k in f"{model} {update}".replace("/", " ").replace("*", " ").replace("(", " ").split()}
+    parameters = {
+        k: p
+        for k, p in parameters.items()
+        if k in f"{model} {update}".replace("/", " ").replace("*", " ").replace("(", " ").split()
+    }
     method = draw(st.sampled_from(["exact", "euler"]))
     spiking = draw(st.sampled_from([True, True, False]))
     if not plain and draw(st.booleans()):
         parameters["v_initial"] = constant(0.25)
     if not spiking:
-        return NeuronEquations(model, parameters, spiking=False, reset="none", input=takes, update=update, method=method)
+        return NeuronEquations(
+            model, parameters, spiking=False, reset="none", input=takes, update=update, method=method
+        )
     parameters["v_threshold"] = numbers.parameter(shape, 0.3, 1.0)
     parameters["v_reset"] = numbers.parameter(shape, -0.2, 0.1)
     if draw(st.booleans()):
@@ -99,11 +105,19 @@ def operators(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Oper
     count = min(size, room) + 2
     drawn = numbers.draw
     rows, columns = drawn.integers(0, room, count), drawn.integers(0, size, count)
-    found: list[tuple[Operator, int]] = [(Dense(numbers.of(room, size)), 0), (Sparse(rows, columns, numbers.of(count), target), 0)]
+    found: list[tuple[Operator, int]] = [
+        (Dense(numbers.of(room, size)), 0),
+        (Sparse(rows, columns, numbers.of(count), target), 0),
+    ]
     if len(target) == 1 and room > 4:
         found.append((Dense(numbers.of(room - 3, size)), 2))
     if source == target:
-        found += [(Identity(), 0), (Identity(numbers.of()), 0), (Identity(numbers.of(source[0])), 0), (Identity(numbers.of(*source)), 0)]
+        found += [
+            (Identity(), 0),
+            (Identity(numbers.of()), 0),
+            (Identity(numbers.of(source[0])), 0),
+            (Identity(numbers.of(*source)), 0),
+        ]
     if len(source) == len(target) > 1 and source[1:] == target[1:]:
         found += _images(numbers, source, target)
         if source[0] < target[0]:
@@ -113,7 +127,11 @@ def operators(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Oper
 
 
 def _window(shape: Shape, size: int = 3) -> tuple[tuple[int, int], tuple[int, int]]:
-    return ((1, size) if len(shape) == 2 else (size, size), (1, 1)) if size == 3 else ((0, 1) if len(shape) == 2 else (1, 1), (1, 1))
+    return (
+        ((1, size) if len(shape) == 2 else (size, size), (1, 1))
+        if size == 3
+        else ((0, 1) if len(shape) == 2 else (1, 1), (1, 1))
+    )
 
 
 def _images(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
@@ -129,10 +147,26 @@ def _images(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operat
         found.append((Convolution(numbers.of(target[0], 1, *kernel), padding=pad, groups=source[0]), 0))
     if not line:
         # Two rows are left out, and padding makes up for them.
-        found.append((Convolution(numbers.of(target[0], source[0], 1, 1), extent=(source[1] - 2, source[2] - 2), padding=(1, 1)), 0))
-        found.append((Convolution(numbers.of(target[0], source[0], 4, 2), padding=(2, 1), extent=(source[1] - 1, source[2] - 1)), 0))
+        found.append(
+            (
+                Convolution(
+                    numbers.of(target[0], source[0], 1, 1), extent=(source[1] - 2, source[2] - 2), padding=(1, 1)
+                ),
+                0,
+            )
+        )
+        found.append(
+            (
+                Convolution(
+                    numbers.of(target[0], source[0], 4, 2), padding=(2, 1), extent=(source[1] - 1, source[2] - 1)
+                ),
+                0,
+            )
+        )
     if source[0] == target[0]:
-        found.append((Pooling(*_window(source), gain=numbers.of(source[0]), padding=_window(source, 1)[0], average=False), 0))
+        found.append(
+            (Pooling(*_window(source), gain=numbers.of(source[0]), padding=_window(source, 1)[0], average=False), 0)
+        )
     return [(operator, first) for operator, first in found if operator.output_shape(source) == target]
 
 
@@ -150,12 +184,16 @@ def specs(draw: st.DrawFn, plain: bool = False) -> NetworkSpec:
         name = draw(st.sampled_from(["output", "input", "a/b", "layer.{}"])).format(k) if k < 2 else f"layer.{k}"
         if name in sources:
             name = f"other{k}"
-        bias = draw(st.sampled_from([None, numbers.of(*shape), numbers.of(shape[0], *[1] * (len(shape) - 1)) * np.ones(shape)]))
+        bias = draw(
+            st.sampled_from([None, numbers.of(*shape), numbers.of(shape[0], *[1] * (len(shape) - 1)) * np.ones(shape)])
+        )
         populations.append(Population(name, shape, draw(neurons(numbers, shape, plain)), bias))
         for source in draw(st.lists(st.sampled_from(list(sources)), min_size=1, max_size=2)):
             operator, first = draw(st.sampled_from(operators(numbers, sources[source], shape)))
             spikes = any(p.name == source and p.neuron.spiking for p in populations)
-            projections.append(Projection(source, name, operator, draw(st.sampled_from([0, 0, 2])) if spikes else 0, first))
+            projections.append(
+                Projection(source, name, operator, draw(st.sampled_from([0, 0, 2])) if spikes else 0, first)
+            )
         sources[name] = shape
     for _ in range(draw(st.integers(0, 2))):
         source, target = draw(st.sampled_from(populations)), draw(st.sampled_from(populations))
@@ -164,9 +202,19 @@ def specs(draw: st.DrawFn, plain: bool = False) -> NetworkSpec:
             delay = draw(st.integers(1, 3)) if source.neuron.spiking else 1
             projections.append(Projection(source.name, target.name, operator, delay, first))
     last = draw(st.sampled_from(populations))
-    decodings = ["spike_count", "spike_rate", "first_spike", "every_step"] if last.neuron.spiking else ["mean_input", "last_membrane", "max_membrane", "every_step"]
-    readout = Readout(last.name, "every_step" if plain else draw(st.sampled_from(decodings)), 2 if last.size % 2 == 0 and not plain else 1)
-    return NetworkSpec(stimuli, tuple(populations), tuple(projections), readout, steps=5, dt=draw(st.sampled_from([1e-3, 3e-4])))
+    decodings = (
+        ["spike_count", "spike_rate", "first_spike", "every_step"]
+        if last.neuron.spiking
+        else ["mean_input", "last_membrane", "max_membrane", "every_step"]
+    )
+    readout = Readout(
+        last.name,
+        "every_step" if plain else draw(st.sampled_from(decodings)),
+        2 if last.size % 2 == 0 and not plain else 1,
+    )
+    return NetworkSpec(
+        stimuli, tuple(populations), tuple(projections), readout, steps=5, dt=draw(st.sampled_from([1e-3, 3e-4]))
+    )
 
 
 def _remembers(population: Population) -> bool:

@@ -350,3 +350,23 @@ class Forgetful(nn.Module):
 def test_a_state_that_is_not_passed_on_is_refused() -> None:
     with pytest.raises(RefusedLayers, match="pass it on"):
         convert(Forgetful(), (4,))
+
+
+# Any -----------------------------------------------------------------------------------------------------------------
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_base() -> None:
+    from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+
+    net = nn.Sequential(HoldCurrent(2), Doubled(3, 4), LIF(2), nn.Linear(4, 2), MeanOverSteps(2))
+    with pytest.raises(RefusedLayers, match=r"1 \(Doubled\): class = Doubled has a forward of its own"):
+        convert(net, (3,))
+    layer = pytest.importorskip("spikingjelly.activation_based.layer")
+    net[1] = layer.WSLinear(3, 4)
+    with pytest.raises(RefusedLayers, match="WSLinear has no lowering"):
+        convert(net, (3,))
