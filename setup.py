@@ -52,6 +52,9 @@ setup(
     ],
     extras_require={
         "test": TEST,
+        # Its networks are converted, as are SpikingJelly's and Norse's; these two ask for torchvision, which has no CPU
+        # build beside PyTorch's, and are installed with --no-deps (see experiments/peers/README.md).
+        "snntorch": ["snntorch>=1.0,<1.1"],
         "cuda": ["brian2cuda==1.0b1"],
         "dev": [*TEST, "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },

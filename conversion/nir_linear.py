@@ -202,9 +202,6 @@ def _flatten(node: nir.Flatten, shape: Shape) -> Linear:
         raise Refuse("input_type", declared, f"contradicts the {shape} that comes in; make the two fit")
     start, end = (int(_integers(node, name, 1)[0]) for name in ("start_dim", "end_dim"))
     first, last = start + len(shape) * (start < 0), end + len(shape) * (end < 0)
-    # NIR counts from the first axis that is not the batch; flattening from behind the last one changes nothing.
-    if first >= len(shape):
-        return Linear(shape)
     if not 0 <= first <= last < len(shape):
         raise Refuse("start_dim, end_dim", (start, end), f"are no axes of an input of shape {shape}; use 0 and -1")
     return Linear((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))

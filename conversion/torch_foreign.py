@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from alade_brian.conversion.lowering import Refuse
 from alade_brian.conversion.neuron_equations import Parameter, constant
 from alade_brian.conversion.torch_time import Neuron
 from alade_brian.models.neurons import time_constant
@@ -22,6 +24,9 @@ _DOORS: Mapping[str, str] = MappingProxyType(
         "norse": "alade_brian.conversion.torch_norse",
     }
 )
+
+# Reset rules change from version to version; a door knows those of the version that it was read from.
+_VERSIONS: Mapping[str, str] = MappingProxyType({"snntorch": "1.0", "spikingjelly": "2.0", "norse": "1.1"})
 
 NeuronDoor = Callable[[Any], Neuron]
 
@@ -58,9 +63,22 @@ def neuron_door(module: nn.Module) -> NeuronDoor | None:
     framework = foreign(module)
     if framework is None:
         return None
-    known = neuron_doors(framework)
     # A class of its own may step differently from the class it derives from: only the very class is taken.
-    return known.get(type(module))
+    door = neuron_doors(framework).get(type(module))
+    return None if door is None else _of_its_version(framework, door)
+
+
+def _of_its_version(framework: str, door: NeuronDoor) -> NeuronDoor:
+    """The door itself, or one that refuses where another version of the framework is installed."""
+    found, known = version(framework), _VERSIONS[framework]
+    if found.split(".")[:2] == known.split("."):
+        return door
+
+    def refuse(module: Any) -> Neuron:
+        said = f"may step otherwise than version {known}, whose rules are known here; install {framework}=={known}.*"
+        raise Refuse(f"version of {framework}", found, said)
+
+    return refuse
 
 
 def container(module: nn.Module) -> str | None:

@@ -8,7 +8,7 @@ together with the table of layers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -60,10 +60,21 @@ def convert(
 
 
 def detached(model: nn.Module) -> nn.Module:
-    """A copy of a model; state that a forward left in its buffers is cut off from the graph that made it."""
-    left = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)]
-    held = [t for t in (*model.buffers(), *left) if t.grad_fn is not None]
+    """A copy of a model; state that a forward left in its layers is cut off from the graph that made it."""
+    held = [t for module in model.modules() for t in _tensors(vars(module)) if t.grad_fn is not None]
     return copy.deepcopy(model, {id(t): t.detach().clone() for t in held})
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """All tensors in nested containers; other modules are containers of their own."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for item in tree.values():
+            yield from _tensors(item)
+    elif isinstance(tree, tuple | list):
+        for item in tree:
+            yield from _tensors(item)
 
 
 def _finish(

@@ -370,3 +370,27 @@ def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_base() -> None:
     net[1] = layer.WSLinear(3, 4)
     with pytest.raises(RefusedLayers, match="WSLinear has no lowering"):
         convert(net, (3,))
+
+
+@pytest.mark.parametrize("framework", ["snntorch", "spikingjelly"])
+def test_a_model_fresh_from_training_is_copied(framework: str) -> None:
+    """A forward with gradients leaves states behind that no plain copy takes; the model itself is not changed."""
+    pytest.importorskip(framework)
+    if framework == "snntorch":
+        snn = pytest.importorskip("snntorch")
+        model, shown = random_(SnnTorchNet(snn.Leaky(0.9), snn.Leaky(0.8, threshold=0.5))), images(20)
+    else:
+        model, shown = random_(MultiStep(spikingjelly_neurons()["LIF"]())), images(2, 6, 6)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model(torch.from_numpy(shown).float()).sum()
+    after = {key: value.clone() for key, value in model.state_dict().items()}
+    assert_spikes_agree(model, shown)
+    assert all(torch.equal(value, after[key]) for key, value in model.state_dict().items())
+    assert before.keys() == after.keys()
+
+
+def test_another_version_of_a_framework_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    snn = pytest.importorskip("snntorch")
+    monkeypatch.setattr("alade_brian.conversion.torch_foreign.version", lambda package: "0.9.4")
+    with pytest.raises(RefusedLayers, match=r"version of snntorch = 0.9.4 .*install snntorch==1.0"):
+        convert(SnnTorchNet(snn.Leaky(0.9), snn.Leaky(0.8)), (20,))
