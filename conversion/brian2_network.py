@@ -15,6 +15,7 @@ import numpy as np
 
 from alade_brian.conversion.brian2_text import (
     group_text,
+    live_projections,
     network_values,
     period_steps,
     pixel_offset,
@@ -78,7 +79,7 @@ def build_network(spec: NetworkSpec, pixels: np.ndarray, layout: Layout, traces:
     builder.add_stimulus(stimulus_values(spec, pixels, layout))
     for index in range(len(spec.populations)):
         builder.add_population(index)
-    for index, projection in enumerate(spec.projections):
+    for index, projection in live_projections(spec):
         builder.add_projection(index, projection)
     return builder.finish(traces)
 

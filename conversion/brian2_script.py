@@ -11,6 +11,7 @@ import numpy as np
 from alade_brian.conversion.brian2_text import (
     GroupText,
     group_text,
+    live_projections,
     network_values,
     period_steps,
     pixel_offset,
@@ -149,7 +150,7 @@ def script(spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz"
     parts = [_head(spec, name, numbers)]
     for text, population in zip(texts, spec.populations, strict=True):
         parts.append(_group(text, population.size, f"{population.name}, shape {population.shape}", population.neuron))
-    for index in range(len(spec.projections)):
+    for index, _ in live_projections(spec):
         parts.append(_projection(spec, index, names))
     return "\n".join(part.strip("\n") + "\n" for part in [*parts, *_tail(spec, names)])
 
@@ -203,7 +204,7 @@ def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
 
 def _numbers(spec: NetworkSpec) -> dict[str, np.ndarray]:
     arrays = {f"{owner}:{variable}": array for (owner, variable), array in network_values(spec).items()}
-    for index, projection in enumerate(spec.projections):
+    for index, projection in live_projections(spec):
         found, first = projection_synapses(spec, projection), pixel_offset(spec, projection.source)
         arrays[f"{projection_name(spec, index)}:pre"] = (found.pre + first).astype(np.int32)
         arrays[f"{projection_name(spec, index)}:post"] = found.post.astype(np.int32)

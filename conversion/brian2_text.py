@@ -111,6 +111,15 @@ def projection_name(spec: NetworkSpec, index: int) -> str:
     return f"{'stimulus' if spec.is_stimulus(spec.projections[index].source) else 'projection'}_{index}"
 
 
+def live_projections(spec: NetworkSpec) -> list[tuple[int, Projection]]:
+    """Projections with their numbers, those without a single connection left out: Brian2 takes no empty lists."""
+    return [
+        (index, p)
+        for index, p in enumerate(spec.projections)
+        if not (isinstance(p.operator, Sparse) and len(p.operator.rows) == 0)
+    ]
+
+
 def pixel_offset(spec: NetworkSpec, source: str) -> int:
     """Where a stimulus begins among the pixels of all stimuli; 0 for a population."""
     if not spec.is_stimulus(source):
@@ -186,7 +195,7 @@ def network_values(spec: NetworkSpec, copies: int = 1) -> dict[tuple[str, str], 
             values[owner, key] = value.reshape(()) if value.size == 1 else np.tile(whole, copies)
         if population.bias is not None:
             values[owner, "bias"] = np.tile(population.bias.ravel(), copies)
-    for index, projection in enumerate(spec.projections):
+    for index, projection in live_projections(spec):
         weights = projection_synapses(spec, projection).weights(projection.operator)
         values[projection_name(spec, index), "w"] = np.tile(weights, copies)
     return values

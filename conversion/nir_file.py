@@ -91,10 +91,10 @@ def _check_version(path: Path, version: object) -> None:
 def _node(name: str, content: Any, refusals: list[Refusal]) -> nir.NIRNode | None:
     """A node made of what a file says about it; None, and a refusal more, where that is not possible."""
     kind = content.get("type") if isinstance(content, Mapping) else None
-    if kind == "NIRGraph":
+    if isinstance(kind, str) and kind == "NIRGraph":
         return _subgraph(name, content, refusals)
     known = [k for k in nir.ir.__all__ if isinstance(getattr(nir, k), type) and k != "NIRNode"]
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         refusals.append(Refusal(f"node '{name}'", "type", repr(kind), f"is unknown; use one of {', '.join(known)}"))
         return None
     try:

@@ -79,6 +79,7 @@ class Layout:
                 self._add_bias(index, population)
         self.edges = self._all_edges()
         self._delay()
+        self._end()
         self._check_cycles()
 
     def shape(self, name: str) -> Shape:
@@ -215,6 +216,14 @@ class Layout:
                 place = self.edges.index((path.nodes[0], path.nodes[1]))
                 self.edges[place : place + 1] = [(path.nodes[0], name), (name, path.nodes[1])]
                 path.nodes.insert(1, name)
+
+    def _end(self) -> None:
+        """An Output behind every node that leads nowhere: nir would add one when it reads the file."""
+        leading = {start for start, _ in self.edges}
+        for name, node in list(self.nodes.items()):
+            if name not in leading and not isinstance(node, nir.Output):
+                shape = np.array(next(iter(node.output_type.values())))
+                self.edges.append((name, self._new(f"output_{name}", nir.Output({"output": shape}))))
 
     def _check_cycles(self) -> None:
         linear = {name for name, node in self.nodes.items() if not is_neuron(node)}

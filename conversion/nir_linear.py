@@ -67,6 +67,20 @@ def numbers(node: nir.NIRNode, attribute: str) -> np.ndarray:
     return array
 
 
+def linear_faults(node: nir.NIRNode) -> list[Refuse]:
+    """What is wrong with a linear node's own numbers, whatever its input."""
+    faults = []
+    for attribute in ("weight", "bias", "scale", "delay"):
+        if hasattr(node, attribute):
+            try:
+                values = numbers(node, attribute)
+                if attribute == "delay" and np.any(values < 0):
+                    faults.append(Refuse("delay", float(values.min()), "is negative; use 0 s or more"))
+            except Refuse as refusal:
+                faults.append(refusal)
+    return faults
+
+
 def _integers(node: nir.NIRNode, attribute: str, count: int) -> tuple[int, ...]:
     """An attribute as `count` whole numbers; one number stands for all."""
     array = np.atleast_1d(numbers(node, attribute))
@@ -115,10 +129,7 @@ def _scale(node: nir.Scale, shape: Shape) -> Linear:
 
 
 def _delay(node: nir.Delay, shape: Shape) -> Linear:
-    delay = _fitting(node, "delay", shape)
-    if np.any(delay < 0):
-        raise Refuse("delay", float(delay.min()), "is negative; use 0 s or more")
-    return Linear(shape, delay=delay)
+    return Linear(shape, delay=_fitting(node, "delay", shape))
 
 
 def _conv1d(node: nir.Conv1d, shape: Shape) -> Linear:

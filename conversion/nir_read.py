@@ -50,7 +50,7 @@ class NirNetwork:
     """A specification, and what in it the graph's nodes are.
 
     inputs    by Input node: the stimulus
-    neurons   by neuron node: the population (the others are helpers: relays of delayed currents, probes of outputs)
+    neurons   by neuron node: the population (the others serve them: relays of delayed currents, probes of outputs)
     outputs   by Output node: the population whose spikes or membrane it shows
     """
 

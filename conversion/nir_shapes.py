@@ -9,10 +9,10 @@ import numpy as np
 
 from alade_brian.conversion.lowering import Refuse
 from alade_brian.conversion.nir_file import FlatGraph
-from alade_brian.conversion.nir_linear import Linear, linear
+from alade_brian.conversion.nir_linear import Linear, linear, linear_faults
 from alade_brian.conversion.nir_neurons import is_neuron, neuron_faults, neuron_shape
 from alade_brian.conversion.nir_order import cycle_among, reached
-from alade_brian.conversion.spec import Shape, SpecError
+from alade_brian.conversion.spec import Shape
 from alade_brian.conversion.table import Refusal
 
 # How far from a whole number of steps a delay may be, in steps: time in a file is rounded.
@@ -21,7 +21,7 @@ STEP_TOLERANCE = 1e-6
 
 def check_graph(graph: FlatGraph, dt: float) -> tuple[Shapes, list[Refusal]]:
     """The shapes of a graph for a time step of `dt` seconds, and everything that is wrong in it."""
-    refusals = [*_structure(graph), *_neuron_refusals(graph)]
+    refusals = [*_structure(graph), *_number_refusals(graph)]
     shapes = Shapes(graph)
     if not any(r.argument in ("inputs", "cycle") for r in refusals):
         shapes.infer({r.layer for r in refusals})
@@ -61,12 +61,11 @@ def _structure(graph: FlatGraph) -> list[Refusal]:
     return found
 
 
-def _neuron_refusals(graph: FlatGraph) -> list[Refusal]:
+def _number_refusals(graph: FlatGraph) -> list[Refusal]:
     return [
         Refusal(_at(name), fault.argument, str(fault.value), fault.remedy)
         for name, node in graph.nodes.items()
-        if is_neuron(node)
-        for fault in neuron_faults(node)
+        for fault in (neuron_faults(node) if is_neuron(node) else linear_faults(node))
     ]
 
 
@@ -90,24 +89,33 @@ class Shapes:
         given = {name for name in self.graph.nodes if _at(name) in broken}
         for name in self.graph.inputs:
             self._try(name, None)
+        for name in given:
+            self._guess(name)
         waiting = [n for n in self.graph.nodes if n not in self.graph.inputs and n not in given]
-        while True:
-            done = [name for name in waiting if self._settle(name, given)]
+        done = waiting
+        while done:
+            done = [name for name in waiting if self._settle(name)]
             waiting = [name for name in waiting if name not in done]
-            if not done:
-                break
-        for name in [*waiting]:
-            # Only a neuron of one number per layer, whose input is never known but through itself.
-            if is_neuron(self.graph.nodes[name]) and not given & set(self.sources[name]):
-                self._try(name, (1,))
-        self._check_edges()
+        refused = {r.layer for r in self.refusals}
+        self._check_edges(given | {name for name in self.graph.nodes if _at(name) in refused})
 
-    def _settle(self, name: str, given: set[str]) -> bool:
+    def _settle(self, name: str) -> bool:
         """Work out a node's shape, if enough is known for it; whether it is settled."""
         known = [self.made[source] for source in self.sources[name] if source in self.made]
         if not known and not is_neuron(self.graph.nodes[name]):
             return False
-        return self._try(name, known[0] if known else None) or name in given
+        return self._try(name, known[0] if known else None)
+
+    def _guess(self, name: str) -> None:
+        """The shape that a refused node itself says, so that what stands behind it can be judged too."""
+        node = self.graph.nodes[name]
+        if is_neuron(node) or isinstance(node, nir.Affine | nir.Linear | nir.Scale | nir.Delay):
+            try:
+                shape = _declared(node.output_type, "output")
+            except Refuse:
+                return
+            if shape:
+                self.made[name] = shape
 
     def _try(self, name: str, incoming: Shape | None) -> bool:
         node = self.graph.nodes[name]
@@ -131,7 +139,7 @@ class Shapes:
         except Refuse as refusal:
             self.refusals.append(Refusal(_at(name), refusal.argument, str(refusal.value), refusal.remedy))
             return True
-        except SpecError as error:
+        except (ValueError, OverflowError, MemoryError) as error:  # SpecError, and what numpy says of absurd sizes
             self.refusals.append(Refusal(_at(name), "input", str(incoming), f"does not fit: {error}"))
             return True
         return True
@@ -144,9 +152,11 @@ class Shapes:
         if declared is not None and declared != made:
             raise Refuse("shape", declared, f"contradicts the {made} that comes in; make the two fit")
 
-    def _check_edges(self) -> None:
+    def _check_edges(self, refused: set[str]) -> None:
         """All edges into a node must bring the same shape; a linear node was worked out from its first."""
         for name, sources in self.sources.items():
+            if name in refused:
+                continue
             brought = {source: self.made[source] for source in sources if source in self.made}
             if name in self.made and len(set(brought.values())) > 1:
                 listed = ", ".join(f"{shape} from '{source}'" for source, shape in brought.items())
@@ -166,7 +176,13 @@ class Shapes:
 
 def _declared(types: Mapping[str, object] | None, key: str) -> Shape | None:
     shape = (types or {}).get(key)
-    return None if shape is None else tuple(int(n) for n in np.atleast_1d(np.asarray(shape)))
+    if shape is None:
+        return None
+    array = np.atleast_1d(np.asarray(shape))
+    whole = array.dtype.kind in "iuf" and array.ndim == 1 and bool(np.all((array >= 1) & (array < 2**31)))
+    if not whole or np.any(array != np.round(array)):
+        raise Refuse("shape", shape, "is no shape; write whole numbers from 1 on, channels first")
+    return tuple(int(n) for n in array)
 
 
 def _delay_refusals(nodes: Mapping[str, Linear], dt: float) -> list[Refusal]:

@@ -100,7 +100,10 @@ def written_spec(graph: nir.NIRGraph) -> NetworkSpec | None:
         layout = Layout(spec)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, NotInNIR):
         return None
-    return spec if same_graph(nir.NIRGraph(layout.nodes, layout.edges, type_check=False), graph) else None
+    try:
+        return spec if same_graph(nir.NIRGraph(layout.nodes, layout.edges, type_check=False), graph) else None
+    except (TypeError, ValueError):  # something in the graph is no number
+        return None
 
 
 def same_graph(left: nir.NIRGraph, right: nir.NIRGraph) -> bool:
@@ -120,7 +123,7 @@ def _same_node(left: nir.NIRNode, right: nir.NIRNode) -> bool:
 
 def _same_value(left: Any, right: Any) -> bool:
     if isinstance(left, str) or isinstance(right, str):
-        return bool(left == right)
+        return isinstance(left, str) and isinstance(right, str) and left == right
     return same_bits(np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64))
 
 

@@ -7,7 +7,7 @@ array per Input by its name where there are several. OUT.npz then holds, with th
 
     <node>      bool: the spikes of every spiking node (in a sub-graph: sub-graph.node)
     v:<node>    float64: with --record-v the membrane of every neuron at the end of each step, behind the reset
-    output      float64: what the Output node shows (one array per Output by its name where there are several)
+    output      float64: what the (first) Output node shows; where there are several, each by its name too
 
 A step: an input x at step t is a current of weight * x held during that step. euler is v += dt/tau*(v_leak - v + r*I),
 exact the solution for a held current; then z = v > v_threshold, then the reset. A feed-forward edge acts in the same
@@ -140,12 +140,12 @@ def named_answers(network: NirNetwork, responses: Responses, membranes: bool) ->
         for node, population in network.neurons.items():
             add(f"v:{node}", responses.traces[population], spec.shape(population))
     for node, population in network.outputs.items():
-        name = "output" if len(network.outputs) == 1 else node
-        if population == spec.readout.population:
-            values = responses.logits
-        else:
-            values = responses.traces[population]
-        add(name, values, spec.shape(population))
+        at_once = population == spec.readout.population
+        values = responses.logits if at_once else responses.traces[population]
+        if len(network.outputs) > 1 and node != "output":
+            add(node, values, spec.shape(population))
+        if node == "output" or (at_once and "output" not in network.outputs):
+            add("output", values, spec.shape(population))
     return found
 
 

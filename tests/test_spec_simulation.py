@@ -88,6 +88,7 @@ def network(neuron: NeuronEquations, coding: str = "direct", steps: int = 9) -> 
         Projection("hidden", "behind", TransposedConvolution(uniform(-0.3, 0.5, (4, 2, 2, 2)))),
         Projection("li", "behind", Sparse([0, 5, 31], [35, 2, 0], [0.5, 0.7, -0.3], (2, 4, 4))),
         Projection("behind", "answer", Dense(uniform(-1, 1, (3, 32)))),
+        Projection("behind", "li", Sparse([], [], [], (4, 3, 3)), delay=1),
         Projection("behind", "hidden", Dense(uniform(-0.1, 0.1, (36, 32))), delay=2),
         Projection("li", "answer", Dense(uniform(-0.1, 0.1, (3, 36)))),
     )
