@@ -7,9 +7,10 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import Refuse
@@ -114,6 +115,20 @@ def rest(model: nn.Module) -> None:
         reset = getattr(module, name, None) if name else None
         if callable(reset):
             reset()
+
+
+def comparison_of(spike: Any, argument: str) -> Literal[">", ">="]:
+    """Where a framework's spike function, a step at 0, begins to give 1; refused where it is no such step."""
+    probe = torch.tensor([-3.0, -0.5, -1e-6, 0.0, 1e-6, 0.5, 3.0], dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            found = [float(x) for x in spike(probe)]
+    except Exception as error:
+        raise Refuse(argument, type(spike).__name__, f"cannot be tried out ({error}); use a plain surrogate") from None
+    for sign, at_zero in ((">", 0.0), (">=", 1.0)):
+        if found == [0.0, 0.0, 0.0, at_zero, 1.0, 1.0, 1.0]:
+            return sign  # type: ignore[return-value]
+    raise Refuse(argument, type(spike).__name__, "is no step from 0 to 1 at the threshold; use a plain surrogate")
 
 
 def parameter(tensor: Any) -> Parameter:

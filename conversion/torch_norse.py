@@ -7,12 +7,13 @@ then the current decays. It fires where ``v > v_th`` and is reset at once; the m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import norse.torch as norse
 import numpy as np
 from norse.torch.functional.reset import reset_subtract, reset_value
-from torch import nn
+from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import Refuse, Value
 from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
@@ -25,7 +26,13 @@ _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"
 
 def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
     """By class, how a layer of it is understood."""
-    return {norse.LIFCell: _lif, norse.LIFBoxCell: _lif_box, norse.LICell: _li}
+    return {
+        norse.LIFCell: _lif,
+        norse.LIFRecurrentCell: _lif_recurrent,
+        norse.LIFBoxCell: _lif_box,
+        norse.LICell: _li,
+        norse.LIBoxCell: _li_box,
+    }
 
 
 def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
@@ -53,6 +60,17 @@ def _lif(module: Any) -> Neuron:
     return Neuron(equations, ("spikes", "state"), passes_state=True)
 
 
+def _lif_recurrent(module: Any) -> Neuron:
+    """The same behind its own weights, and with its spikes of the step before through others."""
+    return replace(_lif(module), enters=_weights(module.input_weights), recurrent=_weights(module.recurrent_weights))
+
+
+def _weights(weight: Tensor) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    made.weight.data = weight.detach()
+    return made
+
+
 def _lif_box(module: Any) -> Neuron:
     p = _spiking(module)
     rules = {reset_value: "value", reset_subtract: "subtract"}
@@ -77,6 +95,20 @@ def _li(module: Any) -> Neuron:
     model = f"{_MEMBRANE}\ndsyn/dt = -syn/tau_syn : 1"
     equations = NeuronEquations(
         model, parameters, spiking=False, reset="none", method="euler", input="syn", update="v += gain*syn"
+    )
+    return Neuron(equations, ("spikes", "state"), when="after_reset", passes_state=True)
+
+
+def _li_box(module: Any) -> Neuron:
+    """The same without a synaptic current."""
+    equations = NeuronEquations(
+        f"{_MEMBRANE}\ndrive : 1",
+        {**_membrane(module), "v_initial": parameter(module.p.v_leak)},
+        spiking=False,
+        reset="none",
+        method="euler",
+        input="drive",
+        update="v += gain*drive\ndrive = 0",
     )
     return Neuron(equations, ("spikes", "state"), when="after_reset", passes_state=True)
 

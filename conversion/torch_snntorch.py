@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import Lowering, Refuse, Value, scale
 from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
-from alade_brian.conversion.torch_foreign import NeuronDoor, numbers, parameter, time_constants
+from alade_brian.conversion.torch_foreign import NeuronDoor, comparison_of, numbers, parameter, time_constants
 from alade_brian.conversion.torch_time import Neuron
 
 
@@ -72,7 +72,7 @@ def _leaky(module: Any) -> Neuron:
 
 def _synaptic(module: Any) -> Neuron:
     _refuse_options(module)
-    if not module.reset_delay:
+    if not module.reset_delay and _rule(module) != "none":
         if isinstance(module, snntorch.RSynaptic):
             raise Refuse("reset_delay", False, "fails in snnTorch 1.0 itself (RSynaptic); use reset_delay=True")
         raise Refuse("reset_delay", False, "has no lowering for Synaptic; use reset_delay=True")
@@ -181,8 +181,13 @@ def _parameters(module: Any) -> dict[str, Parameter]:
 
 
 def _rule(module: Any) -> str:
-    # The buffer is what snnTorch loads from a file; it wins over the name.
-    return ("subtract", "zero", "none")[int(module.reset_mechanism_val)]
+    # snnTorch steps by the function that it chose when the layer was made, whatever was loaded or set since.
+    rules = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
+    rule = rules[module.state_function.__name__]
+    said = ("subtract", "zero", "none")[int(module.reset_mechanism_val)]
+    if rule != said and not getattr(module, "reset_delay", True):
+        raise Refuse("reset_mechanism", said, f"was changed after the layer was made with '{rule}'; make it anew")
+    return rule
 
 
 def _refuse_options(module: Any) -> None:
@@ -190,6 +195,10 @@ def _refuse_options(module: Any) -> None:
         raise Refuse("inhibition", True, "lets one neuron silence the others within a step; train without it")
     if module.state_quant:
         raise Refuse("state_quant", module.state_quant, "rounds the membrane; train without it")
+    if np.any(numbers(module.threshold) < 0):
+        raise Refuse(
+            "threshold", numbers(module.threshold).min(), "lets the neuron reset before its first spike; use 0 or more"
+        )
 
 
 def _neuron(module: Any, equations: NeuronEquations, states: tuple[str, ...] = ()) -> Neuron:
@@ -197,7 +206,7 @@ def _neuron(module: Any, equations: NeuronEquations, states: tuple[str, ...] = (
     returns = ("spikes",) if module.init_hidden and not module.output else ("spikes", *states, "membrane")
     early = not getattr(module, "reset_delay", True)
     return Neuron(
-        equations,
+        replace(equations, comparison=comparison_of(module.spike_grad, "spike_grad")),
         returns,
         recurrent=module.recurrent if recurrent else None,
         when="after_reset" if early else "before_reset",

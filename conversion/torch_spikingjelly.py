@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from spikingjelly.activation_based import layer, neuron
-from torch import nn
+from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator
 from alade_brian.conversion.neuron_equations import NeuronEquations, constant
 from alade_brian.conversion.spec import Dense
-from alade_brian.conversion.torch_foreign import NeuronDoor, numbers
+from alade_brian.conversion.torch_foreign import NeuronDoor, comparison_of, numbers
 from alade_brian.conversion.torch_layers import lowerings
 from alade_brian.conversion.torch_time import Neuron
 
@@ -85,21 +85,31 @@ def _parametric(module: Any) -> Neuron:
 
 
 def _recurrent(module: Any) -> Neuron:
-    """A neuron behind a linear layer that reads the input and the neuron's own spikes of the step before."""
-    known = neurons().get(type(module.sub_module))
-    if known is None:
-        raise Refuse(
-            "sub_module", type(module.sub_module).__name__, "is no neuron that is known; use LIFNode or IFNode"
-        )
+    """A neuron, perhaps behind linear layers, behind a linear layer that reads the input and the neuron's own spikes of
+    the step before."""
+    inside = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
+    known = neurons().get(type(inside[-1]))
+    if known is None or not all(isinstance(part, nn.Linear) for part in inside[:-1]):
+        said = "is no neuron that is known, nor one behind linear layers; use IFNode or LIFNode"
+        raise Refuse("sub_module", type(inside[-1]).__name__, said)
     whole, inputs = module.rc, module.rc.in_features - module.sub_module_out_features
-    enters = nn.Linear(inputs, whole.out_features, bias=whole.bias is not None)
-    enters.weight.data = whole.weight.data[:, :inputs]
-    if whole.bias is not None:
-        enters.bias.data = whole.bias.data
-    returns = nn.Linear(whole.in_features - inputs, whole.out_features, bias=False)
-    returns.weight.data = whole.weight.data[:, inputs:]
-    inside = known(module.sub_module)
-    return replace(inside, enters=enters, recurrent=returns, over_steps=module.step_mode == "m")
+    enters = [_linear(whole.weight[:, :inputs], whole.bias), *(_linear(part.weight, part.bias) for part in inside[:-1])]
+    # What comes back passes the same layers; their biases have come in already.
+    returns = [_linear(whole.weight[:, inputs:], None), *(_linear(part.weight, None) for part in inside[:-1])]
+    return replace(
+        known(inside[-1]),
+        enters=nn.Sequential(*enters),
+        recurrent=nn.Sequential(*returns),
+        over_steps=module.step_mode == "m",
+    )
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    made.weight.data = weight.detach()
+    if bias is not None:
+        made.bias.data = bias.detach()
+    return made
 
 
 def _leaky(module: Any, part: np.ndarray) -> NeuronEquations:
@@ -131,9 +141,8 @@ def _reset(module: Any) -> tuple[dict[str, Any]]:
 
 
 def _conventions(module: Any) -> dict[str, Any]:
-    if not getattr(module.surrogate_function, "spiking", True):
-        raise Refuse("surrogate_function.spiking", False, "makes the output analogue; use spiking=True")
-    return {"comparison": ">=", "reset": "subtract" if module.v_reset is None else "value"}
+    sign = comparison_of(module.surrogate_function, "surrogate_function")
+    return {"comparison": sign, "reset": "subtract" if module.v_reset is None else "value"}
 
 
 def _neuron(module: Any, equations: NeuronEquations) -> Neuron:

@@ -175,7 +175,8 @@ class Interpreter(fx.Interpreter):
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None
-            if base and base.__module__.startswith("torch.") and kind.forward is not base.forward:
+            own = base is not None and getattr(kind, "forward") is not getattr(base, "forward")  # noqa: B009
+            if base is not None and base.__module__.startswith("torch.") and own:
                 said = f"has a forward of its own, not {base.__name__}'s; give convert a function for it with extra="
                 raise Refuse("class", kind.__name__, said)
         if function is None:
@@ -184,6 +185,10 @@ class Interpreter(fx.Interpreter):
         return function
 
     def _apply(self, module: nn.Module, value: Value) -> Value:
+        if type(module) is nn.Sequential:
+            for part in module:
+                value = self._apply(part, value)
+            return value
         return self._lowering_of(module)(self.lowering, type(module).__name__, module, value)
 
     def _container(self, name: str, module: nn.Module, how: str, args: tuple[Any, ...]) -> Any:

@@ -171,9 +171,29 @@ def test_what_snntorch_does_that_no_equation_says_is_refused() -> None:
         (snn.Synaptic(0.8, 0.7, reset_delay=False), "reset_delay = False"),
         (snn.Leaky(0.9, state_quant=lambda x: x), "state_quant"),
         (snn.Leaky(0.0), "beta, alpha"),
+        (snn.Leaky(0.9, threshold=-0.1), "threshold = -0.1"),
+        (snn.Leaky(0.9, spike_grad=torch.sigmoid), "spike_grad"),
+        (snn.Leaky(0.9, spike_grad=lambda x: (x > 0.2).float()), "no step from 0 to 1 at the threshold"),
     ):
         with pytest.raises(RefusedLayers, match=words):
             convert(SnnTorchNet(neuron, snn.Leaky(0.9)), (20,))
+
+
+def test_snntorch_steps_by_the_rule_that_it_was_made_with() -> None:
+    """Whatever a state dict brought since."""
+    snn = pytest.importorskip("snntorch")
+    net = random_(SnnTorchNet(snn.Leaky(0.9, reset_mechanism="zero"), snn.Leaky(0.8, threshold=0.5)))
+    other = SnnTorchNet(snn.Leaky(0.9), snn.Leaky(0.8, threshold=0.5))
+    net.load_state_dict(
+        {**net.state_dict(), "lif1.reset_mechanism_val": other.state_dict()["lif1.reset_mechanism_val"]}
+    )
+    assert_spikes_agree(net, images(20))
+
+
+def test_a_surrogate_that_fires_at_the_threshold_is_seen() -> None:
+    snn = pytest.importorskip("snntorch")
+    neuron = snn.Leaky(0.5, spike_grad=lambda x: (x >= 0).float())
+    assert convert(SnnTorchNet(neuron, snn.Leaky(0.9)), (20,)).population("lif1").neuron.comparison == ">="
 
 
 class Faulty(nn.Module):
@@ -282,7 +302,34 @@ def test_spikingjelly(name: str, form: Callable[[nn.Module], nn.Module]) -> None
     assert_spikes_agree(random_(form(spikingjelly_neurons()[name]())), images(2, 6, 6))
 
 
+class DeepContainer(nn.Module):
+    """A recurrent container whose neuron stands behind a linear layer."""
+
+    def __init__(self) -> None:
+        layer = pytest.importorskip("spikingjelly.activation_based.layer")
+        neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+        super().__init__()
+        inside = nn.Sequential(nn.Linear(6, 8), neuron.LIFNode(v_threshold=0.3))
+        self.net = layer.LinearRecurrentContainer(inside, 6, 8, step_mode="m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.unsqueeze(0).repeat(STEPS, 1, 1)).mean(0)
+
+
+def test_spikingjelly_recurrent_container_around_several_layers() -> None:
+    assert_spikes_agree(random_(DeepContainer()), images(6))
+
+
 def test_spikingjelly_refusals() -> None:
+    surrogate = pytest.importorskip("spikingjelly.activation_based.surrogate")
+    for function in (
+        surrogate.MultiLevelSpikeCount(max_spike_count=4),
+        surrogate.PoissonPass(),
+        lambda v: (v > 0.3) * 1.0,
+    ):
+        node = pytest.importorskip("spikingjelly.activation_based.neuron").IFNode(surrogate_function=function)
+        with pytest.raises(RefusedLayers, match="surrogate_function"):
+            convert(nn.Sequential(nn.Linear(4, 3), node), (4,), steps=3)
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     layer = pytest.importorskip("spikingjelly.activation_based.layer")
     with pytest.raises(RefusedLayers, match="carries no steps"):
@@ -335,6 +382,30 @@ class NorseNet(nn.Module):
 @pytest.mark.parametrize("name", ["LIF", "LIF, all parameters", "LIFBox", "LIFBox subtract"])
 def test_norse(name: str, answer: str) -> None:
     assert_spikes_agree(random_(NorseNet(norse_cells()[name](), answer)), images(2, 6, 6))
+
+
+class NorseRecurrent(nn.Module):
+    """A recurrent cell and a leaky integrator without a synaptic current."""
+
+    def __init__(self) -> None:
+        norse = pytest.importorskip("norse.torch")
+        super().__init__()
+        self.cell = norse.LIFRecurrentCell(6, 8, norse.LIFParameters(v_th=torch.tensor(0.3)))
+        self.fc, self.answer = nn.Linear(8, 3), norse.LIBoxCell()
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = voltage_state = None
+        voltages = []
+        for _ in range(STEPS):
+            spikes, state = self.cell(x, state)
+            voltage, voltage_state = self.answer(self.fc(spikes), voltage_state)
+            voltages.append(voltage)
+        return torch.stack(voltages).mean(0)
+
+
+def test_norse_recurrent_cell() -> None:
+    torch.manual_seed(0)
+    assert_spikes_agree(NorseRecurrent(), images(6))
 
 
 class Forgetful(nn.Module):
