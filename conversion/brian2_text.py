@@ -13,7 +13,7 @@ from itertools import chain, count
 import numpy as np
 
 from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, Parameter, Population
+from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection, Sparse
 
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
 _BEFORE = ("start", "groups", "inputs", "delayed")
