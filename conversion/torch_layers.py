@@ -96,7 +96,7 @@ def _lower_conv(lowering: Lowering, name: str, module: Conv, value: Value) -> Va
     stride, dilation = along(axes, module.stride, 1), along(axes, module.dilation, 1)
     weight = _planar_kernel(module)
     if module.padding == "same":
-        whole = _padded_to_same(weight, dilation, module.groups)
+        whole = same_padding(weight, dilation, module.groups)
     else:
         padding = (0, 0) if module.padding == "valid" else along(axes, module.padding, 0)
         whole = Convolution(weight, stride, padding, module.groups, dilation=dilation)
@@ -109,7 +109,7 @@ def _planar_kernel(module: Conv | TransposedConv) -> np.ndarray:
     return weight if weight.ndim == 4 else weight[:, :, None, :]
 
 
-def _padded_to_same(weight: np.ndarray, dilation: tuple[int, int], groups: int) -> Convolution:
+def same_padding(weight: np.ndarray, dilation: tuple[int, int], groups: int) -> Convolution:
     """A convolution that keeps the image's size.
 
     Where the number of pixels to add is odd, torch pads one more behind than in front; a kernel with a zero in front

@@ -93,6 +93,8 @@ def _answer(model: nn.Module, images: Tensor, output: int) -> Tensor:
 
 def _one_step(spec: NetworkSpec, seen: dict[str, list[Tensor]], images: int) -> bool:
     """Whether one call of the model was one step of the presentation."""
+    if not seen:
+        return False
     name, outputs = next(iter(seen.items()))
     return spec.steps > 1 and sum(o.numel() for o in outputs) == images * prod(spec.shape(name))
 

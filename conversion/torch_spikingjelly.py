@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from spikingjelly.activation_based import layer, neuron
-from torch import Tensor, nn
+from torch import nn
 
 from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator
 from alade_brian.conversion.neuron_equations import NeuronEquations, constant
@@ -104,7 +104,8 @@ def _recurrent(module: Any) -> Neuron:
     )
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def _linear(weight: Any, bias: Any) -> nn.Linear:
+    """A linear layer of its own with these numbers; no bias where it is None."""
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     made.weight.data = weight.detach()
     if bias is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ Shape = tuple[int, ...]
 
 # Binary places behind the point that linear layers may reach, and neurons behind them: float64 has 53 in all.
 LINEAR_PLACES, NEURON_PLACES = 26, 44
-LARGEST = 72
+LARGEST = 108
 
 
 @dataclass(frozen=True)
@@ -71,24 +72,29 @@ class Block(nn.Module):
 
 
 class Grower:
-    """Draws a network layer by layer and keeps track of what flows."""
+    """Draws a network layer by layer and keeps track of what flows.
 
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
-        self.steps = draw(st.integers(2, 5))
-        self.random = np.random.default_rng(draw(st.integers(0, 2**16)))
+    Size is hypothesis's own choice, so that it can look for a smaller network; the rest comes from a random generator,
+    which varies it more than hypothesis would.
+    """
 
-    def one(self, *options: object) -> object:
-        return self.draw(st.sampled_from(options))
+    def __init__(self, steps: int, seed: int) -> None:
+        self.steps, self.random = steps, np.random.default_rng(seed)
+
+    def one(self, *options: Any) -> Any:
+        return options[self.random.integers(len(options))]
+
+    def upto(self, first: int, last: int) -> int:
+        return int(self.random.integers(first, last + 1))
 
     def coin(self) -> bool:
-        return bool(self.draw(st.booleans()))
+        return bool(self.random.integers(2))
 
     def constant(self, shape: Shape, *options: float) -> float | Tensor:
         """One of the options for all neurons, or one per channel or neuron, perhaps learned."""
         kind = self.one("number", "number", "number", "channel", "neuron", "learned")
         if kind == "number":
-            return float(self.one(*options))  # type: ignore[arg-type]
+            return float(self.one(*options))
         size = (shape[0], *[1] * (len(shape) - 1)) if kind == "channel" else shape if kind == "neuron" else ()
         values = torch.from_numpy(np.asarray(self.random.choice(options, size)))
         return nn.Parameter(values) if kind == "learned" else values
@@ -98,8 +104,13 @@ class Grower:
     def linear(self, signal: Signal, keeps_shape: bool = False) -> tuple[list[nn.Module], Signal]:
         """Some linear layers (max pooling of spikes among them) that fit the signal."""
         layers: list[nn.Module] = []
-        kinds = ["norm", "scale", "weights"] if keeps_shape else ["pool", "norm", "scale", "weights", "weights", "axes"]
-        for kind in self.draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=4)):
+        kinds = ["norm", "scale", "weights"]
+        if not keeps_shape:
+            kinds += ["weights", "weights", "pool", "pool", "axes"]
+        drawn = [self.one(*kinds) for _ in range(self.upto(1, 4))]
+        if signal.spikes and not keeps_shape and self.coin():
+            drawn.insert(0, "maximum")  # only right behind neurons
+        for kind in drawn:
             layer = self._layer(kind, signal, keeps_shape)
             after = None if layer is None else _after(layer, signal)
             if layer is not None and after is not None and not (keeps_shape and after.shape != signal.shape):
@@ -116,9 +127,9 @@ class Grower:
         if kind == "scale":
             return Scale(self.constant(shape, 0.5, 1.5, 2.0, -1.0))
         if kind == "axes":
-            return nn.Flatten() if len(shape) > 1 and self.coin() else self._unflattened(shape)
-        if kind == "pool":
-            return self._pool(shape, signal.spikes)
+            return nn.Flatten() if len(shape) > 1 and self.one(True, False, False) else self._unflattened(shape)
+        if kind in ("pool", "maximum"):
+            return self._pool(shape, kind == "maximum")
         return self._weights(shape, keeps_shape)
 
     def _unflattened(self, shape: Shape) -> nn.Module | None:
@@ -126,11 +137,15 @@ class Grower:
             return None
         return nn.Unflatten(1, self.one((shape[0] // 4, 2, 2), (2, shape[0] // 2), (shape[0] // 4, 1, 4)))
 
-    def _pool(self, shape: Shape, spikes: bool) -> nn.Module | None:
-        maximum = spikes and self.coin()
+    def _pool(self, shape: Shape, maximum: bool) -> nn.Module | None:
         if len(shape) == 2:
-            options = [nn.AvgPool1d(2), nn.AvgPool1d(2, 1, 1), SumPool1d(3, 2), nn.AdaptiveAvgPool1d(1 + shape[1] % 2)]
-            return self.one(nn.MaxPool1d(2), nn.MaxPool1d(3, 1, 1)) if maximum else self.one(*options)  # type: ignore[return-value]
+            options = [
+                nn.AvgPool1d(2),
+                nn.AvgPool1d(2, 1, 1),
+                SumPool1d(3, 2),
+                nn.AdaptiveAvgPool1d(max(1, shape[1] // 2) if shape[1] % 2 == 0 else shape[1]),
+            ]
+            return self.one(nn.MaxPool1d(2), nn.MaxPool1d(3, 1, 1)) if maximum else self.one(*options)
         if len(shape) == 3:
             largest = [
                 nn.MaxPool2d(2),
@@ -143,31 +158,32 @@ class Grower:
                 nn.AvgPool2d(2, 1),
                 nn.AvgPool2d((2, 1), padding=(1, 0)),
                 nn.AvgPool2d(3, 2, divisor_override=8),
+                nn.AdaptiveAvgPool2d(tuple(n // 2 if n % 2 == 0 else None for n in shape[1:])),
             ]
             sums = [SumPool2d(2), SumPool2d((1, 3), 2, (0, 1))]
-            return self.one(*largest) if maximum else self.one(*means, *sums)  # type: ignore[return-value]
+            return self.one(*largest) if maximum else self.one(*means, *sums)
         return None
 
     def _weights(self, shape: Shape, keeps_shape: bool) -> nn.Module:
         bias = self.coin()
         if len(shape) == 1:
-            return nn.Linear(shape[0], shape[0] if keeps_shape else self.one(4, 6, 8), bias)  # type: ignore[arg-type]
+            return nn.Linear(shape[0], shape[0] if keeps_shape else self.one(4, 6, 8), bias)
         axes = len(shape) - 1
-        outputs = shape[0] if keeps_shape else self.draw(st.integers(1, 4))
+        outputs = shape[0] if keeps_shape else self.upto(1, 4)
         groups = shape[0] if outputs % shape[0] == 0 and self.coin() else 1
-        size = tuple(self.draw(st.integers(1, 3)) for _ in range(axes))
+        size = tuple(self.upto(1, 3) for _ in range(axes))
         if keeps_shape or self.one(True, False, False):
             conv = nn.Conv1d if axes == 1 else nn.Conv2d
             return conv(shape[0], outputs, size, padding="same", groups=groups, bias=bias)
-        stride = tuple(self.draw(st.integers(1, 2)) for _ in range(axes))
-        padding = tuple(self.draw(st.integers(0, 1)) for _ in range(axes))
+        stride = tuple(self.upto(1, 2) for _ in range(axes))
+        padding = tuple(self.upto(0, 1) for _ in range(axes))
         dilation = self.one(1, 1, 2)
-        if self.one(True, False, False):
+        if self.coin():
             upward = nn.ConvTranspose1d if axes == 1 else nn.ConvTranspose2d
             more = tuple(s - 1 for s in stride)
-            return upward(shape[0], outputs, size, stride, padding, more, groups, bias, dilation)  # type: ignore[arg-type]
+            return upward(shape[0], outputs, size, stride, padding, more, groups, bias, dilation)
         conv = nn.Conv1d if axes == 1 else nn.Conv2d
-        return conv(shape[0], outputs, size, stride, padding, dilation, groups, bias)  # type: ignore[arg-type]
+        return conv(shape[0], outputs, size, stride, padding, dilation, groups, bias)
 
     # Neurons
 
@@ -176,8 +192,8 @@ class Grower:
         options = [LIF, LIF, IF, CubaLIF, Synaptic, Alpha, AdaptiveLIF] if not passive else []
         options += [] if passive is False else [LI, I, CubaLI]
         cls = self.one(*options)
-        keywords, places = self._keywords(cls, signal.shape)  # type: ignore[arg-type]
-        neuron: Neuron = cls(self.steps, **keywords)  # type: ignore[operator]
+        keywords, places = self._keywords(cls, signal.shape)
+        neuron: Neuron = cls(self.steps, **keywords)
         amplitude = torch.as_tensor(keywords.get("amplitude", 1.0))
         channel = amplitude.expand(signal.shape).reshape(signal.shape[0], -1)
         whole = neuron.spiking and bool((channel > 0).all() and (channel == channel[:, :1]).all())
@@ -220,9 +236,9 @@ class Grower:
 
     def _conventions(self, shape: Shape) -> dict:
         rules = ("value", 0.0), ("value", -0.25), ("value", 0.25), ("subtract", 0.5), ("subtract", 0.75), ("none", 0.0)
-        reset, v_reset = self.one(*rules)  # type: ignore[misc]
+        reset, v_reset = self.one(*rules)
         return {
-            "threshold": self.constant(shape, 0.25, 0.5, 1.0),
+            "threshold": self.constant(shape, 0.125, 0.25, 0.75),
             "comparison": self.one(">", ">="),
             "leak": self.one("after_reset", "before_reset"),
             "reset": reset,
@@ -237,13 +253,13 @@ class Grower:
         everywhere = nn.Linear(prod(shape), prod(shape), bias=self.coin()) if len(shape) == 1 else None
         local = nn.Conv2d(shape[0], shape[0], 3, padding=1, bias=self.coin()) if len(shape) == 3 else None
         one_to_one = Scale(self.constant(shape, 0.5, -0.5, 1.0))
-        return Recurrent(neuron, self.one(one_to_one, everywhere or local or one_to_one))  # type: ignore[arg-type]
+        return Recurrent(neuron, self.one(one_to_one, everywhere or local or one_to_one))
 
     # Blocks and readouts
 
     def block(self, signal: Signal) -> tuple[Block, Signal]:
         """Linear layers into neurons, and what comes out."""
-        merge = str(self.one("plain", "plain", "residual", "wide"))
+        merge = self.one("plain", "plain", "residual", "wide")
         layers, made = self.linear(signal, keeps_shape=merge != "plain")
         if merge == "residual":
             made = replace(made, places=max(made.places, signal.places))
@@ -266,10 +282,10 @@ class Grower:
             over = self.one(MeanOverSteps, SumOverSteps, LastStep, MaxOverSteps, EveryStep)
             if sent.places <= 1:  # spikes
                 over = self.one(MeanOverSteps, SumOverSteps, LastStep, FirstSpike, EveryStep)
-        layers.append(over(self.steps, decision=self.one("class", "value")))  # type: ignore[operator]
+        layers.append(over(self.steps, decision=self.one("class", "value")))
         if self.coin():
             counts = over is SumOverSteps and kind != "logits" and sent.places <= 1
-            layers.append(PopulationVote(self.one(2, 3), average=not counts))  # type: ignore[arg-type]
+            layers.append(PopulationVote(self.one(2, 3), average=not counts))
         return layers
 
 
@@ -291,20 +307,22 @@ def _after(layer: nn.Module, signal: Signal) -> Signal | None:
 @st.composite
 def networks(draw: st.DrawFn) -> tuple[nn.Module, Shape]:
     """A network in eval mode, float64, and the shape of its images."""
-    grow = Grower(draw)
-    small = st.integers(2, 5)
-    image = draw(st.sampled_from([1, 2, 3]).flatmap(lambda axes: st.tuples(st.integers(1, 3), *[small] * (axes - 1))))
-    if len(image) == 1:
-        image = (draw(st.integers(3, 9)),)
+    axes, size = draw(st.sampled_from([3, 2, 1])), st.integers(3, 5)
+    image = (
+        (draw(st.integers(3, 9)),) if axes == 1 else (draw(st.integers(1, 2)), *(draw(size) for _ in range(axes - 1)))
+    )
+    seed = draw(st.integers(0, 2**32 - 1))
+    grow = Grower(draw(st.integers(2, 5)), seed)
     signal = Signal(image, False, 4)
-    parts: list[nn.Module] = []
-    if grow.coin():
-        parts, signal = grow.linear(signal)
-    parts.insert(draw(st.integers(0, len(parts))), HoldCurrent(grow.steps))
+    parts, signal = grow.linear(signal) if grow.coin() else ([], signal)
+    parts.insert(grow.upto(0, len(parts)), HoldCurrent(grow.steps))
     neuron, signal = grow.neuron(signal)
     parts.append(neuron)
-    for _ in range(draw(st.integers(0, 4))):
+    for _ in range(draw(st.sampled_from([2, 1, 3, 0, 4]))):
         block, signal = grow.block(signal)
         parts.append(block)
-    net = dyadic_(nn.Sequential(*parts, *grow.readout(signal)).double(), seed=draw(st.integers(0, 2**16)))
+    net = dyadic_(nn.Sequential(*parts, *grow.readout(signal)).double(), seed)
+    for module in net.modules():
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias.data.abs_()  # so that few layers are silent
     return net, image

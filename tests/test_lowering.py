@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from networks import assert_same, conv_net, dyadic_, dyadic_images
+from networks import assert_same, check, conv_net, dyadic_, dyadic_images
 from torch import Tensor, nn
 
 from alade_brian.conversion.connectivity import projection_synapses
@@ -210,6 +210,13 @@ def test_readout(case: str) -> None:
     assert len(np.unique(found.logits_torch)) > 1
 
 
+def test_a_network_that_never_spikes_gives_the_same_logits() -> None:
+    net = dyadic_(nn.Sequential(HoldCurrent(STEPS), nn.Linear(5, 4), LI(STEPS), nn.Linear(4, 3), MeanOverSteps(STEPS)))
+    found = check(net, dyadic_images(4, 5))
+    assert not found.layers and np.any(found.logits_torch)
+    np.testing.assert_array_equal(found.logits_torch, found.logits_brian2)
+
+
 def test_every_decoding_has_its_torch_face() -> None:
     assert {decoding for _, decoding in READOUTS.values()} == set(get_args(Decoding))
 
@@ -257,7 +264,12 @@ class Arithmetic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hold, self.first, self.second, self.third = HoldCurrent(STEPS), LIF(STEPS), LIF(STEPS, threshold=0.25), IF(STEPS)
+        self.hold, self.first, self.second, self.third = (
+            HoldCurrent(STEPS),
+            LIF(STEPS),
+            LIF(STEPS, threshold=0.25),
+            IF(STEPS),
+        )
         self.conv, self.pool, self.norm = nn.Conv2d(2, 2, 2, stride=2), nn.AvgPool2d(2), nn.BatchNorm2d(2)
         self.gain = nn.Parameter(torch.ones(2, 1, 1))
         self.head, self.mean = nn.Linear(40, 3), MeanOverSteps(STEPS)
