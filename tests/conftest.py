@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
+import brian2  # noqa: F401
 import pytest
+import torch  # noqa: F401
+
+# Brian2 collects garbage before every run and would walk through all of torch each time.
+gc.collect()
+gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
