@@ -97,6 +97,8 @@ def run(peers: Mapping[str, Peer], packages: tuple[str, ...], description: str) 
     parser.add_argument("--only", choices=sorted(peers), help="one of the networks")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    # These networks are so small that a second thread costs more than it gives.
+    torch.set_num_threads(1)
     agree = True
     for name, peer in peers.items():
         if options.only in (None, name):
