@@ -139,7 +139,7 @@ class Verification:
             f"{self.images} images, {self.spikes_compared:,} entries compared, {self.mismatched_spikes:,} mismatched; "
             f"prediction agreement {self.prediction_agreement:.4f}, logits within {self.logit_max_abs_difference:.2g}"
         ]
-        width, there = max(len(layer.name) for layer in self.layers), _in(self.reference)
+        width, there = max((len(layer.name) for layer in self.layers), default=0), _in(self.reference)
         lines += [
             f"  {a.name.ljust(width)}  {a.spikes_torch:>12,} spikes {there}  {a.spikes_brian2:>12,} in Brian2  "
             f"{a.mismatched_spikes:>9,} mismatched"
