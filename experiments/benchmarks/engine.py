@@ -1,0 +1,198 @@
+"""`benchmark.py engine`: the event-driven engine against PyTorch, against synapse by synapse, and against the limit.
+
+All run the same calibrated network on the same images. PyTorch and the engine begin with the image, the limit program
+with the current of the first layer; reading images from memory counts, building and compiling do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alade_brian.data import load_dataset
+from alade_brian.errors import UserError
+from alade_brian.files import write_json
+from benchmarks.field import EXPLICIT, NAMES, SHARED, Field, process_counts
+from benchmarks.figure import write_figure
+from benchmarks.machine import cores, machine
+from benchmarks.network import CALIBRATION_IMAGES, DESCRIPTION, HIGHEST_RATE, SIZE, calibrated, random_images
+from benchmarks.ratios import crossings, ratios
+from benchmarks.rounds import Competitor, log, measure, summary
+
+RATES = (0.02, 0.05, 0.10, 0.18)
+
+
+def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Add this command's options; what runs it."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw it (and FILE.svg beside it)")
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        default=list(RATES),
+        metavar="R",
+        help="firing rates, spikes per neuron and step (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--explicit-rates",
+        type=float,
+        nargs="*",
+        metavar="R",
+        help="rates at which 'explicit', which is slow, is measured too (default: the highest)",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="turns of every competitor (default: 5)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn (default: 2)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=NAMES,
+        default=list(NAMES),
+        metavar="NAME",
+        help=f"some of the competitors: {', '.join(NAMES)}",
+    )
+    parser.add_argument("--images", type=int, default=256, metavar="N", help="different images (default: 256)")
+    parser.add_argument(
+        "--dataset",
+        choices=("random", "fashion-mnist"),
+        default="random",
+        help="normally distributed pixels, or Fashion-MNIST's test images where the files are here",
+    )
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with Fashion-MNIST's files")
+    parser.add_argument("--seed", type=int, default=1993, help="everything random (default: 1993)")
+    return main
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure, rate by rate; the file is renewed after each, so that a stopped run keeps what it has."""
+    _check(arguments)
+    images = _images(arguments)
+    result: dict[str, Any] = {"format": 1, "machine": machine(), "network": DESCRIPTION, **_settings(arguments)}
+    with _shown() as warnings, tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
+        field = Field(images, Path(scratch), cores(), arguments.seconds)
+        result |= {"rates": {}, "crossings": {}, "torch": field.searches, "warnings": warnings}
+        for rate in sorted(set(arguments.rates)):
+            key = rate_key(rate)
+            result["rates"][key] = row = _measure(field, rate, arguments)
+            result["crossings"] = crossings(result["rates"], field.cores)
+            print(_table(key, row), flush=True)
+            if arguments.json:
+                write_json(arguments.json, result)
+    if arguments.figure:
+        write_figure(result, arguments.figure)
+    for name, rate in result["crossings"].items():
+        if rate is not None:
+            print(f"events beat {name} below a firing rate of {rate:.3f}")
+    return 0
+
+
+def _measure(field: Field, rate: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    log.info("firing rate %g", rate)
+    explicit = [max(arguments.rates)] if arguments.explicit_rates is None else arguments.explicit_rates
+    names = tuple(name for name in arguments.only if name not in EXPLICIT or rate in explicit)
+    weights = calibrated(rate, field.images, arguments.seed)
+    competitors, checks = field.ready(names, weights)
+    speeds = measure(competitors, arguments.rounds, arguments.seconds)
+    found = table_row(competitors, speeds, field.cores)
+    return {**found, **ratios(found["images_per_second"], field.cores), "layer_rates": weights.rates, "checks": checks}
+
+
+def table_row(competitors: Sequence[Competitor], speeds: Sequence[Sequence[float]], cores: int) -> dict[str, Any]:
+    """`images_per_second` and `range` (least and greatest of the rounds) of all; None where nothing was."""
+    found = {(c.name, c.processes): summary(s) for c, s in zip(competitors, speeds, strict=True)}
+
+    def column(place: int) -> dict[str, Any]:
+        def of(name: str, processes: int | None) -> Any:
+            return found.get((name, processes), (None, None))[place]
+
+        return {
+            name: {str(n): of(name, n) for n in process_counts(name, cores)} if name in SHARED else of(name, None)
+            for name in NAMES
+        }
+
+    return {"images_per_second": column(0), "range": column(1)}
+
+
+def rate_key(rate: float) -> str:
+    """A rate with at least two decimals: 0.10, 0.005."""
+    return f"{rate:.2f}" if round(rate, 2) == rate else f"{rate:.10f}".rstrip("0")
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    kept = ("rounds", "seconds", "images", "dataset", "seed")
+    return {"settings": {name: getattr(arguments, name) for name in kept}}
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """UserError before anything takes time."""
+    for rate in [*arguments.rates, *(arguments.explicit_rates or [])]:
+        if not 0 < rate <= HIGHEST_RATE:
+            raise UserError(f"a firing rate of {rate:g}: use more than 0 and at most {HIGHEST_RATE}")
+    if arguments.rounds < 1:
+        raise UserError(f"{arguments.rounds} rounds: use at least 1")
+    if not 0 < arguments.seconds < float("inf"):
+        raise UserError(f"turns of {arguments.seconds:g} s: use a positive number")
+    if arguments.images < CALIBRATION_IMAGES:
+        raise UserError(f"{arguments.images} images: use at least {CALIBRATION_IMAGES}, with which rates are set")
+    if arguments.figure and arguments.figure.suffix != ".png":
+        raise UserError(f"the figure {arguments.figure} is no .png file; give it that ending")
+    for file in (arguments.json, arguments.figure):
+        if file and file.is_dir():
+            raise UserError(f"{file} is a folder; name a file in it")
+        if file:
+            _check_folder(file.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    """UserError where no file can be written, now rather than after minutes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be written ({error.strerror}); name another") from None
+
+
+def _images(arguments: argparse.Namespace) -> np.ndarray:
+    if arguments.dataset == "random":
+        return random_images(arguments.images, arguments.seed)
+    images = load_dataset(arguments.dataset, arguments.data_root).test_images[: arguments.images]
+    return images.astype(np.float64).reshape(-1, 1, SIZE, SIZE)
+
+
+def _table(key: str, row: Mapping[str, Any]) -> str:
+    """What was found at one rate, for reading."""
+    lines = [f"firing rate {key}"]
+    for name, found in row["images_per_second"].items():
+        for end, value in found.items() if isinstance(found, Mapping) else [("", found)]:
+            if value is not None:
+                lines.append(f"  {name + (f' x {end}' if end else ''):<24}{value:10,.0f} images/s")
+    lines += [f"  {name:<36}{value:10.2f}" for name, value in row.items() if name.startswith("ratio") and value]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _shown() -> Iterator[list[str]]:
+    """Progress on stderr; the warnings, collected."""
+    warnings: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                warnings.append(record.getMessage())
+
+    handlers: list[logging.Handler] = [logging.StreamHandler(), Collect()]
+    log.setLevel(logging.INFO)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield warnings
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
