@@ -35,7 +35,7 @@ setup(
     python_requires=">=3.11",
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
-    package_data={"alade_brian": ["py.typed"]},
+    package_data={"alade_brian": ["py.typed", "simulation/templates/*"]},
     install_requires=[
         "brian2>=2.9,<2.12",
         "matplotlib>=3.8",

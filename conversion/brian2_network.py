@@ -6,7 +6,7 @@ a copy. `presentations` batches follow each other in time; every state variable 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -16,11 +16,12 @@ import numpy as np
 from alade_brian.conversion.brian2_text import (
     group_text,
     live_projections,
-    network_values,
+    neuron_values,
     period_steps,
     pixel_offset,
     readout_slot,
     schedule,
+    synapse_weights,
     synapses_text,
 )
 from alade_brian.conversion.connectivity import projection_synapses
@@ -56,6 +57,10 @@ class BrianNetwork:
     duration: float
 
 
+# Makes the synapses between two groups for the projection of that number, or gives None for plain `Synapses`.
+Connect = Callable[[NetworkSpec, int, b2.NeuronGroup, b2.NeuronGroup], b2.BrianObject | None]
+
+
 def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: Layout) -> np.ndarray:
     """Pixels ``(n, rows, pixels)`` (one row per step, or one held for all) as the stimulus
     ``(presentations * rows, batch * pixels)``, filled up with empty images.
@@ -69,13 +74,17 @@ def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: Layout) -> np
     return values.transpose(0, 2, 1, 3).reshape(layout.presentations * period, layout.batch * size)
 
 
-def build_network(spec: NetworkSpec, pixels: np.ndarray, layout: Layout, traces: Sequence[str] = ()) -> BrianNetwork:
+def build_network(
+    spec: NetworkSpec, pixels: np.ndarray, layout: Layout, traces: Sequence[str] = (), connect: Connect | None = None
+) -> BrianNetwork:
     """The Brian2 network of a specification, for at most ``layout.images`` images: `pixels` ``(n, rows, pixels)``.
 
     `traces` names populations whose membrane is recorded. The floating-point type is Brian2's preference
     `core.default_float_dtype`; equal specifications of one layout give equal code.
+
+    connect   makes the objects that deliver spikes, in the place of plain `Synapses`
     """
-    builder = _Builder(spec, layout)
+    builder = _Builder(spec, layout, connect)
     builder.add_stimulus(stimulus_values(spec, pixels, layout))
     for index in range(len(spec.populations)):
         builder.add_population(index)
@@ -85,13 +94,13 @@ def build_network(spec: NetworkSpec, pixels: np.ndarray, layout: Layout, traces:
 
 
 class _Builder:
-    def __init__(self, spec: NetworkSpec, layout: Layout) -> None:
-        self.spec, self.layout = spec, layout
+    def __init__(self, spec: NetworkSpec, layout: Layout, connect: Connect | None) -> None:
+        self.spec, self.layout, self.connect = spec, layout, connect
         self.dt = spec.dt * b2.second
         self.presentation = period_steps(spec) * self.dt
         self.groups: dict[str, b2.NeuronGroup] = {}
         self.parts: list[b2.BrianObject] = []
-        self.values = network_values(spec, layout.batch)
+        self.values = neuron_values(spec, layout.batch)
 
     def set_values(self, owner: b2.Group) -> None:
         """Give an object the numbers that belong to it."""
@@ -137,6 +146,10 @@ class _Builder:
         target, text = self.groups[projection.target], synapses_text(self.spec, index)
         shown = self.spec.is_stimulus(projection.source)
         source = self.pixels if shown else self.groups[projection.source]
+        made = None if text.current or self.connect is None else self.connect(self.spec, index, source, target)
+        if made is not None:
+            self.parts.append(made)
+            return
         every = self.presentation if text.held else self.dt
         if text.current:
             synapses = b2.Synapses(source, target, text.equations, dt=every, name=text.name)
@@ -149,7 +162,9 @@ class _Builder:
             synapses.pre.when = text.slot
         pre, post = self._endpoints(projection)
         synapses.connect(i=pre, j=post)
-        self.set_values(synapses)
+        synapses.w_ = synapse_weights(self.spec, projection, self.layout.batch).astype(
+            b2.prefs.core.default_float_dtype
+        )
         self.parts.append(synapses)
 
     def _endpoints(self, projection: Projection) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ spikes of the layer before it in the same step.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -128,14 +129,20 @@ def pixel_offset(spec: NetworkSpec, source: str) -> int:
     return sum(s.size for s in spec.stimuli[: names.index(source)])
 
 
-def group_text(spec: NetworkSpec, index: int) -> GroupText:
-    """The population of that number in Brian2's words."""
+def group_text(spec: NetworkSpec, index: int, fused: bool = False) -> GroupText:
+    """The population of that number in Brian2's words.
+
+    fused   for a pass that does everything of a layer at once: no pause between presentations, and a presentation
+            begins in the layer's pass, behind the currents that earlier layers sent in the same step
+    """
     population = spec.populations[index]
     neuron = population.neuron
     late = neuron.spiking and neuron.reset != "none" and neuron.leak == "before_reset"
     into = [(f"current_{k}", p) for k, p in enumerate(spec.projections) if p.target == population.name]
     shown = [name for name, p in into if spec.is_stimulus(p.source)]
     flowing = [name for name, p in into if not spec.is_stimulus(p.source) and not spec.sends_spikes(p.source)]
+    earlier = {p.name for p in spec.populations[:index]}
+    late_currents = [name for name, p in into if name in flowing and p.source not in earlier]
     lines = [neuron.model, *(f"{c} : 1" for c in (*shown, *flowing))]
     lines += [_declaration(key, parameter) for key, parameter in neuron.parameters.items()]
     lines += ["bias : 1 (constant)"] * (population.bias is not None) + ["fired : 1"] * late
@@ -143,11 +150,11 @@ def group_text(spec: NetworkSpec, index: int) -> GroupText:
         name=group_names(spec)[population.name],
         equations="\n".join(line.strip() for line in "\n".join(lines).splitlines()),
         method=neuron.method,
-        threshold=_threshold(spec, population) if neuron.spiking else None,
+        threshold=_threshold(population, "" if fused else _presenting(spec)) if neuron.spiking else None,
         reset=_reset(population, late) if neuron.spiking else None,
         input="\n".join([*_late_reset(population, late), *_takes(population, shown, bias=True)]),
         update="\n".join([*_takes(population, flowing), *neuron.update.splitlines()]),
-        rest=_rest(population, flowing, late),
+        rest=_rest(population, late_currents if fused else flowing, late),
         slots=slots(index),
     )
 
@@ -180,12 +187,25 @@ def _current_text(name: str, index: int, variable: str, slot: str, held: bool) -
     return SynapsesText(name, equations, "", slot, 0, f"{current}_post", held)
 
 
-def network_values(spec: NetworkSpec, copies: int = 1) -> dict[tuple[str, str], np.ndarray]:
+def network_values(
+    spec: NetworkSpec, copies: int = 1, leave_out: Collection[str] = ()
+) -> dict[tuple[str, str], np.ndarray]:
     """All numbers of a network, float64, by (name of the Brian2 object, variable), in SI units.
 
     These are what a compiled network takes anew in every run; everything else is structure. Arrays are repeated for
-    each of the `copies` of the network that stand side by side.
+    each of the `copies` of the network that stand side by side. Projections whose objects have a name in `leave_out`
+    are left out.
     """
+    values = neuron_values(spec, copies)
+    for index, projection in live_projections(spec):
+        name = projection_name(spec, index)
+        if name not in leave_out:
+            values[name, "w"] = synapse_weights(spec, projection, copies)
+    return values
+
+
+def neuron_values(spec: NetworkSpec, copies: int = 1) -> dict[tuple[str, str], np.ndarray]:
+    """The numbers of the populations, see `network_values`."""
     values, names = {}, group_names(spec)
     for population in spec.populations:
         owner = names[population.name]
@@ -195,10 +215,12 @@ def network_values(spec: NetworkSpec, copies: int = 1) -> dict[tuple[str, str], 
             values[owner, key] = value.reshape(()) if value.size == 1 else np.tile(whole, copies)
         if population.bias is not None:
             values[owner, "bias"] = np.tile(population.bias.ravel(), copies)
-    for index, projection in live_projections(spec):
-        weights = projection_synapses(spec, projection).weights(projection.operator)
-        values[projection_name(spec, index), "w"] = np.tile(weights, copies)
     return values
+
+
+def synapse_weights(spec: NetworkSpec, projection: Projection, copies: int = 1) -> np.ndarray:
+    """The weight of every synapse of a projection, float64."""
+    return np.tile(projection_synapses(spec, projection).weights(projection.operator), copies)
 
 
 def _presenting(spec: NetworkSpec) -> str:
@@ -212,11 +234,11 @@ def _declaration(key: str, parameter: Parameter) -> str:
     return f"{key} : {'second' if parameter.unit == 'step' else '1'} ({flags})"
 
 
-def _threshold(spec: NetworkSpec, population: Population) -> str:
+def _threshold(population: Population, presenting: str) -> str:
     neuron = population.neuron
     level = neuron.threshold if neuron.threshold.isidentifier() else f"({neuron.threshold})"
     condition = f"{neuron.membrane} {neuron.comparison} {level}"
-    return f"{condition} and {_presenting(spec)}" if _presenting(spec) else condition
+    return f"{condition} and {presenting}" if presenting else condition
 
 
 def _reset(population: Population, late: bool) -> str:

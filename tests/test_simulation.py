@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import stat
 import time
@@ -107,7 +106,7 @@ def test_cython_gives_identical_spikes_and_logits() -> None:
 
 
 def test_more_images_than_one_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alade_brian.simulation.simulator.IMAGES_PER_RUN", 4)
+    monkeypatch.setattr("alade_brian.simulation.simulator.IMAGES_PER_BLOCK", 4)
     net = conv_net()
     parts = [
         part for part, _ in open_simulator(convert(net, (2, 7, 6)), dataclasses.replace(CPP, batch=2)).chunks(IMAGES)
@@ -130,7 +129,7 @@ def test_a_build_is_kept_and_takes_other_numbers_without_a_compiler(
     settings = dataclasses.replace(CPP, cache=tmp_path / "cache", batch=3)
     assert open_simulator(convert(conv_net(seed=0), (2, 7, 6)), settings).compiled
     # From here on a compiler would fail.
-    monkeypatch.setattr("alade_brian.simulation.standalone._compile", lambda folder: pytest.fail("a compiler ran"))
+    monkeypatch.setattr("alade_brian.simulation.builds.compile_program", lambda folder: pytest.fail("a compiler ran"))
     other = conv_net(LIF(4, decay=0.25, threshold=1.25), seed=5)
     simulator = open_simulator(convert(other, (2, 7, 6)), settings)
     assert not simulator.compiled
@@ -151,14 +150,14 @@ def test_another_structure_is_another_build(tmp_path: Path) -> None:
 def test_generated_code_that_does_not_fit_into_one_file_is_compiled_as_brian2_meant_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alade_brian.simulation.standalone._one_file", lambda folder: "#error not today")
+    monkeypatch.setattr("alade_brian.simulation.builds._one_file", lambda folder: "#error not today")
     net = dyadic_(nn.Sequential(HoldCurrent(2), LIF(2), nn.Linear(4, 2), MeanOverSteps(2)))
     assert_same(net, dyadic_images(3, 4), dataclasses.replace(CPP, cache=tmp_path, batch=1))
     assert list(tmp_path.glob("*/code_objects/*.o"))
 
 
 def test_what_stopped_builds_left_behind_goes_after_a_day(tmp_path: Path) -> None:
-    from alade_brian.simulation.standalone import _prune
+    from alade_brian.simulation.builds import _prune
 
     for name, age in (("building-now", 0), ("building-before", 2 * 24 * 3600)):
         (tmp_path / name).mkdir()
@@ -168,14 +167,14 @@ def test_what_stopped_builds_left_behind_goes_after_a_day(tmp_path: Path) -> Non
 
 
 def test_the_oldest_builds_go_when_the_cache_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alade_brian.simulation.standalone import _prune
+    from alade_brian.simulation.builds import _prune
 
     for age, name in enumerate(("new", "middle", "old")):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "build.json").write_text("x" * 100)
         os.utime(folder, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr("alade_brian.simulation.standalone.CACHE_BYTES", 250)
+    monkeypatch.setattr("alade_brian.simulation.builds.CACHE_BYTES", 250)
     _prune(tmp_path)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["middle", "new"]
 
@@ -226,7 +225,9 @@ REFUSED = {
     "backend": ({"backend": "gpu"}, "unknown backend 'gpu'.*numpy, cython, cpp, cuda"),
     "cuda": ({"backend": "cuda"}, "brian2cuda.*--backend cpp"),
     "connectivity": ({"connectivity": "sparse"}, "unknown connectivity"),
-    "shared": ({"connectivity": "shared"}, "not available yet.*explicit"),
+    "shared": ({"backend": "cython", "connectivity": "shared"}, "has no shared connectivity.*explicit"),
+    "passes": ({"passes": "none"}, "unknown passes"),
+    "fused": ({"backend": "numpy", "passes": "fused"}, "need the backend 'cpp'"),
     "dtype": ({"dtype": "float16"}, "unknown dtype"),
     "batch": ({"batch": 0}, "at least 1"),
 }
@@ -261,15 +262,18 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
         open_simulator(convert(conv_net(), (2, 7, 6)), dataclasses.replace(CPP, cache=tmp_path / "file"))
 
 
-def test_a_damaged_build_is_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["build.json", "main"])
+def test_a_damaged_build_is_built_anew(tmp_path: Path, file: str) -> None:
     settings = dataclasses.replace(CPP, cache=tmp_path, batch=1)
-    spec = convert(dyadic_(nn.Sequential(HoldCurrent(2), LIF(2), nn.Linear(4, 2), MeanOverSteps(2))), (4,))
+    net = dyadic_(nn.Sequential(HoldCurrent(2), LIF(2), nn.Linear(4, 2), MeanOverSteps(2)))
+    spec, images = convert(net, (4,)), dyadic_images(3, 4)
     open_simulator(spec, settings)
-    (manifest,) = tmp_path.glob("*/build.json")
-    assert json.loads(manifest.read_text())["spikes"]
-    manifest.write_text("{")
-    with pytest.raises(UserError, match="delete that folder"):
-        open_simulator(spec, settings)
+    (damaged,) = tmp_path.glob(f"*/{file}")
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    simulator = open_simulator(spec, settings)
+    assert simulator.compiled
+    ((_, responses),) = simulator.chunks(images)
+    assert same(responses, record(net, images, spec))
 
 
 def test_images_that_do_not_fit_are_a_sentence() -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network
+from alade_brian.conversion.brian2_network import BrianNetwork, Connect, Layout, build_network
 from alade_brian.conversion.brian2_text import slots
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
@@ -36,8 +36,17 @@ def float_type(dtype: str) -> type:
 class RuntimeNetwork:
     """A network run within this process; it is set up anew for every run, which needs no compiler the second time."""
 
-    def __init__(self, spec: NetworkSpec, layout: Layout, backend: str, dtype: str, traces: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        layout: Layout,
+        backend: str,
+        dtype: str,
+        traces: Sequence[str] = (),
+        connect: Connect | None = None,
+    ) -> None:
         self.spec, self.layout, self.backend, self.dtype, self.traces = spec, layout, backend, dtype, tuple(traces)
+        self.connect = connect
         self.compiled = False
 
     def run(self, pixels: np.ndarray) -> Responses:
@@ -45,7 +54,7 @@ class RuntimeNetwork:
         # Fewer images than a full run need no empty presentations here: nothing is compiled for a number of them.
         layout = Layout(self.layout.batch, -(-len(pixels) // self.layout.batch))
         with self._preferences():
-            built = build_network(self.spec, pixels, layout, self.traces)
+            built = build_network(self.spec, pixels, layout, self.traces, self.connect)
             built.network.run(built.duration * b2.second, namespace={})
             return decode(self.spec, layout, len(pixels), self._recorded(built))
 

@@ -11,43 +11,57 @@ from pathlib import Path
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.table import lowering_table
 from alade_brian.errors import UserError
+from alade_brian.simulation.gather import can_gather
 
 BACKENDS = ("numpy", "cython", "cpp", "cuda")
-CONNECTIVITIES = ("explicit", "shared")
+CONNECTIVITIES = ("auto", "shared", "explicit")
+PASSES = ("auto", "fused", "separate")
 DTYPES = ("float64", "float32")
 
-# Images per run of the compiled program: enough to make loading the synapses a small part of it.
+# Images per run of a program that takes its images as a file: enough to make loading the synapses a small part of it.
 IMAGES_PER_RUN = 128
-# Synapses held at once, over all copies: about 50 bytes each while they are created.
+# What a running program is given at a time: so many images, or fewer where their answers take more bytes.
+IMAGES_PER_BLOCK = 512
+BYTES_PER_BLOCK = 2**24
+# Explicit synapses held at once, over all copies: about 50 bytes each while they are created.
 SYNAPSES_AT_ONCE = 8_000_000
 # Beyond this a single image's synapses do not fit into a common machine's memory.
 SYNAPSES_AT_MOST = 200_000_000
+# Neurons at once in fused passes: their state stays in a core's cache, and small networks still fill a step.
+NEURONS_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True)
 class SimulationSettings:
     """backend       numpy, cython, cpp or cuda
-    connectivity  explicit (one weight per synapse) or shared
+    connectivity  shared (one kernel for all positions and images), explicit (one weight per synapse), or auto: shared
+                  where the backend has it
+    passes        fused (a layer's update, input, threshold and reset in one pass), separate (a pass each), or auto:
+                  fused where the network allows it; both with shared connectivity only
     dtype         float64 (exact, for verification) or float32 (fast)
-    batch         images side by side in one group; None: as many as memory allows, 8 at most
+    batch         images side by side in one group; None: as many as suit cache and memory, 8 at most
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
 
     backend: str = "cpp"
-    connectivity: str = "explicit"
+    connectivity: str = "auto"
     dtype: str = "float64"
     batch: int | None = None
     cache: Path | None = None
+    passes: str = "auto"
 
     def check(self) -> None:
         """Raise UserError, with what to do, where this machine cannot simulate in this way."""
         _one_of("backend", self.backend, BACKENDS)
         _one_of("connectivity", self.connectivity, CONNECTIVITIES)
+        _one_of("passes", self.passes, PASSES)
         _one_of("dtype", self.dtype, DTYPES)
         if self.batch is not None and self.batch < 1:
             raise UserError(f"simulation.batch is {self.batch}; use at least 1, or leave it out")
-        if self.connectivity == "shared":
-            raise UserError("connectivity 'shared' is not available yet; use --connectivity explicit")
+        if self.backend == "cython" and self.connectivity == "shared":
+            raise UserError("backend 'cython' has no shared connectivity; use --connectivity explicit")
+        if self.passes == "fused" and (self.backend != "cpp" or self.connectivity == "explicit"):
+            raise UserError("fused passes need the backend 'cpp' and shared connectivity; leave simulation.passes out")
         if self.backend == "cuda":
             raise UserError(_cuda_sentence())
         if self.backend in ("cpp", "cython") and compiler() is None:
@@ -56,6 +70,22 @@ class SimulationSettings:
                 "PATH); "
                 "install one (Debian: apt-get install g++), or use --backend numpy"
             )
+
+    @property
+    def shares(self) -> bool:
+        """Whether kernels are shared."""
+        return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend != "cython")
+
+    def fuses(self, spec: NetworkSpec) -> bool:
+        """Whether this network runs in fused passes (UserError where that was asked for and is impossible)."""
+        if self.backend != "cpp" or not self.shares or self.passes == "separate":
+            return False
+        possible = can_gather(spec)
+        if self.passes == "fused" and not possible:
+            raise UserError(
+                "the network has a list of connections that is too long for fused passes; leave simulation.passes out"
+            )
+        return possible
 
     @property
     def cache_folder(self) -> Path:
@@ -67,12 +97,14 @@ class SimulationSettings:
 
     def batch_for(self, spec: NetworkSpec) -> int:
         """Images side by side for this network (UserError where not even one fits)."""
+        if self.fuses(spec):
+            return self.batch or max(1, min(8, NEURONS_AT_ONCE // sum(p.size for p in spec.populations)))
         synapses = sum(row.synapses for row in lowering_table(spec))
-        if synapses > SYNAPSES_AT_MOST:
+        if synapses > SYNAPSES_AT_MOST and not self.shares:
             raise UserError(
                 f"the network has {synapses:,} explicit synapses per image, more than the {SYNAPSES_AT_MOST:,} that "
                 "are "
-                "simulated at most; use smaller images, fewer channels or fewer tasks"
+                "simulated at most; use --connectivity shared, smaller images, fewer channels or fewer tasks"
             )
         return self.batch or max(1, min(8, SYNAPSES_AT_ONCE // max(1, synapses)))
 

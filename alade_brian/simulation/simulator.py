@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.connectivity import out_degrees
+from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
-from alade_brian.simulation.settings import IMAGES_PER_RUN, SimulationSettings
+from alade_brian.simulation.settings import BYTES_PER_BLOCK, IMAGES_PER_BLOCK, IMAGES_PER_RUN, SimulationSettings
 
 # One array, or one per stimulus by its name.
 Images = np.ndarray | Mapping[str, np.ndarray]
@@ -25,7 +26,9 @@ class Engine(Protocol):
 
     compiled: bool
 
-    def run(self, pixels: np.ndarray) -> Responses: ...
+    def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
+        """Answers to blocks of images, each ``(n, rows, pixels)``; `record` says whether the spikes are wanted."""
+        ...
 
 
 @dataclass
@@ -47,15 +50,26 @@ class Simulator:
 
     def chunks(self, images: Images) -> Iterator[tuple[slice, Responses]]:
         """Responses run by run, each with the slice of the images that it answers; bounded memory."""
+        for part, responses in self.packed_chunks(images):
+            yield part, responses.unpacked()
+
+    def packed_chunks(self, images: Images, record: bool = True) -> Iterator[tuple[slice, PackedResponses]]:
+        """As `chunks`, with a bit for each spike; `record` says whether spikes are wanted, or the logits alone."""
         shown = arrays(self.spec, images)
         check_images(self.spec, shown)
         count = len(next(iter(shown.values())))
-        for start in range(0, count, self.images_per_run):
-            part = slice(start, min(start + self.images_per_run, count))
+        parts = [slice(k, min(k + self.images_per_run, count)) for k in range(0, count, self.images_per_run)]
+        blocks = (pixels(self.spec, {name: array[part] for name, array in shown.items()}) for part in parts)
+        answers = self.engine.stream(blocks, record)
+        for part in parts:
             began = time.perf_counter()
-            responses = self.engine.run(pixels(self.spec, {name: array[part] for name, array in shown.items()}))
+            responses = next(answers)
             self.seconds_simulate += time.perf_counter() - began
             yield part, responses
+
+    def answers(self, images: Images) -> np.ndarray:
+        """The logits alone, ``(images, classes)``: no spike is recorded."""
+        return np.concatenate([found.logits for _, found in self.packed_chunks(images, record=False)])
 
 
 def open_simulator(
@@ -68,18 +82,45 @@ def open_simulator(
     settings = settings or SimulationSettings()
     settings.check()
     batch = settings.batch_for(spec)
-    layout = Layout(batch, -(-IMAGES_PER_RUN // batch))
     began = time.perf_counter()
-    engine: Engine
+    engine, images_per_run = _engine(spec, settings, batch, traces)
+    return Simulator(spec, engine, images_per_run, time.perf_counter() - began)
+
+
+def _engine(spec: NetworkSpec, settings: SimulationSettings, batch: int, traces: Sequence[str]) -> tuple[Engine, int]:
+    """What simulates, and how many images it is given at a time."""
+    if settings.fuses(spec):
+        from alade_brian.simulation.program import FusedProgram
+
+        program = FusedProgram(spec, batch, settings.dtype, settings.cache_folder, traces)
+        block = max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // program.bytes_per_image) // batch) * batch
+        return program, block
+    layout = Layout(batch, -(-IMAGES_PER_RUN // batch))
+    connectivity = "shared" if settings.shares else "explicit"
     if settings.backend == "cpp":
         from alade_brian.simulation.standalone import StandaloneNetwork
 
-        engine = StandaloneNetwork(spec, layout, settings.dtype, settings.cache_folder, traces)
-    else:
-        from alade_brian.simulation.runtime import RuntimeNetwork
+        found = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces)
+        return Streamed(spec, found.run, found.compiled), layout.images
+    from alade_brian.simulation.runtime import RuntimeNetwork
+    from alade_brian.simulation.shared_synapses import connector
 
-        engine = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces)
-    return Simulator(spec, engine, layout.images, time.perf_counter() - began)
+    network = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces, connector(connectivity))
+    return Streamed(spec, network.run, network.compiled), layout.images
+
+
+@dataclass
+class Streamed:
+    """An engine that answers to one block of images at a time, unpacked."""
+
+    spec: NetworkSpec
+    run: Callable[[np.ndarray], Responses]
+    compiled: bool
+
+    def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
+        """See `Engine`."""
+        shapes = {p.name: p.shape for p in self.spec.spiking}
+        return (packed(self.run(block), shapes) for block in blocks)
 
 
 def simulate(

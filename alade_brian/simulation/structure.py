@@ -9,14 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.spec import NetworkSpec, Operator, operator_values
 
 
-def structure(spec: NetworkSpec, layout: Layout) -> dict[str, Any]:
-    """Everything that decides the generated code: the specification without its numbers. JSON-ready."""
+def anonymous(spec: NetworkSpec) -> tuple[NetworkSpec, dict[str, str]]:
+    """The specification with names that tell places only, and the new names by the old: networks that differ in names
+    (the extractors of a growing network) are built once."""
+    names = {s.name: f"stimulus_{k}" for k, s in enumerate(spec.stimuli)}
+    names |= {p.name: f"population_{k}" for k, p in enumerate(spec.populations)}
+    plain = NetworkSpec(
+        tuple(dataclasses.replace(s, name=names[s.name]) for s in spec.stimuli),
+        tuple(dataclasses.replace(p, name=names[p.name]) for p in spec.populations),
+        tuple(dataclasses.replace(p, source=names[p.source], target=names[p.target]) for p in spec.projections),
+        dataclasses.replace(spec.readout, population=names[spec.readout.population]),
+        spec.steps,
+        spec.dt,
+    )
+    return plain, names
+
+
+def structure(spec: NetworkSpec, layout: Any) -> dict[str, Any]:
+    """Everything that decides the generated code: the specification without its numbers. JSON-ready.
+
+    layout   how images are spread, JSON-ready
+    """
     return {
-        "layout": [layout.batch, layout.presentations],
+        "layout": layout,
         "stimuli": [[s.name, s.shape, s.coding] for s in spec.stimuli],
         "steps": spec.steps,
         "dt": spec.dt,
@@ -59,7 +77,7 @@ def _digest(array: np.ndarray) -> str | None:
     return hashlib.sha256(array.tobytes()).hexdigest() if array.dtype.kind == "i" else None
 
 
-def structure_key(spec: NetworkSpec, layout: Layout, **toolchain: Any) -> str:
+def structure_key(spec: NetworkSpec, layout: Any, **toolchain: Any) -> str:
     """A name for a build: equal keys mean that one compiled program serves both."""
     text = json.dumps([structure(spec, layout), toolchain], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

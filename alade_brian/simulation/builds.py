@@ -1,0 +1,234 @@
+"""Compiled programs in a cache: built once per structure, whole or not there, also when two processes build the same.
+
+A build's folder holds the program and `build.json`: what its maker noted about it, and the digest of the program.
+Running a program needs neither Brian2 nor a compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import brian2 as b2
+import numpy as np
+from brian2.devices.device import reset_device, set_device
+
+from alade_brian.errors import UserError
+from alade_brian.machine import processor
+from alade_brian.simulation.runtime import preferences
+from alade_brian.simulation.settings import compiler
+
+log = logging.getLogger(__name__)
+
+# No contraction of a * b + c and nothing else that changes a number: the same arithmetic as torch and numpy, on every
+# machine. Exceptions and errno are given up, which nobody reads and which keep loops from being vectorised.
+FLAGS = ("-w", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=c++17")
+NATIVE = "-march=native"
+CACHE_BYTES = 4 * 2**30
+STALE_SECONDS = 24 * 3600
+MANIFEST = "build.json"
+PROGRAM = "main"
+
+Generate = Callable[[Path], dict[str, Any]]
+
+
+def toolchain() -> dict[str, Any]:
+    """What decides, beside the structure, which machine code a build holds."""
+    return {
+        "flags": (*FLAGS, NATIVE),
+        "brian2": b2.__version__,
+        "compiler": compiler_version(),
+        "processor": processor(),
+    }
+
+
+@cache
+def compiler_version() -> str:
+    """The compiler's own line about itself."""
+    path = compiler()
+    if path is None:
+        return "none"
+    return subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
+
+
+def find_or_build(cache: Path, key: str, generate: Generate) -> tuple[Path, dict[str, Any], bool]:
+    """The folder of a build, its notes, and whether a compiler had to run.
+
+    generate   writes the C++ project into a folder and returns the notes
+    """
+    folder = cache / key
+    notes = _read(folder)
+    compiled = notes is None
+    if notes is None:
+        _build(folder, generate)
+        notes = _read(folder)
+        if notes is None:
+            raise UserError(f"the build in {folder} was damaged as it was made; is the disk full?")
+    try:
+        os.utime(folder)
+    except OSError:
+        # A cache that others fill and we only read.
+        log.debug("the time of %s cannot be set", folder)
+    return folder, notes, compiled
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """The notes of a build; None where there is none, or where it is not whole."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text())
+        whole = found["program"] == _digest(folder / PROGRAM)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        log.warning("the compiled network in %s is damaged; it is built anew", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return dict(found["notes"])
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _build(folder: Path, generate: Generate) -> None:
+    """Generate, compile, and only then put the folder in place: a folder with that name is always whole."""
+    started = time.perf_counter()
+    with _scratch(folder.parent) as scratch:
+        notes = generate(scratch)
+        compile_program(scratch)
+        text = json.dumps({"notes": notes, "program": _digest(scratch / PROGRAM)})
+        (scratch / MANIFEST).write_text(text)
+        _prune(folder.parent)
+        try:
+            os.rename(scratch, folder)
+        except OSError:
+            # Another process built the same network meanwhile; its folder is as good.
+            if not (folder / MANIFEST).is_file():
+                raise
+    log.info("built %s in %.1f s", folder, time.perf_counter() - started)
+
+
+@contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """A folder beside the builds that is gone afterwards, unless it was moved."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {cache} cannot be written ({error.strerror}); set ALADE_BRIAN_CACHE to one that can"
+        ) from None
+    try:
+        yield scratch
+    except OSError as error:
+        raise UserError(
+            f"the compiled network cannot be kept in {cache} ({error.strerror}); make room there, or set "
+            "ALADE_BRIAN_CACHE to another folder"
+        ) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def standalone_project(folder: Path, dtype: type, header: str | None = None) -> Iterator[None]:
+    """Let Brian2 write what is made in the block as a C++ project into a folder, and be as before afterwards.
+
+    header   a file of our own that all of the project includes
+    """
+    set_device("cpp_standalone", build_on_run=False, directory=str(folder))
+    try:
+        b2.device.reinit()
+        b2.device.activate(build_on_run=False, directory=str(folder))
+        if header is not None:
+            (folder / header).write_text((files("alade_brian.simulation") / "templates" / header).read_text())
+        with preferences(
+            core__default_float_dtype=dtype,
+            codegen__cpp__extra_compile_args_gcc=[*FLAGS, NATIVE],
+            codegen__cpp__headers=[f'"{header}"'] if header is not None else [],
+        ):
+            yield
+    finally:
+        b2.device.reinit()
+        reset_device()
+
+
+def compile_program(folder: Path) -> None:
+    """Compile the project as one translation unit, or, where that fails, as Brian2 meant it.
+
+    Brian2 writes some forty small files which all read the same headers: one file of all is five times faster to
+    compile. Its generated code may look different in another version, so its own makefile stays the second way, and
+    machine code for any processor the third.
+    """
+    path = compiler()
+    assert path is not None
+    (folder / "whole.cc").write_text(_one_file(folder))
+    whole = ["-I.", "-Ibrianlib", "whole.cc", "-o", PROGRAM]
+    ways = [[path, *FLAGS, NATIVE, *whole], [path, *FLAGS, *whole]]
+    if shutil.which("make"):
+        ways.insert(1, ["make", "-j2", f"CXX={path}"])
+    for number, way in enumerate(ways):
+        done = subprocess.run(way, cwd=folder, capture_output=True, text=True)
+        if not done.returncode:
+            return
+        log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), done.stderr[:300])
+    first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
+    raise UserError(
+        f"the C++ compiler {path} failed on Brian2's generated code ({first.strip()}); check it with a small "
+        "program, or use --backend numpy"
+    )
+
+
+def _one_file(folder: Path) -> str:
+    """All files that the project's makefile names, as one.
+
+    The helpers of each generated file stand in an unnamed namespace; together they need names.
+    """
+    line = next(line for line in (folder / "makefile").read_text().splitlines() if line.startswith("SRCS ="))
+    parts = []
+    for number, name in enumerate(line.removeprefix("SRCS =").split()):
+        own, text = f"helpers_{number}", (folder / name).read_text()
+        if name.startswith("code_objects") and "namespace {" in text:
+            text = text.replace("namespace {", f"namespace {own} {{")
+            text = text.replace("using namespace brian;", f"using namespace brian; using namespace {own};")
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def _prune(cache: Path) -> None:
+    """Delete the builds that were not used for longest until the rest fits into the cache's size, and what builds that
+    were stopped left behind."""
+    for left in cache.glob("building-*"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    builds = sorted(
+        (f for f in cache.iterdir() if (f / MANIFEST).is_file()), key=lambda f: f.stat().st_mtime, reverse=True
+    )
+    total = 0
+    for build in builds:
+        total += sum(f.stat().st_size for f in build.rglob("*") if f.is_file())
+        if total > CACHE_BYTES:
+            shutil.rmtree(build, ignore_errors=True)
+
+
+def write_numbers(folder: Path, numbers: dict[str, np.ndarray]) -> list[str]:
+    """Numbers as files in a folder; returns the program's arguments that make it read them."""
+    arguments = []
+    for number, (name, array) in enumerate(numbers.items()):
+        path = folder / f"{number}.dat"
+        np.ascontiguousarray(array).tofile(path)
+        arguments.append(f"{name}={path}")
+    return arguments

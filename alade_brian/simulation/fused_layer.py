@@ -1,0 +1,196 @@
+"""Brian2 objects with templates of their own: a layer in one pass, and the currents that flow into it.
+
+The neurons are Brian2's: a `NeuronGroup` with its equations. The code of its state update, threshold and reset is what
+Brian2 generates from them; it only runs in one pass over the group, together with the delivery of the layer's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import brian2 as b2
+import numpy as np
+from brian2.core.variables import Variables
+from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
+from brian2.groups.group import CodeRunner
+
+from alade_brian.simulation.gather import Gather, stride
+
+
+class SharedCode(CPPStandaloneCodeObject):
+    """Brian2's C++ with the templates of this package beside its own."""
+
+    templater = CPPStandaloneCodeObject.templater.derive("alade_brian.simulation")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A population of `batch` images as rows of channels."""
+
+    batch: int
+    pixels: int
+    channels: int
+
+    @property
+    def size(self) -> int:
+        return self.pixels * self.channels
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row's spikes, a bit each."""
+        return -(-self.channels // 8)
+
+    @property
+    def index(self) -> type:
+        """The type of a channel's number."""
+        return np.uint16 if self.channels <= 2**16 else np.int32
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """What a fused layer gathers: the spikes of a layer, `delay` steps ago, through a kernel."""
+
+    source: FusedLayer
+    taps: Gather
+    delay: int
+
+
+class _WithArrays(CodeRunner):
+    """A code runner that has arrays of its own beside its group's variables."""
+
+    def __init__(self, group: b2.Group, template: str, when: str, clock: b2.Clock, name: str) -> None:
+        CodeRunner.__init__(self, group, template, clock=clock, when=when, name=name, codeobj_class=SharedCode)
+        self.variables = Variables(self)
+        self.real = b2.prefs.core.default_float_dtype
+
+    def add_array(self, name: str, size: int, dtype: type, values: np.ndarray | None = None) -> None:
+        """An array of this object, zeros unless values are given."""
+        self.variables.add_array(name, size=max(1, size), dtype=dtype, values=values, index="_idx")
+        self.needed_variables.append(name)
+
+    def refer(self, name: str, owner: Any, other: str) -> None:
+        """Read a variable of another object under a name of one's own."""
+        self.variables.add_reference(name, owner, other, index="_idx")
+        self.needed_variables.append(name)
+
+    def add_taps(self, taps: Gather, channels: int, prefix: str) -> None:
+        """The arrays of a projection; the kernel is given when the program runs."""
+        itemsize = np.dtype(self.real).itemsize
+        for name, values in (("first", taps.first), ("source", taps.source), ("block", taps.block)):
+            self.add_array(f"{prefix}_{name}", len(values), np.int32, values if len(values) else None)
+        self.add_array(f"{prefix}_kernel", taps.blocks * channels * stride(taps.row, itemsize), self.real)
+
+
+class FusedLayer(_WithArrays):
+    """One pass over a group of neurons in each time step, in the place of its own updater, thresholder and resetter.
+
+    group       a `NeuronGroup` in rows of channels; its own three code runners are made inactive
+    rows        how it is laid out
+    code        abstract code of the blocks ``rest`` (before a presentation's first step), ``update`` (after the state
+                update, before the input is delivered), ``threshold`` (after it) and ``reset``
+    receiver    the variable that spikes add to
+    slots       for how many steps its own spikes are kept
+    records     ``(name, at the end of the step)``: where the membrane is kept in every step of a presentation
+    """
+
+    def __init__(
+        self,
+        group: b2.NeuronGroup,
+        rows: Rows,
+        code: dict[str, str],
+        receiver: str,
+        membrane: str,
+        steps: int,
+        slots: int,
+        records: Sequence[tuple[str, bool]],
+        when: str,
+        name: str,
+    ) -> None:
+        super().__init__(group, "fused_layer", when, group.clock, name)
+        self.rows, self.code, self.slots = rows, code, slots
+        self.spiking = "spike" in group.thresholder
+        self.capacity = rows.batch * rows.size + 64
+        for part in (group.state_updater, *group.thresholder.values(), *group.resetter.values()):
+            part.active = False
+        self.variables.add_auxiliary_variable("_cond", dtype=bool)
+        self.needed_variables += [receiver, membrane]
+        if self.spiking:
+            self.add_array("_spikes_first", slots * (rows.batch * rows.pixels + 1), np.int32)
+            self.add_array("_spikes_channel", slots * self.capacity, rows.index)
+            self.add_array("_bits", rows.batch * steps * rows.pixels * rows.row_bytes, np.int8)
+        for record, _ in records:
+            self.add_array(record, rows.batch * steps * rows.size, self.real)
+        self.template_kwds = {
+            "real": self.real, "index": rows.index, "batch": rows.batch, "pixels": rows.pixels, "steps": steps,
+            "channels": rows.channels, "row_bytes": rows.row_bytes, "slots": slots, "capacity": self.capacity,
+            "spiking": self.spiking, "resets": bool(code["reset"]), "receiver": receiver, "membrane": membrane,
+            "records": [{"name": record, "at_end": at_end} for record, at_end in records],
+            "inputs": [], "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
+        }  # fmt: skip
+
+    def connect(self, inputs: Sequence[Input]) -> None:
+        """Say what is delivered to the layer, in this order."""
+        self.template_kwds["inputs"] = [self._add_input(f"in{k}", input) for k, input in enumerate(inputs)]
+        self.add_array("_events", self.rows.batch * len(inputs), np.int64)
+
+    def _add_input(self, name: str, input: Input) -> dict[str, Any]:
+        source, taps = input.source, input.taps
+        rows = source.rows
+        self.add_taps(taps, rows.channels, name)
+        self.refer(f"{name}_spikes_first", source, "_spikes_first")
+        self.refer(f"{name}_spikes_channel", source, "_spikes_channel")
+        amplitude = source.group.variables.get("amplitude")
+        if amplitude is not None:
+            self.refer(f"{name}_amplitude", source.group, "amplitude")
+        return {
+            "name": name, "delay": input.delay, "slots": source.slots, "capacity": source.capacity,
+            "index": rows.index, "pixels": rows.pixels, "channels": rows.channels, "row": taps.row,
+            "per_row": taps.per_row, "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
+            "whole": taps.per_row == rows.channels,
+            "amplitude": None if amplitude is None else "one" if amplitude.scalar else "each",
+        }  # fmt: skip
+
+    def update_abstract_code(self, run_namespace: dict[str, Any]) -> None:
+        """Put Brian2's state update, as it follows from the equations, before the layer's own update."""
+        updater = self.group.state_updater
+        updater.update_abstract_code(run_namespace)
+        self.abstract_code = self.code | {"update": f"{updater.abstract_code}\n{self.code['update']}"}
+
+
+class Current(_WithArrays):
+    """The current that numbers (a stimulus, or membranes) send through a projection into a group's variable.
+
+    values      ``(object, variable)`` that holds the numbers: ``(batch, steps or 1, numbers)``, those of this source
+                from `start` on in rows of `channels`
+    """
+
+    def __init__(
+        self,
+        group: b2.NeuronGroup,
+        rows: Rows,
+        variable: str,
+        taps: Gather,
+        values: tuple[b2.Group, str],
+        channels: int,
+        geometry: dict[str, int],
+        held: bool,
+        when: str,
+        name: str,
+    ) -> None:
+        super().__init__(group, "current", when, group.clock, name)
+        self.add_taps(taps, channels, "in0")
+        self.refer("in0_values", *values)
+        self.refer("in0_current", group, variable)
+        self.template_kwds = geometry | {
+            "real": self.real, "held": held, "batch": rows.batch, "target_pixels": rows.pixels,
+            "target_channels": rows.channels, "channels": channels, "row": taps.row, "per_row": taps.per_row,
+            "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
+        }  # fmt: skip
+
+
+def _word(first: int, channels: int) -> dict[str, int]:
+    """Up to 64 channels of a row, whose spikes are one word."""
+    count = min(64, channels - first)
+    return {"first": first, "count": count, "bytes": -(-count // 8)}

@@ -1,0 +1,191 @@
+"""A specification as Brian2 objects that share kernels: one fused pass per population, images in, packed spikes out.
+
+The order within a time step is that of `brian2_text`; a layer's delayed input is gathered in its pass from the lists
+that its source left some steps ago, so presentations need no pause between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import brian2 as b2
+import numpy as np
+from brian2.core.base import BrianObject
+from brian2.core.variables import Variables
+
+from alade_brian.conversion.brian2_text import (
+    GroupText,
+    group_text,
+    live_projections,
+    pixel_offset,
+    schedule,
+    slots,
+)
+from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
+from alade_brian.simulation.fused_layer import Current, FusedLayer, Input, Rows
+from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels
+
+
+@dataclass(frozen=True, eq=False)
+class FusedNetwork:
+    """The objects of a network; `answers` is the record of the readout's membrane, None where it spikes."""
+
+    network: b2.Network
+    images: Images
+    layers: dict[str, FusedLayer]
+    answers: str | None
+    traces: tuple[str, ...]
+
+
+class Images(b2.Group):
+    """Numbers of the stimuli of one presentation, ``(batch, rows, pixels)``: a row per step, or one that is held."""
+
+    def __init__(self, size: int, clock: b2.Clock) -> None:
+        BrianObject.__init__(self, clock=clock, name="images")
+        self.variables = Variables(self)
+        self.variables.add_array("values", size=size, dtype=b2.prefs.core.default_float_dtype)
+        # Whether spikes are written, set when the program starts.
+        self.variables.add_array("record", size=1, dtype=np.int32)
+
+
+def rows_of(population: Population, batch: int) -> Rows:
+    """How a population is laid out."""
+    return Rows(batch, pixels(population.shape), population.shape[0])
+
+
+def build_fused(spec: NetworkSpec, batch: int, traces: tuple[str, ...] = ()) -> FusedNetwork:
+    """The Brian2 network of a specification. Names are those of places, not of the specification, so that equal
+    structures make equal code."""
+    builder = _Builder(spec, batch, traces)
+    for index in range(len(spec.populations)):
+        builder.add_group(index)
+    for index in range(len(spec.populations)):
+        builder.add_layer(index)
+    for population in spec.populations:
+        builder.connect(population.name)
+    for index, projection in live_projections(spec):
+        if not spec.sends_spikes(projection.source):
+            builder.add_current(index, projection)
+    return builder.finish()
+
+
+class _Builder:
+    def __init__(self, spec: NetworkSpec, batch: int, traces: tuple[str, ...]) -> None:
+        self.spec, self.batch, self.traces = spec, batch, traces
+        self.clock = b2.Clock(spec.dt * b2.second, name="step")
+        self.rows = 1 if spec.stimulus.coding == "direct" else spec.steps
+        self.shown = sum(s.size for s in spec.stimuli)
+        self.images = Images(batch * self.rows * self.shown, self.clock)
+        self.groups: dict[str, b2.NeuronGroup] = {}
+        self.texts: dict[str, GroupText] = {}
+        self.layers: dict[str, FusedLayer] = {}
+        self.currents: list[Current] = []
+        self.indices = {p.name: k for k, p in enumerate(spec.populations)}
+        readout = spec.readout
+        self.answers = None if _answers_in_spikes(spec) else readout.population
+
+    def add_group(self, index: int) -> None:
+        population, text = self.spec.populations[index], group_text(self.spec, index, fused=True)
+        self.texts[population.name] = text
+        self.groups[population.name] = b2.NeuronGroup(
+            population.size * self.batch, text.equations, threshold=text.threshold, reset=text.reset,
+            method=text.method, clock=self.clock, name=f"layer_{index}",
+        )  # fmt: skip
+
+    def add_layer(self, index: int) -> None:
+        population = self.spec.populations[index]
+        neuron, text = population.neuron, self.texts[population.name]
+        threshold = f"_cond = {text.threshold}" if neuron.spiking else ""
+        records = [("_answers", self.spec.readout.when == "after_reset")] * (population.name == self.answers)
+        records += [("_trace", True)] * (population.name in self.traces)
+        code = {
+            "rest": text.rest,
+            "update": text.input,
+            "threshold": f"{text.update}\n{threshold}",
+            "reset": text.reset or "",
+        }
+        self.layers[population.name] = FusedLayer(
+            self.groups[population.name], rows_of(population, self.batch), code, neuron.takes_input, neuron.membrane,
+            self.spec.steps, self._slots(population.name), records, slots(index).update, f"pass_{index}",
+        )  # fmt: skip
+
+    def _slots(self, source: str) -> int:
+        """For how many steps the spikes of a population are kept: its own step's, and those still under way."""
+        return 1 + max((p.delay for p in self.spec.projections if p.source == source), default=0)
+
+    def connect(self, target: str) -> None:
+        """What a layer gathers, in the order in which it would arrive: first what was delayed, then by source."""
+        self.layers[target].connect([
+            Input(self.layers[p.source], gather(self.spec, p), p.delay) for p in gathered(self.spec, target)
+        ])  # fmt: skip
+
+    def add_current(self, index: int, projection: Projection) -> None:
+        spec = self.spec
+        rows = rows_of(spec.population(projection.target), self.batch)
+        shape = spec.shape(projection.source)
+        if spec.is_stimulus(projection.source):
+            values, slot = (self.images, "values"), "start"
+            geometry = {"from_image": self.rows * self.shown, "from_step": self.shown * (self.rows > 1)}
+            geometry["start"] = pixel_offset(spec, projection.source)
+        else:
+            source = spec.population(projection.source)
+            values, slot = (self.groups[source.name], source.neuron.membrane), slots(self.indices[source.name]).synapses
+            geometry = {"from_image": source.size, "from_step": 0, "start": 0}
+        held = spec.is_stimulus(projection.source) and self.rows == 1
+        self.currents.append(Current(
+            self.groups[projection.target], rows, f"current_{index}", gather(spec, projection), values, shape[0],
+            geometry, held, slot, f"current_{index}",
+        ))  # fmt: skip
+
+    def finish(self) -> FusedNetwork:
+        network = b2.Network(
+            self.images, *self.groups.values(), *self.layers.values(), *self.currents, name="simulation"
+        )
+        network.schedule = schedule(self.spec)
+        return FusedNetwork(network, self.images, self.layers, self.answers, self.traces)
+
+
+def gathered(spec: NetworkSpec, target: str) -> list[Projection]:
+    """The projections that bring spikes to a population, in the order of their sums."""
+    order = {p.name: k for k, p in enumerate(spec.populations)}
+    bring = [p for _, p in live_projections(spec) if p.target == target and spec.sends_spikes(p.source)]
+    return sorted(bring, key=lambda p: (p.delay == 0, order[p.source] if p.delay == 0 else 0))
+
+
+def fused_values(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.ndarray]:
+    """All numbers of a network by the variable that takes them, in the layout and type of the compiled program."""
+    values, itemsize = {}, np.dtype(dtype).itemsize
+    for index, population in enumerate(spec.populations):
+        for key, parameter in population.neuron.parameters.items():
+            values[f"layer_{index}.{key}"] = _per_neuron(population, _in_seconds(parameter, spec.dt), batch)
+        if population.bias is not None:
+            values[f"layer_{index}.bias"] = _per_neuron(population, population.bias, batch)
+        for number, projection in enumerate(gathered(spec, population.name)):
+            values[f"pass_{index}.in{number}_kernel"] = _kernel(spec, projection, itemsize)
+    for index, projection in live_projections(spec):
+        if not spec.sends_spikes(projection.source):
+            values[f"current_{index}.in0_kernel"] = _kernel(spec, projection, itemsize)
+    return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in values.items()}
+
+
+def _in_seconds(parameter: Parameter, dt: float) -> np.ndarray:
+    return parameter.value * (dt if parameter.unit == "step" else 1.0)
+
+
+def _per_neuron(population: Population, value: np.ndarray, batch: int) -> np.ndarray:
+    if value.size == 1:
+        return value.reshape(1)
+    whole = np.broadcast_to(value, population.shape).reshape(-1)
+    return np.tile(channels_last(whole, population.shape).ravel(), batch)
+
+
+def _kernel(spec: NetworkSpec, projection: Projection, itemsize: int) -> np.ndarray:
+    shapes = spec.shape(projection.source), spec.shape(projection.target)
+    return aligned(kernel(projection.operator, *shapes), itemsize)
+
+
+def _answers_in_spikes(spec: NetworkSpec) -> bool:
+    readout = spec.readout
+    return readout.reads_spikes or (
+        readout.decoding == "every_step" and spec.population(readout.population).neuron.spiking
+    )

@@ -1,0 +1,204 @@
+"""Linear operators as what a target pixel gathers: no list of synapses, one kernel for all positions.
+
+Here a population ``(channels, height, width)`` is laid out channel-last: a row of channels for each pixel, so that what
+one spike adds to a row is contiguous in the kernel and in the target. A population without spatial axes is one pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from alade_brian.conversion.operators import planar
+from alade_brian.conversion.spec import (
+    Convolution,
+    Dense,
+    Identity,
+    NetworkSpec,
+    Operator,
+    Pooling,
+    Projection,
+    Shape,
+    Sparse,
+    TransposedConvolution,
+)
+
+# Rows of a kernel begin at a multiple of this many bytes: the widest vector of today's processors.
+ALIGNMENT = 64
+# A list of connections is gathered as a full matrix up to this many numbers (zeros added change no sum).
+DENSE_AT_MOST = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Where the pixels of a target look.
+
+    first     int32 ``(target pixels + 1,)``: the taps of pixel p are ``first[p]`` up to ``first[p + 1]``
+    source    int32 ``(taps,)``: the source's pixel, ascending for each target pixel
+    block     int32 ``(taps,)``: the part of the kernel that it goes through
+    row       channels of the target that one spike reaches
+    per_row   source channels that reach the same ones: channel c reaches ``offset + c // per_row * row`` and the next
+    offset    the target's channel where the operator's first output goes
+    blocks    parts of the kernel
+    """
+
+    first: np.ndarray
+    source: np.ndarray
+    block: np.ndarray
+    row: int
+    per_row: int
+    offset: int
+    blocks: int
+
+
+def pixels(shape: Shape) -> int:
+    """Pixels of a population: 1 where it has no spatial axes."""
+    return prod(shape[1:])
+
+
+def channels_last(values: np.ndarray, shape: Shape) -> np.ndarray:
+    """Values ``(..., neurons)`` of a population, in the order of its specification, with the channel as last axis:
+    ``(..., pixels, channels)``."""
+    return np.swapaxes(values.reshape(*values.shape[:-1], shape[0], pixels(shape)), -1, -2)
+
+
+def gathers(operator: Operator, source: Shape) -> bool:
+    """Whether an operator can be gathered: all but long lists of connections."""
+    return not isinstance(operator, Sparse) or prod(operator.shape) * prod(source) <= DENSE_AT_MOST
+
+
+def can_gather(spec: NetworkSpec) -> bool:
+    """Whether every projection of a network can be gathered."""
+    return all(gathers(p.operator, spec.shape(p.source)) for p in spec.projections)
+
+
+def gather(spec: NetworkSpec, projection: Projection) -> Gather:
+    """The taps of a projection."""
+    operator, source, target = projection.operator, spec.shape(projection.source), spec.shape(projection.target)
+    offset = projection.first // pixels(target)
+    match operator:
+        case Dense() | Sparse():
+            return _all_to_all(prod(operator.output_shape(source)), source, target, offset)
+        case Convolution():
+            made, per_row = operator.weight.shape[0] // operator.groups, operator.weight.shape[1]
+            return _windowed(
+                _convolution_taps(operator, source), made, per_row, offset, prod(operator.weight.shape[2:])
+            )
+        case TransposedConvolution():
+            made, per_row = operator.weight.shape[1], operator.weight.shape[0] // operator.groups
+            return _windowed(_transposed_taps(operator, source), made, per_row, offset, prod(operator.weight.shape[2:]))
+        case Pooling():
+            return _windowed(_pooling_taps(operator, source), 1, 1, offset, 1)
+        case Identity():
+            each = operator.gain.ndim > 1
+            own = ([(pixel, pixel if each else 0)] for pixel in range(pixels(source)))
+            return _windowed(own, 1, 1, offset, pixels(source) if each else 1)
+
+
+def kernel(operator: Operator, source: Shape, target: Shape) -> np.ndarray:
+    """The numbers of an operator as `gather` takes them, float64 ``(blocks, source channels, row)``."""
+    match operator:
+        case Dense():
+            return _matrix_kernel(operator.weight, source, target)
+        case Sparse():
+            weight = np.zeros((prod(operator.shape), prod(source)))
+            np.add.at(weight, (operator.rows, operator.columns), operator.weight)
+            return _matrix_kernel(weight, source, target)
+        case Convolution():
+            per_group, *size = operator.weight.shape[1:]
+            grouped = operator.weight.reshape(operator.groups, -1, per_group, prod(size))
+            # group, row, channel within the group, tap -> tap, group and channel, row
+            return grouped.transpose(3, 0, 2, 1).reshape(prod(size), operator.groups * per_group, -1)
+        case TransposedConvolution():
+            channels, row, *size = operator.weight.shape
+            return operator.weight.reshape(channels, row, prod(size)).transpose(2, 0, 1)
+        case Pooling():
+            return np.broadcast_to(operator.gain * operator.scale, source[:1]).reshape(1, -1, 1)
+        case Identity():
+            gain = channels_last(operator.per_neuron(source).reshape(-1), source)
+            return (gain if operator.gain.ndim > 1 else gain[:1])[..., None]
+
+
+def stride(row: int, itemsize: int) -> int:
+    """Numbers from one row of a kernel to the next: rows of more than one number begin aligned."""
+    lanes = ALIGNMENT // itemsize
+    return row if row == 1 else -(-row // lanes) * lanes
+
+
+def aligned(values: np.ndarray, itemsize: int) -> np.ndarray:
+    """A kernel with its rows filled up with zeros to their `stride`, flat."""
+    missing = stride(values.shape[-1], itemsize) - values.shape[-1]
+    return np.pad(values, ((0, 0), (0, 0), (0, missing))).ravel()
+
+
+def _matrix_kernel(weight: np.ndarray, source: Shape, target: Shape) -> np.ndarray:
+    q, p = pixels(source), pixels(target) if prod(target) == len(weight) else 1
+    parts = weight.reshape(-1, p, source[0], q)
+    return parts.transpose(1, 3, 2, 0).reshape(p * q, source[0], -1)
+
+
+def _all_to_all(made: int, source: Shape, target: Shape, offset: int) -> Gather:
+    q, p = pixels(source), pixels(target)
+    first = np.arange(p + 1, dtype=np.int32) * q
+    block = np.arange(p * q, dtype=np.int32)
+    return Gather(first, block % q, block, made // p, source[0], offset, p * q)
+
+
+Taps = Iterator[list[tuple[int, int]]]
+
+
+def _windowed(taps: Taps, row: int, per_row: int, offset: int, blocks: int) -> Gather:
+    """From the taps (source pixel, block) of every target pixel."""
+    listed = [sorted(pixel) for pixel in taps]
+    flat = np.array([tap for pixel in listed for tap in pixel], dtype=np.int32).reshape(-1, 2)
+    first = np.cumsum([0, *map(len, listed)]).astype(np.int32)
+    return Gather(first, flat[:, 0].copy(), flat[:, 1].copy(), row, per_row, offset, blocks)
+
+
+def _pairs(rows: list[list[tuple[int, int]]], columns: list[list[tuple[int, int]]], width: int, size: int) -> Taps:
+    """The taps of an image from those of its two axes, each a list of (position, place in the kernel) per output."""
+    for row in rows:
+        for column in columns:
+            yield [(y * width + x, ky * size + kx) for y, ky in row for x, kx in column]
+
+
+def _convolution_taps(operator: Convolution, source: Shape) -> Taps:
+    image, size = planar(source), operator.weight.shape[2:]
+    made = planar(operator.output_shape(source))[1:]
+    inside = operator.extent or image[1:]
+    axes = [
+        _window(made[a], inside[a], size[a], operator.stride[a], operator.padding[a], operator.dilation[a])
+        for a in (0, 1)
+    ]
+    return _pairs(axes[0], axes[1], image[2], size[1])
+
+
+def _pooling_taps(operator: Pooling, source: Shape) -> Taps:
+    image, made = planar(source), planar(operator.output_shape(source))[1:]
+    axes = [
+        _window(made[a], image[1 + a], operator.kernel[a], operator.stride[a], operator.padding[a], 1) for a in (0, 1)
+    ]
+    # One number for the whole window.
+    return ([(pixel, 0) for pixel, _ in taps] for taps in _pairs(axes[0], axes[1], image[2], operator.kernel[1]))
+
+
+def _window(made: int, inside: int, size: int, stride: int, padding: int, dilation: int) -> list[list[tuple[int, int]]]:
+    """For every output of an axis: the positions that its window reads, and their places in the window."""
+    found = [[(o * stride - padding + k * dilation, k) for k in range(size)] for o in range(made)]
+    return [[(position, k) for position, k in window if 0 <= position < inside] for window in found]
+
+
+def _transposed_taps(operator: TransposedConvolution, source: Shape) -> Taps:
+    image, size = planar(source), operator.weight.shape[2:]
+    made = planar(operator.output_shape(source))[1:]
+    axes = []
+    for a in (0, 1):
+        steps = [
+            [(o + operator.padding[a] - k * operator.dilation[a], k) for k in range(size[a])] for o in range(made[a])
+        ]
+        stride, inside = operator.stride[a], image[1 + a]
+        axes.append([[(n // stride, k) for n, k in s if n % stride == 0 and 0 <= n // stride < inside] for s in steps])
+    return _pairs(axes[0], axes[1], image[2], size[1])

@@ -1,0 +1,307 @@
+"""The compiled network with shared kernels as a process: images go in on one pipe, packed spikes come out on another.
+
+The program stays alive between runs; memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import brian2 as b2
+import numpy as np
+
+from alade_brian.conversion.packed import PackedResponses, unpack
+from alade_brian.conversion.responses import read_out
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.simulation.builds import PROGRAM, find_or_build, standalone_project, toolchain, write_numbers
+from alade_brian.simulation.fused_network import (
+    FusedNetwork,
+    _answers_in_spikes,
+    build_fused,
+    fused_values,
+    gathered,
+    rows_of,
+)
+from alade_brian.simulation.gather import channels_last
+from alade_brian.simulation.runtime import float_type
+from alade_brian.simulation.structure import anonymous, structure_key
+
+# What the generated code of a fused network includes.
+KERNELS = "shared_kernels.h"
+# Blocks of images that may wait for their answers to be read.
+BLOCKS_AHEAD = 4
+# The size of both pipes.
+STREAM_BYTES = 2**20
+
+
+class FusedProgram:
+    """A compiled network that answers to images. `compiled` says whether a compiler had to run for it."""
+
+    def __init__(self, spec: NetworkSpec, batch: int, dtype: str, cache: Path, traces: Sequence[str] = ()) -> None:
+        self.spec, self.batch, self.dtype = spec, batch, float_type(dtype)
+        self.traces = tuple(p.name for p in spec.populations if p.name in traces)
+        plain, renamed = anonymous(spec)
+        names = tuple(renamed[name] for name in self.traces)
+        key = structure_key(plain, batch, dtype=dtype, traces=list(names), kind="fused", **toolchain())
+
+        def generate(folder: Path) -> dict[str, Any]:
+            return _generate(plain, batch, self.dtype, folder, names)
+
+        self.folder, _, self.compiled = find_or_build(cache, key, generate)
+        self._numbers = fused_values(spec, batch, self.dtype)
+        self._answer = _Answer(spec, batch, self.dtype, self.traces)
+        self._process: _Process | None = None
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Size of an image's answer with all spikes."""
+        return max(1, self._answer.size(record=True) // self.batch)
+
+    def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
+        """Answers to blocks of images, each ``(n, rows, pixels)``, one for each block, while later ones are simulated.
+
+        record   whether the spikes are wanted, or the readout's answer alone
+        """
+        process, counts = self._started(record), Queue[int | BaseException | None](BLOCKS_AHEAD)
+        size = self._answer.size(record)
+        process.feed(self._presentations(block) for block in _counted(blocks, counts))
+        whole = False
+        try:
+            while (images := counts.get()) is not None:
+                if isinstance(images, BaseException):
+                    raise images
+                raw = process.read(-(-images // self.batch) * size).reshape(-1, size)
+                yield self._answer.decode(raw, images, record)
+            whole = True
+        finally:
+            if not whole:
+                # What is still under way belongs to images that nobody asks about any more.
+                self.close()
+
+    def close(self) -> None:
+        """End the process; it is started anew when it is needed."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _started(self, record: bool) -> _Process:
+        if self._process is None or self._process.record != record or not self._process.alive:
+            self.close()
+            self._process = _Process(self.folder, self._numbers, record)
+        return self._process
+
+    def _presentations(self, pixels: np.ndarray) -> np.ndarray:
+        """Whole presentations of `batch` images, in the order and type of the program."""
+        parts, start = [], 0
+        for stimulus in self.spec.stimuli:
+            part = pixels[:, :, start : start + stimulus.size]
+            parts.append(channels_last(part, stimulus.shape).reshape(*part.shape))
+            start += stimulus.size
+        whole = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        missing = -len(whole) % self.batch
+        filled = np.concatenate([whole, np.zeros((missing, *whole.shape[1:]))]) if missing else whole
+        return np.ascontiguousarray(filled, dtype=self.dtype)
+
+
+class _Answer:
+    """How a presentation's answer is laid out: spikes, membranes, events."""
+
+    def __init__(self, spec: NetworkSpec, batch: int, dtype: type, traces: Sequence[str]) -> None:
+        self.spec, self.batch, self.dtype, self.traces = spec, batch, np.dtype(dtype), traces
+        self.bits = {p.name: rows_of(p, batch).pixels * rows_of(p, batch).row_bytes for p in spec.spiking}
+
+    def _parts(self, record: bool) -> list[tuple[str, str, np.dtype[Any], int]]:
+        """Kind, population, type and numbers per image of every part."""
+        spec, answering = self.spec, self.spec.readout.population
+        shown = [n for n in self.bits if record or (_answers_in_spikes(spec) and n == answering)]
+        parts: list[tuple[str, str, np.dtype[Any], int]]
+        parts = [("bits", name, np.dtype(np.uint8), spec.steps * self.bits[name]) for name in shown]
+        if not _answers_in_spikes(spec):
+            parts.append(("answers", answering, self.dtype, spec.steps * prod(spec.shape(answering))))
+        parts += [("trace", name, self.dtype, spec.steps * prod(spec.shape(name))) for name in self.traces]
+        return [*parts, *self._events()]
+
+    def _events(self) -> list[tuple[str, str, np.dtype[Any], int]]:
+        counts = {p.name: len(gathered(self.spec, p.name)) for p in self.spec.populations}
+        return [("events", name, np.dtype(np.int64), n) for name, n in counts.items() if n]
+
+    def size(self, record: bool) -> int:
+        """Bytes of one presentation."""
+        return sum(dtype.itemsize * numbers for _, _, dtype, numbers in self._parts(record)) * self.batch
+
+    def decode(self, raw: np.ndarray, images: int, record: bool) -> PackedResponses:
+        """Answers from the bytes of whole presentations, uint8 ``(presentations, bytes)``."""
+        spec, found, start = self.spec, {}, 0
+        for kind, name, dtype, numbers in self._parts(record):
+            stop = start + dtype.itemsize * numbers * self.batch
+            part = np.ascontiguousarray(raw[:, start:stop]).view(dtype)
+            found[kind, name] = part.reshape(-1, numbers)[:images]
+            start = stop
+        bits = {n: v.reshape(images, spec.steps, -1) for (kind, n), v in found.items() if kind == "bits"}
+        traces = {name: self._membranes(found["trace", name], name) for name in self.traces}
+        events = [v.sum(1) for (kind, _), v in found.items() if kind == "events"]
+        logits = read_out(spec.readout, self._values(found, bits))
+        shapes = {name: spec.shape(name) for name in bits}
+        if not record:
+            bits = {}
+        return PackedResponses(bits, shapes, logits, traces, sum(events, np.zeros(images, np.int64)))
+
+    def _values(self, found: dict[tuple[str, str], np.ndarray], bits: dict[str, np.ndarray]) -> np.ndarray:
+        """What the readout reads: membranes, or spikes times their amplitude."""
+        name = self.spec.readout.population
+        if not _answers_in_spikes(self.spec):
+            return self._membranes(found["answers", name], name)
+        return unpack(bits[name], self.spec.shape(name)) * _amplitude(self.spec, name)
+
+    def _membranes(self, values: np.ndarray, name: str) -> np.ndarray:
+        """Values in the order of the specification, float64 ``(images, steps, neurons)``."""
+        shape = self.spec.shape(name)
+        rows = values.reshape(len(values), self.spec.steps, -1, shape[0])
+        return rows.swapaxes(-1, -2).reshape(len(values), self.spec.steps, -1).astype(np.float64)
+
+
+def _amplitude(spec: NetworkSpec, name: str) -> np.ndarray:
+    population = spec.population(name)
+    parameter = population.neuron.parameters.get("amplitude")
+    return np.broadcast_to(1.0 if parameter is None else parameter.value, population.shape).ravel()
+
+
+def _counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
+    """The blocks, while their lengths go into a queue; None, or what went wrong, ends it."""
+    try:
+        for block in blocks:
+            counts.put(len(block))
+            yield block
+    except Exception as error:
+        counts.put(error)
+    else:
+        counts.put(None)
+
+
+class _Process:
+    """The running program and the thread that feeds it."""
+
+    def __init__(self, folder: Path, numbers: dict[str, np.ndarray], record: bool) -> None:
+        self.record, self.folder = record, folder
+        self._scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
+        self._errors = Path(self._scratch.name, "errors")
+        arguments = write_numbers(Path(self._scratch.name), numbers)
+        command = [str(folder / PROGRAM), "--results_dir", f"{self._scratch.name}{os.sep}", *arguments]
+        with self._errors.open("wb") as errors:
+            self._child = subprocess.Popen(
+                [*command, f"images.record={int(record)}"], cwd=folder, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=errors, bufsize=0,
+            )  # fmt: skip
+        assert self._child.stdin is not None and self._child.stdout is not None
+        for pipe in (self._child.stdin, self._child.stdout):
+            with suppress(OSError):
+                # A larger pipe only spares waiting; not every system grants it.
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
+        self._feeder: threading.Thread | None = None
+        self.close = weakref.finalize(self, _end, self._child, self._scratch)
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def feed(self, arrays: Iterator[np.ndarray]) -> None:
+        """Send arrays to the program while its answers are read."""
+        pipe = self._child.stdin
+        assert pipe is not None
+        if self._feeder is not None:
+            self._feeder.join()
+
+        def send() -> None:
+            for array in arrays:
+                view = memoryview(array.data).cast("B")
+                try:
+                    while len(view):
+                        view = view[pipe.write(view) :]
+                except OSError:
+                    # The program ended; who reads its answers will say so.
+                    return
+
+        self._feeder = threading.Thread(target=send, daemon=True)
+        self._feeder.start()
+
+    def read(self, size: int) -> np.ndarray:
+        """So many bytes of answers (RuntimeError where the program ends before)."""
+        pipe = self._child.stdout
+        assert pipe is not None
+        found = np.empty(size, np.uint8)
+        view, got = memoryview(found.data), 0
+        while got < size:
+            more = pipe.readinto(view[got:])  # type: ignore[attr-defined]
+            if not more:
+                said = self._errors.read_text(errors="replace").strip()[-2000:] or "it said nothing"
+                raise RuntimeError(f"the simulation in {self.folder} ended with code {self._child.wait()}: {said}")
+            got += more
+        return found
+
+
+def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:
+    child.kill()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    child.wait()
+    scratch.cleanup()
+
+
+def _generate(spec: NetworkSpec, batch: int, dtype: type, folder: Path, traces: tuple[str, ...]) -> dict[str, Any]:
+    """Let Brian2 write the C++ project of a network."""
+    with standalone_project(folder, dtype, KERNELS):
+        built = build_fused(spec, batch, traces)
+        before, after = _loop(spec, built)
+        # Numbers are read once, not with every presentation.
+        b2.device.apply_run_args()
+        b2.device.insert_code("before_network_run", before)
+        b2.device.insert_code("after_network_run", after)
+        built.network.run(spec.steps * spec.dt * b2.second, namespace={})
+        b2.device.build(directory=str(folder), compile=False, run=False)
+    return {"structure": [p.name for p in spec.populations]}
+
+
+def _loop(spec: NetworkSpec, built: FusedNetwork) -> tuple[str, str]:
+    """C++ before and behind a presentation's run: present until there are no more images."""
+    images, layers = built.images, built.layers
+    start = [f"while (shared::read_all({_pointer(images, 'values')}, {_bytes(images, 'values')})) {{"]
+    start += [f"{built.network.name}.t = 0;"]
+    eventful = [layer for layer in layers.values() if layer.template_kwds["inputs"]]
+    start += [f"std::memset({_pointer(layer, '_events')}, 0, {_bytes(layer, '_events')});" for layer in eventful]
+    answering = [spec.readout.population] * _answers_in_spikes(spec)
+    end = [
+        ("" if p.name in answering else f"if (*{_pointer(images, 'record')}) ") + _write(layers[p.name], "_bits")
+        for p in spec.spiking
+    ]
+    records = [(layers[built.answers], "_answers")] if built.answers is not None else []
+    records += [(layers[name], "_trace") for name in built.traces]
+    records += [(layer, "_events") for layer in eventful]
+    end += [_write(*record) for record in records]
+    # Brian2 would now write every array of the network to a file.
+    end += ["}", "std::fflush(stdout);", "std::_Exit(0);"]
+    return "\n".join(start), "\n".join(end)
+
+
+def _pointer(owner: Any, variable: str) -> str:
+    return b2.device.get_array_name(owner.variables[variable], access_data=False)
+
+
+def _write(owner: Any, variable: str) -> str:
+    return f"shared::write_all({_pointer(owner, variable)}, {_bytes(owner, variable)});"
+
+
+def _bytes(owner: Any, variable: str) -> str:
+    return f"{owner.variables[variable].size} * sizeof(*{_pointer(owner, variable)})"

@@ -1,0 +1,62 @@
+"""Spikes a bit each, as the compiled simulation writes them: compared and kept without being unpacked.
+
+A packed raster is uint8 ``(images, steps, pixels * bytes of a row)``: for every pixel of the population a row of its
+channels, the first channel in the lowest bit, filled up to whole bytes with zeros. A population without spatial axes is
+one pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from alade_brian.conversion.responses import Responses
+from alade_brian.conversion.spec_error import Shape
+
+
+def pack(raster: np.ndarray, shape: Shape) -> np.ndarray:
+    """A raster, bool ``(images, steps, neurons)`` of a population of that shape, packed."""
+    rows = raster.reshape(*raster.shape[:2], shape[0], prod(shape[1:])).swapaxes(-1, -2)
+    bits = np.packbits(rows, axis=-1, bitorder="little")
+    return bits.reshape(*raster.shape[:2], -1)
+
+
+def unpack(bits: np.ndarray, shape: Shape) -> np.ndarray:
+    """The raster again, bool ``(images, steps, neurons)``."""
+    rows = bits.reshape(*bits.shape[:2], prod(shape[1:]), -1)
+    found = np.unpackbits(rows, axis=-1, count=shape[0], bitorder="little")
+    return found.view(bool).swapaxes(-1, -2).reshape(*bits.shape[:2], -1)
+
+
+def count(bits: np.ndarray) -> int:
+    """Number of spikes."""
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class PackedResponses:
+    """What a network answered, see `Responses`; `spikes` are packed, and empty where nothing was recorded.
+
+    shapes   of the populations that spike
+    events   int64 ``(images,)``: synapses that carried a spike; None where they were not counted
+    """
+
+    spikes: Mapping[str, np.ndarray]
+    shapes: Mapping[str, Shape]
+    logits: np.ndarray
+    traces: Mapping[str, np.ndarray] = field(default_factory=dict)
+    events: np.ndarray | None = None
+
+    def unpacked(self) -> Responses:
+        """The same with a bool for each spike."""
+        spikes = {name: unpack(bits, self.shapes[name]) for name, bits in self.spikes.items()}
+        return Responses(spikes, self.logits, self.traces)
+
+
+def packed(responses: Responses, shapes: Mapping[str, Shape]) -> PackedResponses:
+    """Responses with their spikes packed."""
+    spikes = {name: pack(raster, shapes[name]) for name, raster in responses.spikes.items()}
+    return PackedResponses(spikes, {name: shapes[name] for name in spikes}, responses.logits, responses.traces)
