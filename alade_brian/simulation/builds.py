@@ -51,7 +51,20 @@ def toolchain() -> dict[str, Any]:
         "brian2": b2.__version__,
         "compiler": compiler_version(),
         "processor": processor(),
+        "generator": generator_digest(),
     }
+
+
+@cache
+def generator_digest() -> str:
+    """A digest of our own code that generates code: another version of it makes another build."""
+    simulation, conversion = files("alade_brian.simulation"), files("alade_brian.conversion")
+    sources = [*simulation.iterdir(), *(simulation / "templates").iterdir()]
+    sources += [file for file in conversion.iterdir() if file.name.startswith("brian2_")]
+    found = hashlib.sha256()
+    for file in sorted((f for f in sources if f.is_file()), key=lambda f: f.name):
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 @cache

@@ -15,8 +15,9 @@ import numpy as np
 from brian2.core.variables import Variables
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from brian2.groups.group import CodeRunner
+from brian2.parsing.statements import parse_statement
 
-from alade_brian.simulation.gather import Gather, stride
+from alade_brian.simulation.gather import Gather, stretches, stride
 
 
 class SharedCode(CPPStandaloneCodeObject):
@@ -41,11 +42,6 @@ class Rows:
     def row_bytes(self) -> int:
         """Bytes of a row's spikes, a bit each."""
         return -(-self.channels // 8)
-
-    @property
-    def index(self) -> type:
-        """The type of a channel's number."""
-        return np.uint16 if self.channels <= 2**16 else np.int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +74,7 @@ class _WithArrays(CodeRunner):
     def add_taps(self, taps: Gather, channels: int, prefix: str) -> None:
         """The arrays of a projection; the kernel is given when the program runs."""
         itemsize = np.dtype(self.real).itemsize
-        for name, values in (("first", taps.first), ("source", taps.source), ("block", taps.block)):
+        for name, values in vars(stretches(taps, channels)).items():
             self.add_array(f"{prefix}_{name}", len(values), np.int32, values if len(values) else None)
         self.add_array(f"{prefix}_kernel", taps.blocks * channels * stride(taps.row, itemsize), self.real)
 
@@ -118,16 +114,16 @@ class FusedLayer(_WithArrays):
         self.needed_variables += [receiver, membrane]
         if self.spiking:
             self.add_array("_spikes_first", slots * (rows.batch * rows.pixels + 1), np.int32)
-            self.add_array("_spikes_channel", slots * self.capacity, rows.index)
+            self.add_array("_spikes_number", slots * self.capacity, np.int32)
             self.add_array("_bits", rows.batch * steps * rows.pixels * rows.row_bytes, np.int8)
         for record, _ in records:
             self.add_array(record, rows.batch * steps * rows.size, self.real)
         self.template_kwds = {
-            "real": self.real, "index": rows.index, "batch": rows.batch, "pixels": rows.pixels, "steps": steps,
+            "real": self.real, "batch": rows.batch, "pixels": rows.pixels, "steps": steps,
             "channels": rows.channels, "row_bytes": rows.row_bytes, "slots": slots, "capacity": self.capacity,
-            "spiking": self.spiking, "resets": bool(code["reset"]), "receiver": receiver, "membrane": membrane,
+            "spiking": self.spiking, "written": _written(code["reset"], group), "receiver": receiver, "membrane": membrane,
             "records": [{"name": record, "at_end": at_end} for record, at_end in records],
-            "inputs": [], "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
+            "early": any(not at_end for _, at_end in records), "inputs": [], "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
         }  # fmt: skip
 
     def connect(self, inputs: Sequence[Input]) -> None:
@@ -140,13 +136,13 @@ class FusedLayer(_WithArrays):
         rows = source.rows
         self.add_taps(taps, rows.channels, name)
         self.refer(f"{name}_spikes_first", source, "_spikes_first")
-        self.refer(f"{name}_spikes_channel", source, "_spikes_channel")
+        self.refer(f"{name}_spikes_number", source, "_spikes_number")
         amplitude = source.group.variables.get("amplitude")
         if amplitude is not None:
             self.refer(f"{name}_amplitude", source.group, "amplitude")
         return {
             "name": name, "delay": input.delay, "slots": source.slots, "capacity": source.capacity,
-            "index": rows.index, "pixels": rows.pixels, "channels": rows.channels, "row": taps.row,
+            "pixels": rows.pixels, "channels": rows.channels, "row": taps.row,
             "per_row": taps.per_row, "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
             "whole": taps.per_row == rows.channels,
             "amplitude": None if amplitude is None else "one" if amplitude.scalar else "each",
@@ -188,6 +184,12 @@ class Current(_WithArrays):
             "target_channels": rows.channels, "channels": channels, "row": taps.row, "per_row": taps.per_row,
             "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
         }  # fmt: skip
+
+
+def _written(code: str, group: b2.NeuronGroup) -> list[str]:
+    """The state variables that a piece of code changes."""
+    names = (parse_statement(line)[0] for line in code.splitlines() if line.strip())
+    return sorted({name for name in names if name in group.variables})
 
 
 def _word(first: int, channels: int) -> dict[str, int]:

@@ -54,6 +54,37 @@ class Gather:
     blocks: int
 
 
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """Taps that follow each other both in the source and in the kernel, as one.
+
+    The spikes of neighbouring pixels are one stretch of a list, and their kernels lie one behind the other: number
+    ``pixel * channels + channel`` of a source goes through row ``shift + number`` of the kernel.
+
+    first    int32 ``(target pixels + 1,)``: the stretches of pixel p are ``first[p]`` up to ``first[p + 1]``
+    begin    int32 ``(stretches,)``: the first pixel of the source, and
+    end      the one behind the last
+    shift    int32 ``(stretches,)``, in rows of the kernel
+    """
+
+    first: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    shift: np.ndarray
+
+
+def stretches(taps: Gather, channels: int) -> Stretches:
+    """The taps of a projection from a source with so many channels, joined where they can be."""
+    target = np.repeat(np.arange(len(taps.first) - 1), np.diff(taps.first))
+    joined = (np.diff(taps.source) == 1) & (np.diff(taps.block) == 1) & (np.diff(target) == 0)
+    starts = np.flatnonzero(np.concatenate([[True], ~joined])) if len(target) else np.zeros(0, np.int64)
+    ends = np.append(starts[1:], len(target)) - 1 if len(starts) else starts
+    shift = (taps.block[starts] - taps.source[starts]) * channels
+    first = np.searchsorted(starts, taps.first)
+    columns = (first, taps.source[starts], taps.source[ends] + 1, shift)
+    return Stretches(*(column.astype(np.int32) for column in columns))
+
+
 def pixels(shape: Shape) -> int:
     """Pixels of a population: 1 where it has no spatial axes."""
     return prod(shape[1:])
@@ -114,7 +145,8 @@ def kernel(operator: Operator, source: Shape, target: Shape) -> np.ndarray:
             return grouped.transpose(3, 0, 2, 1).reshape(prod(size), operator.groups * per_group, -1)
         case TransposedConvolution():
             channels, row, *size = operator.weight.shape
-            return operator.weight.reshape(channels, row, prod(size)).transpose(2, 0, 1)
+            # Turned round, as a convolution that goes back: neighbouring pixels then follow each other here too.
+            return operator.weight.reshape(channels, row, prod(size)).transpose(2, 0, 1)[::-1]
         case Pooling():
             return np.broadcast_to(operator.gain * operator.scale, source[:1]).reshape(1, -1, 1)
         case Identity():
@@ -197,7 +229,8 @@ def _transposed_taps(operator: TransposedConvolution, source: Shape) -> Taps:
     axes = []
     for a in (0, 1):
         steps = [
-            [(o + operator.padding[a] - k * operator.dilation[a], k) for k in range(size[a])] for o in range(made[a])
+            [(o + operator.padding[a] - k * operator.dilation[a], size[a] - 1 - k) for k in range(size[a])]
+            for o in range(made[a])
         ]
         stride, inside = operator.stride[a], image[1 + a]
         axes.append([[(n // stride, k) for n, k in s if n % stride == 0 and 0 <= n // stride < inside] for s in steps])

@@ -11,10 +11,12 @@
     for (int _b = 0; _b < {{batch}}; _b++) {
         const _real* _values = {{_array('in0_values')}} + {{from_image}} * (size_t)_b + {{from_step}} * (size_t)_step + {{start}};
         for (int _p = 0; _p < {{target_pixels}}; _p++) {
-            const int32_t* _taps = {{_array('in0_first')}} + _p;
-            shared::sum_row<_real, {{row}}, {{stride}}, {{channels}}, {{per_row}}>(
+            const int _from = {{_array('in0_first')}}[_p], _to = {{_array('in0_first')}}[_p + 1];
+            const shared::Stretches _seen = {
+                {{_array('in0_begin')}} + _from, {{_array('in0_end')}} + _from, {{_array('in0_shift')}} + _from, _to - _from};
+            shared::{{ 'sum_row' if per_row == channels else 'sum_parts' }}<_real, {{row}}, {{stride}}, {{channels}}{{ '' if per_row == channels else ', ' ~ per_row }}>(
                 {{_array('in0_current')}} + ((size_t)_b * {{target_pixels}} + _p) * {{target_channels}} + {{offset}},
-                {{_array('in0_kernel')}}, {{_array('in0_source')}} + _taps[0], {{_array('in0_block')}} + _taps[0], _taps[1] - _taps[0], _values);
+                {{_array('in0_kernel')}}, _seen, _values);
         }
     }
 {% endblock %}

@@ -41,19 +41,25 @@ template <class real> struct Vector {
     typedef real type __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
 };
 
-// Where a layer's spikes stand: those of pixel p (over all images) are channel[first[p]] up to channel[first[p + 1]],
-// ascending.
-template <class index> struct Spikes {
+// A layer's spikes in one step: numbers (pixel * channels + channel), ascending. Those of pixel p of all images are
+// number[first[p]] up to number[first[p + 1]].
+struct Spikes {
     const int32_t* first;
-    const index* channel;
+    const int32_t* number;
 };
 
-// Add to `ROW` numbers at `state`, kept in registers, the rows of the kernel that the active taps name. Taps in pixel
-// order and sums begun with the state: each number's sum is that of delivering spike by spike.
-template <class real, int FROM, int COUNT, int ROW, int STRIDE, int CHANNELS, class index, class Scale>
-inline __attribute__((always_inline)) void gather_vectors(
-        real* __restrict state, const real* __restrict kernel, const int32_t* source, const int32_t* block, int taps,
-        Spikes<index> spikes, const Scale& scale) {
+// Where a target pixel looks: `count` stretches of the source's pixels, see gather.py.
+struct Stretches {
+    const int32_t *begin, *end, *shift;
+    int count;
+};
+
+// Add to `ROW` numbers at `state`, kept in registers, the rows of the kernel that the spikes in sight name. Spikes in
+// their order and sums begun with the state: each number's sum is that of delivering spike by spike. Returns how many
+// spikes there were.
+template <class real, int FROM, int COUNT, int ROW, int STRIDE, class Scale>
+inline __attribute__((always_inline)) std::ptrdiff_t gather_vectors(
+        real* __restrict state, const real* __restrict kernel, Stretches seen, Spikes spikes, const Scale& scale) {
     typedef typename Vector<real>::type vec;
     constexpr int L = Vector<real>::LANES;
     constexpr int WHOLE = (FROM + COUNT) * L <= ROW ? COUNT : COUNT - 1, REST = (ROW - FROM * L) - WHOLE * L;
@@ -63,72 +69,97 @@ inline __attribute__((always_inline)) void gather_vectors(
         a[COUNT - 1] = vec{};
         std::memcpy(&a[COUNT - 1], state + (FROM + WHOLE) * L, REST * sizeof(real));
     }
-    for (int tap = 0; tap < taps; tap++) {
-        const int pixel = source[tap];
-        const real* rows = kernel + (std::size_t)block[tap] * CHANNELS * STRIDE + FROM * L;
-        for (int j = spikes.first[pixel]; j < spikes.first[pixel + 1]; j++) {
-            const int channel = spikes.channel[j];
-            const vec* row = (const vec*)(rows + (std::size_t)channel * STRIDE);
-            for (int c = 0; c < COUNT; c++) a[c] += scale(row[c], pixel, channel);
+    std::ptrdiff_t found = 0;
+    for (int k = 0; k < seen.count; k++) {
+        const real* rows = kernel + (std::ptrdiff_t)seen.shift[k] * STRIDE + FROM * L;
+        const int32_t* j = spikes.number + spikes.first[seen.begin[k]];
+        const int32_t* last = spikes.number + spikes.first[seen.end[k]];
+        found += last - j;
+        for (; j < last; j++) {
+            const vec* row = (const vec*)(rows + (std::ptrdiff_t)*j * STRIDE);
+            for (int c = 0; c < COUNT; c++) a[c] += scale(row[c], *j);
         }
     }
     for (int c = 0; c < WHOLE; c++) *(vec*)(state + (FROM + c) * L) = a[c];
     if (WHOLE < COUNT) std::memcpy(state + (FROM + WHOLE) * L, &a[COUNT - 1], REST * sizeof(real));
+    return found;
 }
 
 // The same for rows of any length: as many vectors at a time as there are registers for.
-template <class real, int ROW, int STRIDE, int CHANNELS, int FROM = 0, class index, class Scale>
-inline __attribute__((always_inline)) void gather_row(
-        real* __restrict state, const real* __restrict kernel, const int32_t* source, const int32_t* block, int taps,
-        Spikes<index> spikes, const Scale& scale) {
+template <class real, int ROW, int STRIDE, int FROM = 0, class Scale>
+inline __attribute__((always_inline)) std::ptrdiff_t gather_row(
+        real* __restrict state, const real* __restrict kernel, Stretches seen, Spikes spikes, const Scale& scale) {
     constexpr int ALL = (ROW + Vector<real>::LANES - 1) / Vector<real>::LANES;
     constexpr int COUNT = ALL - FROM < REGISTERS ? ALL - FROM : REGISTERS;
-    gather_vectors<real, FROM, COUNT, ROW, STRIDE, CHANNELS>(state, kernel, source, block, taps, spikes, scale);
+    const std::ptrdiff_t found = gather_vectors<real, FROM, COUNT, ROW, STRIDE>(state, kernel, seen, spikes, scale);
     if constexpr (FROM + COUNT < ALL)
-        gather_row<real, ROW, STRIDE, CHANNELS, FROM + COUNT>(state, kernel, source, block, taps, spikes, scale);
+        gather_row<real, ROW, STRIDE, FROM + COUNT>(state, kernel, seen, spikes, scale);
+    return found;
 }
 
 // The same where a spike reaches a part of the target's channels only: groups, pooling, one-to-one.
-template <class real, int ROW, int STRIDE, int CHANNELS, int PER_ROW, class index, class Scale>
-inline void gather_parts(
-        real* __restrict state, const real* __restrict kernel, const int32_t* source, const int32_t* block, int taps,
-        Spikes<index> spikes, const Scale& scale) {
-    for (int tap = 0; tap < taps; tap++) {
-        const int pixel = source[tap];
-        const real* rows = kernel + (std::size_t)block[tap] * CHANNELS * STRIDE;
-        for (int j = spikes.first[pixel]; j < spikes.first[pixel + 1]; j++) {
-            const int channel = spikes.channel[j];
-            const real* row = rows + (std::size_t)channel * STRIDE;
-            real* part = state + channel / PER_ROW * ROW;
-            for (int c = 0; c < ROW; c++) part[c] += scale(row[c], pixel, channel);
+template <class real, int ROW, int STRIDE, int CHANNELS, int PER_ROW, class Scale>
+inline std::ptrdiff_t gather_parts(
+        real* __restrict state, const real* __restrict kernel, Stretches seen, Spikes spikes, const Scale& scale) {
+    std::ptrdiff_t found = 0;
+    for (int k = 0; k < seen.count; k++) {
+        const real* rows = kernel + (std::ptrdiff_t)seen.shift[k] * STRIDE;
+        const int last = spikes.first[seen.end[k]];
+        found += last - spikes.first[seen.begin[k]];
+        for (int j = spikes.first[seen.begin[k]]; j < last; j++) {
+            const int number = spikes.number[j];
+            const real* row = rows + (std::ptrdiff_t)number * STRIDE;
+            real* part = state + number % CHANNELS / PER_ROW * ROW;
+            for (int c = 0; c < ROW; c++) part[c] += scale(row[c], number);
         }
     }
+    return found;
 }
 
-// How many synapses the active taps of a pixel went through.
-template <class index>
-inline int64_t count_events(const int32_t* source, int taps, Spikes<index> spikes, int row) {
-    int64_t found = 0;
-    for (int tap = 0; tap < taps; tap++) found += spikes.first[source[tap] + 1] - spikes.first[source[tap]];
-    return found * row;
-}
-
-// A current: the same sum over all channels of a source of numbers.
-template <class real, int ROW, int STRIDE, int CHANNELS, int PER_ROW>
-inline void sum_row(
-        real* __restrict current, const real* __restrict kernel, const int32_t* source, const int32_t* block, int taps,
-        const real* __restrict values) {
-    real sums[(CHANNELS / PER_ROW) * ROW] = {};
-    for (int tap = 0; tap < taps; tap++)
-        for (int channel = 0; channel < CHANNELS; channel++) {
-            const real x = values[(std::size_t)source[tap] * CHANNELS + channel];
+// A current: the same sum over all channels of a source of numbers, for rows in registers,
+template <class real, int FROM, int COUNT, int ROW, int STRIDE, int CHANNELS>
+inline __attribute__((always_inline)) void sum_vectors(
+        real* __restrict current, const real* __restrict kernel, Stretches seen, const real* __restrict values) {
+    typedef typename Vector<real>::type vec;
+    constexpr int L = Vector<real>::LANES;
+    vec a[COUNT] = {};
+    for (int k = 0; k < seen.count; k++) {
+        const real* rows = kernel + (std::ptrdiff_t)seen.shift[k] * STRIDE + FROM * L;
+        for (int number = seen.begin[k] * CHANNELS; number < seen.end[k] * CHANNELS; number++) {
+            const real x = values[number];
             // Most numbers of spikes shown as a stimulus, and of dark images, are zero.
             if (x == 0) continue;
-            const real* row = kernel + ((std::size_t)block[tap] * CHANNELS + channel) * STRIDE;
-            real* part = sums + channel / PER_ROW * ROW;
+            const vec* row = (const vec*)(rows + (std::ptrdiff_t)number * STRIDE);
+            for (int c = 0; c < COUNT; c++) a[c] += x * row[c];
+        }
+    }
+    constexpr int NUMBERS = (FROM + COUNT) * L <= ROW ? COUNT * L : ROW - FROM * L;
+    std::memcpy(current + FROM * L, a, NUMBERS * sizeof(real));
+}
+template <class real, int ROW, int STRIDE, int CHANNELS, int FROM = 0>
+inline __attribute__((always_inline)) void sum_row(
+        real* __restrict current, const real* __restrict kernel, Stretches seen, const real* __restrict values) {
+    constexpr int ALL = (ROW + Vector<real>::LANES - 1) / Vector<real>::LANES;
+    constexpr int COUNT = ALL - FROM < REGISTERS ? ALL - FROM : REGISTERS;
+    sum_vectors<real, FROM, COUNT, ROW, STRIDE, CHANNELS>(current, kernel, seen, values);
+    if constexpr (FROM + COUNT < ALL) sum_row<real, ROW, STRIDE, CHANNELS, FROM + COUNT>(current, kernel, seen, values);
+}
+
+// and where a number reaches a part of the target's channels only.
+template <class real, int ROW, int STRIDE, int CHANNELS, int PER_ROW>
+inline void sum_parts(
+        real* __restrict current, const real* __restrict kernel, Stretches seen, const real* __restrict values) {
+    for (int c = 0; c < (CHANNELS / PER_ROW) * ROW; c++) current[c] = 0;
+    for (int k = 0; k < seen.count; k++) {
+        const real* rows = kernel + (std::ptrdiff_t)seen.shift[k] * STRIDE;
+        for (int number = seen.begin[k] * CHANNELS; number < seen.end[k] * CHANNELS; number++) {
+            const real x = values[number];
+            if (x == 0) continue;
+            const real* row = rows + (std::ptrdiff_t)number * STRIDE;
+            real* part = current + number % CHANNELS / PER_ROW * ROW;
             for (int c = 0; c < ROW; c++) part[c] += x * row[c];
         }
-    for (int c = 0; c < (CHANNELS / PER_ROW) * ROW; c++) current[c] = sums[c];
+    }
 }
 
 // Integers as wide as the numbers beside them, so that a comparison fills a vector of them without packing.
@@ -158,29 +189,43 @@ template <int COUNT, class integer> inline __attribute__((always_inline)) uint64
     return bits;
 }
 
-// Append the numbers of the set bits, counted from `base`, to a list that has room for 64 more.
-template <class index> inline int append(index* list, uint64_t bits, int base) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// The numbers of the bits that are set in a byte, in their order.
+static const struct SetBits {
+    uint8_t of[256][8];
+    SetBits() : of{} {
+        for (int byte = 0; byte < 256; byte++)
+            for (int bit = 0, n = 0; bit < 8; bit++)
+                if (byte >> bit & 1) of[byte][n++] = bit;
+    }
+} set_bits;
+#endif
+
+// Append the numbers of those of `COUNT` bits that are set, counted from `base`, to a list that has room for 64 more;
+// returns how many. Without a branch that depends on the spikes: it would be guessed wrong as often as not.
+template <int COUNT> inline __attribute__((always_inline)) int append(int32_t* list, uint64_t bits, int base) {
     int n = 0;
-    for (; bits; bits &= bits - 1) list[n++] = (index)(base + __builtin_ctzll(bits));
-    return n;
-}
-#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
-template <> inline int append<uint16_t>(uint16_t* list, uint64_t bits, int base) {
-    alignas(64) static const uint16_t numbers[64] = {
-        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
-        28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55,
-        56, 57, 58, 59, 60, 61, 62, 63};
-    int n = 0;
-    for (int half = 0; half < 2; half++) {
-        const __mmask32 mask = (__mmask32)(bits >> 32 * half);
-        if (!mask) continue;
-        const __m512i all = _mm512_add_epi16(_mm512_load_si512(numbers + 32 * half), _mm512_set1_epi16((short)base));
-        _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi16(mask, all));
+#if defined(__AVX512F__)
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int part = 0; part < COUNT; part += 16, bits >>= 16, base += 16) {
+        const __mmask16 mask = (__mmask16)bits;
+        // Whole vectors are stored; what lies behind the last number is overwritten by the next.
+        const __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(base));
+        _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi32(mask, numbers));
         n += __builtin_popcount(mask);
     }
+#elif defined(__AVX2__)
+    for (int part = 0; part < COUNT; part += 8, bits >>= 8, base += 8) {
+        const __m128i found = _mm_loadl_epi64((const __m128i*)set_bits.of[bits & 255]);
+        const __m256i numbers = _mm256_add_epi32(_mm256_cvtepu8_epi32(found), _mm256_set1_epi32(base));
+        _mm256_storeu_si256((__m256i*)(list + n), numbers);
+        n += __builtin_popcount(bits & 255);
+    }
+#else
+    for (; bits; bits &= bits - 1) list[n++] = base + __builtin_ctzll(bits);
+#endif
     return n;
 }
-#endif
 
 // Images come in on the standard input, answers go out on the standard output.
 
