@@ -121,9 +121,10 @@ class FusedLayer(_WithArrays):
         self.template_kwds = {
             "real": self.real, "batch": rows.batch, "pixels": rows.pixels, "steps": steps,
             "channels": rows.channels, "row_bytes": rows.row_bytes, "slots": slots, "capacity": self.capacity,
-            "spiking": self.spiking, "written": _written(code["reset"], group), "receiver": receiver, "membrane": membrane,
-            "records": [{"name": record, "at_end": at_end} for record, at_end in records],
-            "early": any(not at_end for _, at_end in records), "inputs": [], "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
+            "spiking": self.spiking, "written": _written(code["reset"], group), "receiver": receiver,
+            "membrane": membrane, "records": [{"name": record, "at_end": at_end} for record, at_end in records],
+            "early": any(not at_end for _, at_end in records), "inputs": [],
+            "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
         }  # fmt: skip
 
     def connect(self, inputs: Sequence[Input]) -> None:

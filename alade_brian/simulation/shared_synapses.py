@@ -12,6 +12,8 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 from brian2.core.variables import Variables
 from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
 from brian2.groups.group import CodeRunner
+from brian2.parsing.statements import parse_statement
+from brian2.utils.stringtools import get_identifiers
 
 from alade_brian.conversion.brian2_network import Connect
 from alade_brian.conversion.brian2_text import live_projections, network_values, projection_name, synapses_text
@@ -59,7 +61,8 @@ class SharedSynapses(b2.Group, CodeRunner):
         # What Brian2 asks of an object whose variables may be given on the command line.
         self.start, self.stop = 0, weights.size
         self.variables.add_constant("N", weights.size)
-        self._add_ends(source, target)
+        in_turn = not _adds_only(on_pre)
+        self._add_ends(source, target, unique=in_turn and not standalone)
         real = b2.prefs.core.default_float_dtype
         self.variables.add_array("w", size=weights.size, dtype=real, values=weights.ravel().astype(real), constant=True)
         order = np.lexsort((_target_pixels(taps), taps.source))
@@ -72,18 +75,18 @@ class SharedSynapses(b2.Group, CodeRunner):
         self.template_kwds = {
             "channels": shapes[0][0], "pixels": pixels(shapes[0]), "target_channels": shapes[1][0],
             "target_pixels": pixels(shapes[1]), "row": taps.row, "per_row": taps.per_row, "offset": taps.offset,
-            "delay": delay, "neurons": len(source),
+            "delay": delay, "neurons": len(source), "in_turn": in_turn,
         }  # fmt: skip
         self._enable_group_attributes()
 
-    def _add_ends(self, source: b2.NeuronGroup, target: b2.NeuronGroup) -> None:
+    def _add_ends(self, source: b2.NeuronGroup, target: b2.NeuronGroup, unique: bool) -> None:
         self.add_dependency(source)
         self.add_dependency(target)
         for end, group in (("pre", source), ("post", target)):
             index = f"_{end}synaptic_idx"
             self.variables.add_auxiliary_variable(index, dtype=np.int32)
-            # Many synapses reach one neuron; Brian2's generators want to know.
-            self.variables[index].unique = False
+            # Whether a neuron may be reached twice in what is done at once; Brian2's generators want to know.
+            self.variables[index].unique = unique
             for variable in group.equations.names:
                 whole = "0" if group.variables[variable].scalar else index
                 self.variables.add_reference(f"{variable}_{end}", group, variable, index=whole)
@@ -94,6 +97,13 @@ class SharedSynapses(b2.Group, CodeRunner):
         self.variables.add_array(name, size=max(1, len(values)), dtype=np.int32, index="_idx",
                                  values=values.astype(np.int32) if len(values) else None)  # fmt: skip
         self.needed_variables.append(name)
+
+
+def _adds_only(code: str) -> bool:
+    """Whether the order of spikes cannot matter: code that only adds to variables which it does not read."""
+    statements = [parse_statement(line) for line in code.splitlines() if line.strip()]
+    changed = {name for name, *_ in statements}
+    return all(sign in ("+=", "-=") and not changed & get_identifiers(value) for _, sign, value, _ in statements)
 
 
 def _target_pixels(taps: Gather) -> np.ndarray:
