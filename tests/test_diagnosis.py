@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -54,15 +53,6 @@ def net() -> nn.Sequential:
 NET = net()
 SPEC = convert(NET, (2, 5, 4))
 RECORDED = record(NET, IMAGES, SPEC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _what_is_loaded_stays() -> Iterator[None]:
-    """Brian2 collects garbage before every run; looking through torch each time would take a third of these tests."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def parameter(spec: NetworkSpec, layer: str, unit: str = "1", **values: float) -> NetworkSpec:
@@ -141,7 +131,7 @@ def check_place(found: Verification, layer: str) -> None:
     first = found.first_divergence
     assert first is not None and first.layer == layer
     names = [p.name for p in SPEC.spiking]
-    ours = {a.name: np.unpackbits(found.packed[a.name], axis=-1, count=STEPS * a.neurons) for a in found.layers}
+    ours = {a.name: np.unpackbits(found.packed(a), axis=-1, count=STEPS * a.neurons) for a in found.layers}
     different = {n: RECORDED.spikes[n] != ours[n].reshape(RECORDED.spikes[n].shape) for n in names}
     assert next(n for n in names if different[n].any()) == layer
     step, image, neuron = min((s, i, k) for i, s, k in np.argwhere(different[layer]).tolist())
