@@ -99,11 +99,7 @@ class Convolution:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", float64(self.weight))
-        _check_kernel(self.weight, self.stride, self.padding, self.dilation)
-        require(
-            self.groups >= 1 and self.weight.shape[0] % self.groups == 0,
-            f"{self.weight.shape[0]} channels do not divide into {self.groups} groups",
-        )
+        _check_kernel(self)
 
     def output_shape(self, source: Shape) -> Shape:
         image = planar(source)
@@ -141,11 +137,7 @@ class TransposedConvolution:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", float64(self.weight))
-        _check_kernel(self.weight, self.stride, self.padding, self.dilation)
-        require(
-            self.groups >= 1 and self.weight.shape[0] % self.groups == 0,
-            f"{self.weight.shape[0]} channels do not divide into {self.groups} groups",
-        )
+        _check_kernel(self)
         smaller = all(
             0 <= more < max(s, d) for more, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True)
         )
@@ -173,11 +165,16 @@ class TransposedConvolution:
         return _like((self.weight.shape[1] * self.groups, rows, columns), source)
 
 
-def _check_kernel(weight: np.ndarray, stride: Pair, padding: Pair, dilation: Pair) -> None:
+def _check_kernel(operator: Convolution | TransposedConvolution) -> None:
+    weight, stride, padding, dilation = operator.weight, operator.stride, operator.padding, operator.dilation
     require(weight.ndim == 4, f"a convolution's weight has {weight.ndim} axes, not 4")
     require(
         min(stride) >= 1 and min(padding) >= 0 and min(dilation) >= 1,
         f"a convolution has stride {stride}, padding {padding} and dilation {dilation}",
+    )
+    require(
+        operator.groups >= 1 and weight.shape[0] % operator.groups == 0,
+        f"{weight.shape[0]} channels do not divide into {operator.groups} groups",
     )
 
 
