@@ -212,9 +212,7 @@ def _some(population: Population, neurons: np.ndarray) -> Population:
 def _feed(spec: NetworkSpec, projection: Projection, values: np.ndarray, rows: np.ndarray) -> Feed:
     values = values.astype(np.float64)
     if spec.sends_spikes(projection.source):
-        source = spec.population(projection.source)
-        amplitude = source.neuron.parameters.get("amplitude", constant(1.0)).value
-        values = values * np.broadcast_to(amplitude, source.shape).ravel()
+        values = values * spec.population(projection.source).amplitude.ravel()
     size = spec.population(projection.target).size
     shape, spikes = spec.shape(projection.source), spec.sends_spikes(projection.source)
     feed = Feed(projection, values, values, shape, spikes, rows, size, projection.delay)

@@ -117,9 +117,8 @@ class Layout:
         for key, (suffix, attribute) in made.carriers.items():
             place: Place = ("populations", index, "neuron", "parameters", key, "value")
             self.carriers[place] = Carrier(names[suffix], attribute)
-        amplitude = population.neuron.parameters.get("amplitude")
-        if population.neuron.spiking and amplitude is not None:
-            whole = np.broadcast_to(amplitude.value, population.shape).reshape(shape).copy()
+        if population.neuron.spiking and "amplitude" in population.neuron.parameters:
+            whole = population.amplitude.reshape(shape).copy()
             way.append(self._new(f"{population.name}.amplitude", nir.Scale(whole)))
         self._entry[population.name], self._exit[population.name] = way[0], way[-1]
         self._inner[population.name] = list(pairwise(way))

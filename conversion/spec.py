@@ -115,6 +115,12 @@ class Population:
     def size(self) -> int:
         return prod(self.shape)
 
+    @property
+    def amplitude(self) -> np.ndarray:
+        """What a spike counts for its targets, one number per neuron in the population's shape."""
+        parameter = self.neuron.parameters.get("amplitude")
+        return np.broadcast_to(1.0 if parameter is None else parameter.value, self.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Projection:

@@ -109,8 +109,7 @@ def _spike_height(lowering: Lowering, value: Value) -> np.ndarray:
         source = lowering.population(term.source)
         if not source.neuron.spiking:
             break
-        amplitude = source.neuron.parameters["amplitude"].value if "amplitude" in source.neuron.parameters else 1.0
-        height = term.operator.per_neuron(source.shape) * np.broadcast_to(amplitude, source.shape)
+        height = term.operator.per_neuron(source.shape) * source.amplitude
         place = slice(term.first, term.first + prod(term.shape))
         if np.any(flat[place]):
             break

@@ -34,15 +34,10 @@ def decode(spec: NetworkSpec, layout: Layout, images: int, recorded: Recorded) -
     traces = {name: _by_image(spec, layout, values)[:images] for name, values in recorded.traces.items()}
     population = spec.readout.population
     if recorded.membrane is None:
-        amplitude = spec.population(population).neuron.parameters.get("amplitude")
-        values = spikes[population] * (1.0 if amplitude is None else _flat(spec, population, amplitude.value))
+        values = spikes[population] * spec.population(population).amplitude.ravel()
     else:
         values = _by_image(spec, layout, recorded.membrane)[:images]
     return Responses(spikes, read_out(spec.readout, values), traces)
-
-
-def _flat(spec: NetworkSpec, population: str, value: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(value, spec.shape(population)).ravel()
 
 
 def _by_image(spec: NetworkSpec, layout: Layout, values: np.ndarray) -> np.ndarray:
