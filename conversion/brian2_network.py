@@ -189,7 +189,7 @@ class _Builder:
             p.name: b2.SpikeMonitor(self.groups[p.name], when="end", name=f"{self.groups[p.name].name}_spikes")
             for p in self.spec.spiking
         }
-        membrane = None if self._answers_in_spikes() else self._record(self.spec.readout.population, "answer")
+        membrane = None if self.spec.answers_in_spikes else self._record(self.spec.readout.population, "answer")
         recorded = {
             name: self._record(name, f"trace_{number}", "end") for number, name in enumerate(dict.fromkeys(traces))
         }
@@ -198,12 +198,6 @@ class _Builder:
         network.schedule = schedule(self.spec)
         duration = self.layout.presentations * period_steps(self.spec) * self.spec.dt
         return BrianNetwork(network, self.groups, spikes, membrane, recorded, self.stimulus, duration)
-
-    def _answers_in_spikes(self) -> bool:
-        readout = self.spec.readout
-        return readout.reads_spikes or (
-            readout.decoding == "every_step" and self.spec.population(readout.population).neuron.spiking
-        )
 
     def _record(self, population: str, name: str, when: str | None = None) -> b2.StateMonitor:
         variable = self.spec.population(population).neuron.membrane

@@ -183,13 +183,12 @@ def _named(spec: NetworkSpec) -> tuple[Stimulus, ...]:
 
 def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
     readout, population = spec.readout, spec.population(spec.readout.population)
-    in_spikes = readout.reads_spikes or (readout.decoding == "every_step" and population.neuron.spiking)
     name, membrane = names[population.name], population.neuron.membrane
     parts = [_MONITORS.format(spiking=", ".join(names[p.name] for p in spec.spiking))]
     values = f'spikes["{name}"]'
-    if in_spikes and "amplitude" in population.neuron.parameters:
+    if spec.answers_in_spikes and "amplitude" in population.neuron.parameters:
         values += f" * np.asarray({name}.amplitude_)"
-    if not in_spikes:
+    if not spec.answers_in_spikes:
         moment = "behind the reset" if readout.when == "after_reset" else "before the reset"
         parts.append(_ANSWER.format(readout=name, membrane=membrane, slot=readout_slot(spec), moment=moment))
         values = f"np.asarray(answer.{membrane}).T.reshape(len(images), PERIOD, -1)[:, :STEPS]"

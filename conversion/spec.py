@@ -276,6 +276,12 @@ class NetworkSpec:
         """Whether a source sends spikes; stimuli and populations that never spike send currents."""
         return not self.is_stimulus(name) and self.population(name).neuron.spiking
 
+    @property
+    def answers_in_spikes(self) -> bool:
+        """Whether the readout is made of spikes, not of membranes."""
+        shows_spikes = self.readout.decoding == "every_step" and self.sends_spikes(self.readout.population)
+        return self.readout.reads_spikes or shows_spikes
+
     def population(self, name: str) -> Population:
         """The population of that name (KeyError if there is none)."""
         for population in self.populations:
