@@ -63,7 +63,12 @@ def synapses(operator: Operator, source: Shape) -> Synapses:
 
 def projection_synapses(spec: NetworkSpec, projection: Projection) -> Synapses:
     """The synapses of a projection, its place in the target taken into account."""
-    found = synapses(projection.operator, spec.shape(projection.source))
+    return placed_synapses(projection, spec.shape(projection.source))
+
+
+def placed_synapses(projection: Projection, source: Shape) -> Synapses:
+    """The synapses of a projection whose source has that shape, its place in the target taken into account."""
+    found = synapses(projection.operator, source)
     return (
         Synapses(found.pre, found.post + projection.first, found.value_index, found.scale)
         if projection.first

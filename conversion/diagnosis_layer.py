@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import matrix, projection_synapses
+from alade_brian.conversion.connectivity import matrix, placed_synapses
 from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
 from alade_brian.conversion.spec import (
     Dense,
@@ -121,8 +121,7 @@ class Isolated:
 
     def synapses(self, projection: Projection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, columns and weights of a projection between the populations here."""
-        # The helper asks a network for no more than the shape of the source.
-        found = projection_synapses(_Shapes({p.name: p.shape for p in self.populations}), projection)  # type: ignore[arg-type]
+        found = placed_synapses(projection, self.population(projection.source).shape)
         return found.post, found.pre, found.weights(projection.operator)
 
     def current(self, name: str) -> np.ndarray:
@@ -132,14 +131,6 @@ class Isolated:
             if feed.projection.target == name:
                 total += shifted(feed.current, feed.delay)
         return total
-
-
-@dataclass(frozen=True)
-class _Shapes:
-    shapes: Mapping[str, Shape]
-
-    def shape(self, name: str) -> Shape:
-        return self.shapes[name]
 
 
 def _like(factor: np.ndarray, population: Population) -> Shape:
