@@ -98,9 +98,10 @@ class SimulationConfig:
     """See `SimulationSettings`."""
 
     backend: str = "cpp"
-    connectivity: str = "explicit"
+    connectivity: str = "auto"
     dtype: str = "float64"
     batch: int | None = None
+    passes: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ class IncrementalJob:
         save_checkpoint(self.folder.checkpoint(task.number), self.learner.network, self.config, header)
         write_nir(spec, self.folder.nir(task.number))
         layers = {
-            a.name: LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched())
+            a.name: LayerRecord(found.packed(a), (found.images, found.steps, a.neurons), a.mismatched())
             for a in found.layers
         }
         record = TaskRecord(
@@ -279,7 +279,7 @@ def task_metrics(
             "spikes_brian2": a.spikes_brian2,
             "mismatched_spikes": a.mismatched_spikes,
             **layer_statistics(
-                LayerRecord(found.packed[a.name], (found.images, found.steps, a.neurons), a.mismatched()).brian2(),
+                LayerRecord(found.packed(a), (found.images, found.steps, a.neurons), a.mismatched()).brian2(),
                 spec.dt,
             ),
         }

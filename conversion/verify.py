@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alade_brian.conversion.comparison import Comparison, Divergence, LayerAgreement, Verification
+from alade_brian.conversion.packed import packed
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 
@@ -19,191 +21,11 @@ if TYPE_CHECKING:
     from alade_brian.simulation import SimulationSettings
     from alade_brian.simulation.simulator import Images
 
+__all__ = ["Comparison", "Divergence", "LayerAgreement", "Verification", "compare", "first_divergence", "verify"]
 
-# Wide enough for sums in float32, far below what any fault of the readout would make.
-LOGIT_TOLERANCE = 1e-4
 # What a diagnosis looks at: images that differ (and neighbours of the first), layers where a fault may come back from.
 IMAGES_TOLD = 8
 LAYERS_TRIED = 3
-
-
-def _in(reference: str) -> str:
-    return "in torch" if reference == "torch" else reference
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """The first spike that exactly one of the two networks fired, and both membranes there (before the reset).
-
-    The membrane of the reference, and its distance to the threshold (without what a neuron adds to it), is nan where
-    it is not known.
-    First means: the first layer in step order that disagrees anywhere; in it the first step, image and neuron.
-    """
-
-    layer: str
-    image: int
-    step: int
-    neuron: int
-    membrane_torch: float
-    membrane_brian2: float
-    distance_to_threshold: float
-    reference: str = "torch"
-
-    def __str__(self) -> str:
-        where = _in(self.reference)
-        there = "" if np.isnan(self.membrane_torch) else f"{self.membrane_torch:.17g} {where}, "
-        known = not np.isnan(self.distance_to_threshold)
-        distance = f", {self.distance_to_threshold:+.3g} from the threshold {where}" if known else ""
-        return (
-            f"layer {self.layer}, image {self.image}, step {self.step}, neuron {self.neuron}: membrane {there}"
-            f"{self.membrane_brian2:.17g} in Brian2{distance}"
-        )
-
-
-@dataclass
-class LayerAgreement:
-    """Spike counts of one layer in both networks, and every (image, step, neuron) where exactly one fired."""
-
-    name: str
-    neurons: int
-    spikes_torch: int = 0
-    spikes_brian2: int = 0
-    mismatches: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def mismatched_spikes(self) -> int:
-        return sum(map(len, self.mismatches))
-
-    def mismatched(self) -> np.ndarray:
-        """int64 ``(n, 3)``: image, step, neuron."""
-        return np.concatenate(self.mismatches) if self.mismatches else np.zeros((0, 3), np.int64)
-
-
-@dataclass
-class Verification:
-    """What a comparison found, for `images` images.
-
-    spikes_compared   (image, step, neuron) entries compared
-    logits            float64 ``(images, classes)`` of both networks, ``(images, steps, outputs)`` where every step is
-                      read
-    decision          what the logits are, see `Readout`
-    reference         what Brian2 is compared with: ``torch`` or ``recorded``
-    diagnosis         why the networks part, where they do
-    packed            by layer the Brian2 network's spikes, as `numpy.packbits` over (steps * neurons)
-    """
-
-    images: int = 0
-    steps: int = 0
-    layers: list[LayerAgreement] = field(default_factory=list)
-    logits_torch: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    logits_brian2: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    packed: dict[str, np.ndarray] = field(default_factory=dict)
-    spikes_compared: int = 0
-    synaptic_events: int = 0
-    first_divergence: Divergence | None = None
-    diagnosis: Diagnosis | None = None
-    decision: Literal["class", "value"] = "class"
-    reference: str = "torch"
-    seconds: dict[str, float] = field(default_factory=dict)
-    compiled: bool = False
-
-    @property
-    def mismatched_spikes(self) -> int:
-        return sum(layer.mismatched_spikes for layer in self.layers)
-
-    @property
-    def prediction_agreement(self) -> float:
-        """Fraction of images (of steps, where every step is read) on which both networks give the same answer: decide
-        for the same class, or, where the logits are values, differ by no more than the tolerance of logits."""
-        if self.decision == "value":
-            near = np.abs(self.logits_torch - self.logits_brian2) <= self._logit_tolerance
-            return float(np.mean(near.all(-1)))
-        return float(np.mean(self.logits_torch.argmax(-1) == self.logits_brian2.argmax(-1)))
-
-    @property
-    def logit_max_abs_difference(self) -> float:
-        return float(np.max(np.abs(self.logits_torch - self.logits_brian2)))
-
-    @property
-    def _logit_tolerance(self) -> float:
-        return LOGIT_TOLERANCE * max(1.0, float(np.abs(self.logits_torch).max()))
-
-    @property
-    def agrees(self) -> bool:
-        """No spike and no decision differs, and the logits are the same but for rounding."""
-        same_answers = self.prediction_agreement == 1.0 and self.logit_max_abs_difference <= self._logit_tolerance
-        return self.mismatched_spikes == 0 and same_answers
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.images} images, {self.spikes_compared:,} entries compared, {self.mismatched_spikes:,} mismatched; "
-            f"prediction agreement {self.prediction_agreement:.4f}, logits within {self.logit_max_abs_difference:.2g}"
-        ]
-        width, there = max((len(layer.name) for layer in self.layers), default=0), _in(self.reference)
-        lines += [
-            f"  {a.name.ljust(width)}  {a.spikes_torch:>12,} spikes {there}  {a.spikes_brian2:>12,} in Brian2  "
-            f"{a.mismatched_spikes:>9,} mismatched"
-            for a in self.layers
-        ]
-        lines += [f"first divergence: {self.first_divergence}"] if self.first_divergence else []
-        return "\n".join(lines + ([f"diagnosis: {self.diagnosis}"] if self.diagnosis else []))
-
-    def responses(self, images: np.ndarray) -> tuple[Responses, Responses]:
-        """What both networks answered to the images of these numbers, the reference first."""
-        ours = {a.name: self._spikes(a, images) for a in self.layers}
-        theirs = {a.name: ours[a.name] ^ self._differing(a, images) for a in self.layers}
-        return Responses(theirs, self.logits_torch[images]), Responses(ours, self.logits_brian2[images])
-
-    def _spikes(self, layer: LayerAgreement, images: np.ndarray) -> np.ndarray:
-        bits = np.unpackbits(self.packed[layer.name][images], axis=-1, count=self.steps * layer.neurons)
-        return bits.astype(bool).reshape(len(images), self.steps, layer.neurons)
-
-    def _differing(self, layer: LayerAgreement, images: np.ndarray) -> np.ndarray:
-        flipped = np.zeros((len(images), self.steps, layer.neurons), dtype=bool)
-        entries = layer.mismatched()
-        for row, image in enumerate(images):
-            flipped[row][tuple(entries[entries[:, 0] == image, 1:].T)] = True
-        return flipped
-
-
-class Comparison:
-    """Adds up a `Verification` from answers to consecutive images."""
-
-    def __init__(self, spec: NetworkSpec, reference: str = "torch") -> None:
-        self.spec = spec
-        layers = [LayerAgreement(p.name, p.size) for p in spec.spiking]
-        self.result = Verification(steps=spec.steps, layers=layers, decision=spec.readout.decision, reference=reference)
-        self._packed: dict[str, list[np.ndarray]] = {p.name: [] for p in spec.spiking}
-        self._logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-
-    def add(self, torch_side: Responses, brian2_side: Responses) -> None:
-        """Compare the answers to the next images."""
-        result = self.result
-        for agreement in result.layers:
-            left, right = torch_side.spikes[agreement.name], brian2_side.spikes[agreement.name]
-            if left.shape != right.shape:
-                there = _in(result.reference)
-                raise ValueError(
-                    f"layer {agreement.name}: {left.shape} spikes {there}, {right.shape} in Brian2 (images, steps, "
-                    "neurons)"
-                )
-            agreement.spikes_torch += int(np.count_nonzero(left))
-            agreement.spikes_brian2 += int(np.count_nonzero(right))
-            different = np.argwhere(left != right)
-            if len(different):
-                different[:, 0] += result.images
-                agreement.mismatches.append(different)
-            result.spikes_compared += left.size
-            self._packed[agreement.name].append(np.packbits(right.reshape(len(right), -1), axis=-1))
-        result.images += len(torch_side.logits)
-        self._logits[0].append(torch_side.logits)
-        self._logits[1].append(brian2_side.logits)
-
-    def finish(self) -> Verification:
-        result = self.result
-        result.packed = {name: np.concatenate(parts) for name, parts in self._packed.items()}
-        result.logits_torch, result.logits_brian2 = (np.concatenate(parts) for parts in self._logits)
-        return result
 
 
 def verify(
@@ -282,9 +104,13 @@ def _compare(
 
     simulator = open_simulator(spec, settings)
     comparison, events, began = Comparison(spec, reference), 0, time.perf_counter()
-    for part, responses in simulator.chunks(images):
-        comparison.add(answers(part), responses)
-        events += synaptic_events(spec, responses)
+    shapes = {p.name: p.shape for p in spec.spiking}
+    for part, found in simulator.packed_chunks(images):
+        comparison.add(packed(answers(part), shapes), found)
+        if found.events is not None:
+            events += int(found.events.sum())
+        else:
+            events += synaptic_events(spec, found.unpacked())
         progress(part.stop - part.start)
     result = comparison.finish()
     result.synaptic_events, result.compiled = events, simulator.compiled

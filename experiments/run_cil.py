@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         help="override one key of the configuration; repeatable",
     )
     p.add_argument("--backend", help="how Brian2 runs: numpy, cython, cpp or cuda (default: cpp)")
-    p.add_argument("--connectivity", help="shared or explicit (default: explicit)")
+    p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
     p.add_argument("--dataset", help="digits, fashion-mnist (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")

@@ -190,7 +190,7 @@ BAD = {
     "method": (["--method", "magic"], "unknown method 'magic'"),
     "backend": (["--backend", "gpu"], "unknown backend 'gpu'"),
     "cuda": (["--backend", "cuda"], "brian2cuda"),
-    "shared": (["--connectivity", "shared"], "not available yet"),
+    "shared": (["--backend", "cython", "--connectivity", "shared"], "no shared connectivity"),
     "key": (["--set", "network.width=3"], "unknown key 'network.width'"),
     "type": (["--set", "init_cls=two"], "needs a whole number"),
     "range": (["--set", "network.decay=1.5"], "between 0 and 1"),

@@ -1,0 +1,247 @@
+"""Two networks' answers to the same images, compared spike by spike: what agreed, and where they part."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from alade_brian.conversion.packed import PackedResponses, count, unpack
+from alade_brian.conversion.responses import Responses
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.spec_error import Shape
+
+if TYPE_CHECKING:
+    from alade_brian.conversion.diagnosis import Diagnosis
+
+# Wide enough for sums in float32, far below what any fault of the readout would make.
+LOGIT_TOLERANCE = 1e-4
+# Packed spikes of a layer that are kept in memory.
+BYTES_IN_MEMORY = 2**26
+# Images unpacked at once.
+IMAGES_AT_ONCE = 256
+
+
+def _in(reference: str) -> str:
+    return "in torch" if reference == "torch" else reference
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first spike that exactly one of the two networks fired, and both membranes there (before the reset).
+
+    The membrane of the reference, and its distance to the threshold (without what a neuron adds to it), is nan where
+    it is not known.
+    First means: the first layer in step order that disagrees anywhere; in it the first step, image and neuron.
+    """
+
+    layer: str
+    image: int
+    step: int
+    neuron: int
+    membrane_torch: float
+    membrane_brian2: float
+    distance_to_threshold: float
+    reference: str = "torch"
+
+    def __str__(self) -> str:
+        where = _in(self.reference)
+        there = "" if np.isnan(self.membrane_torch) else f"{self.membrane_torch:.17g} {where}, "
+        known = not np.isnan(self.distance_to_threshold)
+        distance = f", {self.distance_to_threshold:+.3g} from the threshold {where}" if known else ""
+        return (
+            f"layer {self.layer}, image {self.image}, step {self.step}, neuron {self.neuron}: membrane {there}"
+            f"{self.membrane_brian2:.17g} in Brian2{distance}"
+        )
+
+
+@dataclass
+class LayerAgreement:
+    """Spike counts of one layer in both networks, and every (image, step, neuron) where exactly one fired."""
+
+    name: str
+    shape: Shape
+    spikes_torch: int = 0
+    spikes_brian2: int = 0
+    mismatches: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def neurons(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def mismatched_spikes(self) -> int:
+        return sum(map(len, self.mismatches))
+
+    def mismatched(self) -> np.ndarray:
+        """int64 ``(n, 3)``: image, step, neuron."""
+        return np.concatenate(self.mismatches) if self.mismatches else np.zeros((0, 3), np.int64)
+
+
+@dataclass
+class Verification:
+    """What a comparison found, for `images` images.
+
+    spikes_compared   (image, step, neuron) entries compared
+    logits            float64 ``(images, classes)`` of both networks, ``(images, steps, outputs)`` where every step is
+                      read
+    decision          what the logits are, see `Readout`
+    reference         what Brian2 is compared with: ``torch`` or ``recorded``
+    diagnosis         why the networks part, where they do
+    rasters           by layer the Brian2 network's spikes, see packed.py; those of a long run are on disk
+    """
+
+    images: int = 0
+    steps: int = 0
+    layers: list[LayerAgreement] = field(default_factory=list)
+    logits_torch: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    logits_brian2: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    rasters: dict[str, np.ndarray] = field(default_factory=dict)
+    spikes_compared: int = 0
+    synaptic_events: int = 0
+    first_divergence: Divergence | None = None
+    diagnosis: Diagnosis | None = None
+    decision: Literal["class", "value"] = "class"
+    reference: str = "torch"
+    seconds: dict[str, float] = field(default_factory=dict)
+    compiled: bool = False
+
+    @property
+    def mismatched_spikes(self) -> int:
+        return sum(layer.mismatched_spikes for layer in self.layers)
+
+    @property
+    def prediction_agreement(self) -> float:
+        """Fraction of images (of steps, where every step is read) on which both networks give the same answer: decide
+        for the same class, or, where the logits are values, differ by no more than the tolerance of logits."""
+        if self.decision == "value":
+            near = np.abs(self.logits_torch - self.logits_brian2) <= self._logit_tolerance
+            return float(np.mean(near.all(-1)))
+        return float(np.mean(self.logits_torch.argmax(-1) == self.logits_brian2.argmax(-1)))
+
+    @property
+    def logit_max_abs_difference(self) -> float:
+        return float(np.max(np.abs(self.logits_torch - self.logits_brian2)))
+
+    @property
+    def _logit_tolerance(self) -> float:
+        return LOGIT_TOLERANCE * max(1.0, float(np.abs(self.logits_torch).max()))
+
+    @property
+    def agrees(self) -> bool:
+        """No spike and no decision differs, and the logits are the same but for rounding."""
+        same_answers = self.prediction_agreement == 1.0 and self.logit_max_abs_difference <= self._logit_tolerance
+        return self.mismatched_spikes == 0 and same_answers
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.images} images, {self.spikes_compared:,} entries compared, {self.mismatched_spikes:,} mismatched; "
+            f"prediction agreement {self.prediction_agreement:.4f}, logits within {self.logit_max_abs_difference:.2g}"
+        ]
+        width, there = max((len(layer.name) for layer in self.layers), default=0), _in(self.reference)
+        lines += [
+            f"  {a.name.ljust(width)}  {a.spikes_torch:>12,} spikes {there}  {a.spikes_brian2:>12,} in Brian2  "
+            f"{a.mismatched_spikes:>9,} mismatched"
+            for a in self.layers
+        ]
+        lines += [f"first divergence: {self.first_divergence}"] if self.first_divergence else []
+        return "\n".join(lines + ([f"diagnosis: {self.diagnosis}"] if self.diagnosis else []))
+
+    def responses(self, images: np.ndarray) -> tuple[Responses, Responses]:
+        """What both networks answered to the images of these numbers, the reference first."""
+        ours = {a.name: self._spikes(a, images) for a in self.layers}
+        theirs = {a.name: ours[a.name] ^ self._differing(a, images) for a in self.layers}
+        return Responses(theirs, self.logits_torch[images]), Responses(ours, self.logits_brian2[images])
+
+    def packed(self, layer: LayerAgreement) -> np.ndarray:
+        """The Brian2 network's spikes of a layer, as `numpy.packbits` over (steps * neurons) of every image."""
+        parts = [
+            np.packbits(self._spikes(layer, images).reshape(len(images), -1), axis=-1)
+            for images in np.split(np.arange(self.images), range(IMAGES_AT_ONCE, self.images, IMAGES_AT_ONCE))
+        ]
+        return np.concatenate(parts)
+
+    def _spikes(self, layer: LayerAgreement, images: np.ndarray) -> np.ndarray:
+        return unpack(self.rasters[layer.name][images], layer.shape)
+
+    def _differing(self, layer: LayerAgreement, images: np.ndarray) -> np.ndarray:
+        flipped = np.zeros((len(images), self.steps, layer.neurons), dtype=bool)
+        entries = layer.mismatched()
+        for row, image in enumerate(images):
+            flipped[row][tuple(entries[entries[:, 0] == image, 1:].T)] = True
+        return flipped
+
+
+class Comparison:
+    """Adds up a `Verification` from answers to consecutive images."""
+
+    def __init__(self, spec: NetworkSpec, reference: str = "torch") -> None:
+        layers = [LayerAgreement(p.name, p.shape) for p in spec.spiking]
+        self.result = Verification(steps=spec.steps, layers=layers, decision=spec.readout.decision, reference=reference)
+        self._rasters = {p.name: _Kept() for p in spec.spiking}
+        self._logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+
+    def add(self, torch_side: PackedResponses, brian2_side: PackedResponses) -> None:
+        """Compare the answers to the next images."""
+        result = self.result
+        for agreement in result.layers:
+            left, right = torch_side.spikes[agreement.name], brian2_side.spikes[agreement.name]
+            if left.shape != right.shape:
+                raise ValueError(
+                    f"layer {agreement.name}: packed spikes of {left.shape} {_in(result.reference)}, {right.shape} in "
+                    "Brian2 (images, steps, bytes)"
+                )
+            agreement.spikes_torch += count(left)
+            agreement.spikes_brian2 += count(right)
+            for different in _different(left ^ right, agreement.shape):
+                different[:, 0] += result.images
+                agreement.mismatches.append(different)
+            result.spikes_compared += left.shape[0] * left.shape[1] * agreement.neurons
+            self._rasters[agreement.name].add(right)
+        result.images += len(torch_side.logits)
+        self._logits[0].append(torch_side.logits)
+        self._logits[1].append(brian2_side.logits)
+
+    def finish(self) -> Verification:
+        result = self.result
+        result.rasters = {name: kept.whole() for name, kept in self._rasters.items()}
+        result.logits_torch, result.logits_brian2 = (np.concatenate(parts) for parts in self._logits)
+        return result
+
+
+def _different(bits: np.ndarray, shape: Shape) -> Iterator[np.ndarray]:
+    """Where bits are set, int64 ``(n, 3)``: image, step, neuron; image by image, so that many take no more memory."""
+    for image in np.flatnonzero(bits.any((1, 2))):
+        entries = np.argwhere(unpack(bits[image : image + 1], shape))
+        entries[:, 0] = image
+        yield entries
+
+
+class _Kept:
+    """Arrays that follow each other; more of them than fit well into memory go to a file that nobody else sees."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.bytes, self.images = 0, 0
+        self.file: tempfile._TemporaryFileWrapper[bytes] | None = None
+
+    def add(self, part: np.ndarray) -> None:
+        self.parts.append(np.ascontiguousarray(part))
+        self.bytes += part.nbytes
+        self.images += len(part)
+        if self.bytes > BYTES_IN_MEMORY:
+            if self.file is None:
+                self.file = tempfile.NamedTemporaryFile(prefix="alade_brian_spikes_")
+            for waiting in self.parts:
+                self.file.write(waiting.data)
+            self.shape, self.parts = part.shape[1:], []
+
+    def whole(self) -> np.ndarray:
+        if self.file is None:
+            return np.concatenate(self.parts)
+        self.file.flush()
+        return np.memmap(self.file, np.uint8, "r", shape=(self.images, *self.shape))
