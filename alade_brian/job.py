@@ -223,7 +223,7 @@ class IncrementalJob:
 
 def simulation_settings(config: RunConfig) -> SimulationSettings:
     """The simulation section of a configuration as settings."""
-    return SimulationSettings(**dataclasses.asdict(config.simulation))
+    return SimulationSettings(**dataclasses.asdict(config.simulation), reuse=True)
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:

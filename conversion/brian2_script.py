@@ -168,7 +168,7 @@ def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
         dt=spec.dt,
         steps=spec.steps,
         period=period_steps(spec),
-        reading=_READING[spec.stimulus.coding].format(names=[s.name for s in _named(spec)]),
+        reading=_READING["direct" if direct else "sequence"].format(names=[s.name for s in _named(spec)]),
         schedule=_list(schedule(spec)),
         shown="The image: its values are held for a whole presentation." if direct else "The input of every step.",
         pixels=sum(s.size for s in spec.stimuli),

@@ -13,8 +13,8 @@ from itertools import chain, count
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection, Sparse
+from alade_brian.conversion.connectivity import projection_synapses, synapse_count
+from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
 
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
 _BEFORE = ("start", "groups", "inputs", "delayed")
@@ -114,11 +114,7 @@ def projection_name(spec: NetworkSpec, index: int) -> str:
 
 def live_projections(spec: NetworkSpec) -> list[tuple[int, Projection]]:
     """Projections with their numbers, those without a single connection left out: Brian2 takes no empty lists."""
-    return [
-        (index, p)
-        for index, p in enumerate(spec.projections)
-        if not (isinstance(p.operator, Sparse) and len(p.operator.rows) == 0)
-    ]
+    return [(index, p) for index, p in enumerate(spec.projections) if synapse_count(p.operator, spec.shape(p.source))]
 
 
 def pixel_offset(spec: NetworkSpec, source: str) -> int:
@@ -139,7 +135,8 @@ def group_text(spec: NetworkSpec, index: int, fused: bool = False) -> GroupText:
     neuron = population.neuron
     late = neuron.spiking and neuron.reset != "none" and neuron.leak == "before_reset"
     into = [(f"current_{k}", p) for k, p in enumerate(spec.projections) if p.target == population.name]
-    shown = [name for name, p in into if spec.is_stimulus(p.source)]
+    given = fused and spec.stimulus.coding == "spikes"
+    shown = [name for name, p in into if spec.is_stimulus(p.source) and not given]
     flowing = [name for name, p in into if not spec.is_stimulus(p.source) and not spec.sends_spikes(p.source)]
     earlier = {p.name for p in spec.populations[:index]}
     late_currents = [name for name, p in into if name in flowing and p.source not in earlier]

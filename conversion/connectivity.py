@@ -88,6 +88,23 @@ def out_degrees(spec: NetworkSpec, projection: Projection) -> np.ndarray:
     return np.bincount(projection_synapses(spec, projection).pre, minlength=prod(spec.shape(projection.source)))
 
 
+def synapse_count(operator: Operator, source: Shape) -> int:
+    """Number of synapses of an operator, counted without listing them."""
+    match operator:
+        case Dense() | Sparse():
+            return operator.weight.size
+        case Identity():
+            return prod(source)
+        case Pooling():
+            one = Convolution(np.ones((1, 1, *operator.kernel)), operator.stride, operator.padding)
+            return source[0] * synapse_count(one, (1, *planar(source)[1:]))
+        case Convolution():
+            shape = planar(operator.output_shape(source))
+            return operator.weight.shape[0] * operator.weight.shape[1] * prod(_taps(operator, planar(source), shape))
+        case TransposedConvolution():
+            return len(synapses(operator, source))
+
+
 def _sorted(pre: np.ndarray, post: np.ndarray, index: np.ndarray, scale: float = 1.0) -> Synapses:
     order = np.lexsort((post, pre))
     return Synapses(pre[order], post[order], index[order], scale)
@@ -161,3 +178,14 @@ def _identity(operator: Identity, source: Shape) -> Synapses:
     neurons = np.arange(prod(source))
     index = np.arange(operator.gain.size).reshape(operator.gain.shape)
     return Synapses(neurons, neurons, Identity(index).per_neuron(source).ravel().astype(np.int64))
+
+
+def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]:
+    """Kernel positions that lie inside the image, summed over the outputs, per axis."""
+    counts = []
+    for axis, size in enumerate(operator.extent or source[1:]):
+        kernel, stride, padding = operator.weight.shape[2 + axis], operator.stride[axis], operator.padding[axis]
+        starts = [o * stride - padding for o in range(shape[1 + axis])]
+        taps = [range(s, s + kernel * operator.dilation[axis], operator.dilation[axis]) for s in starts]
+        counts.append(sum(0 <= tap < size for window in taps for tap in window))
+    return counts[0], counts[1]

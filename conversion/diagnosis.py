@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.diagnosis_layer import Isolated, alone, isolate, stack, structure
 from alade_brian.conversion.diagnosis_patterns import (
     Hypothesis,
@@ -24,7 +25,6 @@ from alade_brian.conversion.diagnosis_patterns import (
 )
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.table import synapse_count
 from alade_brian.simulation.runtime import RuntimeNetwork
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, pixels, simulate

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from alade_brian.conversion.compose import compose, scale_channels
-from alade_brian.conversion.connectivity import matrix
+from alade_brian.conversion.connectivity import matrix, synapse_count
 from alade_brian.conversion.spec import (
     Convolution,
     Dense,
@@ -29,7 +29,6 @@ from alade_brian.conversion.spec import (
     Sparse,
     Stimulus,
 )
-from alade_brian.conversion.table import synapse_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +96,15 @@ class Lowering:
             raise Refuse("module", name, "is called twice; give each place a neuron layer of its own")
         if steps is not None:
             self.steps.add(steps)
-        self.populations.append(Population(name, value.shape, neuron, value.bias if value.bias.any() else None))
+        self.populations.append(Population(name, value.shape, neuron))
+        self.set_bias(name, value.bias)
         self.connect(name, value)
         return source_value(name, value.shape)
+
+    def set_bias(self, name: str, bias: np.ndarray) -> None:
+        """Give a population its bias; one that is zero throughout is none."""
+        index = next(k for k, p in enumerate(self.populations) if p.name == name)
+        self.populations[index] = replace(self.populations[index], bias=bias if bias.any() else None)
 
     def connect(self, name: str, value: Value) -> None:
         """Projections that bring a value's terms to a population."""

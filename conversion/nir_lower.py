@@ -138,10 +138,9 @@ class _Lower:
 
     def _connected(self, into: Mapping[str, Value]) -> tuple[list[Population], list[Projection]]:
         """Populations with their biases, in step order, and all projections."""
-        populations = [
-            replace(p, bias=into[p.name].bias) if p.name in into and into[p.name].bias.any() else p
-            for p in self.lowering.populations
-        ]
+        for name, value in into.items():
+            self.lowering.set_bias(name, value.bias)
+        populations = list(self.lowering.populations)
         order = [p.name for p in populations]
         relays = self._relays(into, order)
         projections = []

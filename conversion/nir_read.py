@@ -28,6 +28,7 @@ from alade_brian.conversion.nir_metadata import marks, rebuild
 from alade_brian.conversion.nir_neurons import Method, is_neuron
 from alade_brian.conversion.nir_write import written_spec
 from alade_brian.conversion.spec import (
+    Coding,
     NetworkSpec,
     NeuronEquations,
     Population,
@@ -166,7 +167,7 @@ def _as_any_other(
     found = lower_graph(graph, dt, method)
     outputs = found.outputs
     readout = Readout(next(iter(outputs.values())), "every_step")
-    coding: Literal["direct", "sequence"] = "sequence"
+    coding: Coding = "sequence"
     populations = found.populations
     if said is not None:
         nodes = json.loads(graph.metadata[METADATA_KEY])["nodes"]

@@ -52,21 +52,25 @@ __all__ = [
 ]
 
 
+Coding = Literal["direct", "sequence", "spikes"]
+
+
 @dataclass(frozen=True)
 class Stimulus:
     """What is shown to the network. Its values act as a current.
 
-    coding   ``direct``: one array of `shape`, held for all steps of its presentation; ``sequence``: one array per step
+    coding   ``direct``: one array of `shape`, held for all steps of its presentation; ``sequence``: one array per step;
+             ``spikes``: one array per step, of zeros and ones
     """
 
     shape: Shape
     name: str = "image"
-    coding: Literal["direct", "sequence"] = "direct"
+    coding: Coding = "direct"
 
     def __post_init__(self) -> None:
         require(
-            self.coding in ("direct", "sequence"),
-            f"unknown coding '{self.coding}' of the stimulus: use 'direct' or 'sequence'",
+            self.coding in get_args(Coding),
+            f"unknown coding '{self.coding}' of the stimulus: use one of {', '.join(get_args(Coding))}",
         )
         _check_shape(self.shape, "the stimulus")
 

@@ -43,11 +43,16 @@ _CLASSES: Mapping[str, type] = MappingProxyType(
 
 def save_spec(spec: NetworkSpec, path: Path) -> None:
     """Write a specification, whole or not at all. Equal specifications give equal files."""
+    write_bytes(path, spec_bytes(spec))
+
+
+def spec_bytes(spec: NetworkSpec) -> bytes:
+    """A specification as the content of its file."""
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps({"format": FORMAT, "network": _encode(spec, arrays)})
     buffer = io.BytesIO()
     np.savez(buffer, description=np.array(description), **arrays)  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load_spec(path: Path) -> NetworkSpec:

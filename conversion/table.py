@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
-import numpy as np
-
-from alade_brian.conversion.connectivity import synapses
-from alade_brian.conversion.operators import planar
+from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.spec import (
-    Convolution,
-    Dense,
-    Identity,
     NetworkSpec,
-    Operator,
-    Pooling,
     Population,
     Projection,
-    Shape,
-    Sparse,
     Stimulus,
-    TransposedConvolution,
 )
 
 # What plain Brian2 keeps per synapse in C++: pre and post index, weight, position by source, delay bookkeeping.
@@ -66,34 +54,6 @@ class RefusedLayers(ValueError):
         self.rows = _rows(*lowered) if lowered else []
         lines = [f"{len(self.refusals)} layer(s) cannot be converted exactly:", *(f"  {r}" for r in self.refusals)]
         super().__init__("\n".join([*lines, *([format_rows(self.rows)] if self.rows else [])]))
-
-
-def synapse_count(operator: Operator, source: Shape) -> int:
-    """Number of synapses of an operator, counted without listing them."""
-    match operator:
-        case Dense() | Sparse():
-            return operator.weight.size
-        case Identity():
-            return prod(source)
-        case Pooling():
-            one = Convolution(np.ones((1, 1, *operator.kernel)), operator.stride, operator.padding)
-            return source[0] * synapse_count(one, (1, *planar(source)[1:]))
-        case Convolution():
-            shape = planar(operator.output_shape(source))
-            return operator.weight.shape[0] * operator.weight.shape[1] * prod(_taps(operator, planar(source), shape))
-        case TransposedConvolution():
-            return len(synapses(operator, source))
-
-
-def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]:
-    """Kernel positions that lie inside the image, summed over the outputs, per axis."""
-    counts = []
-    for axis, size in enumerate(operator.extent or source[1:]):
-        kernel, stride, padding = operator.weight.shape[2 + axis], operator.stride[axis], operator.padding[axis]
-        starts = [o * stride - padding for o in range(shape[1 + axis])]
-        taps = [range(s, s + kernel * operator.dilation[axis], operator.dilation[axis]) for s in starts]
-        counts.append(sum(0 <= tap < size for window in taps for tap in window))
-    return counts[0], counts[1]
 
 
 def lowering_table(spec: NetworkSpec) -> list[Row]:

@@ -65,9 +65,7 @@ def _lower_recurrent(lowering: Lowering, name: str, module: Recurrent, value: Va
     if fed.shape != value.shape:
         raise Refuse("connection", fed.shape, f"does not make the neurons' own shape {value.shape}")
     lowering.connect(name, fed)
-    bias = (value.bias + fed.bias) if (value.bias + fed.bias).any() else None
-    index = next(k for k, p in enumerate(lowering.populations) if p.name == name)
-    lowering.populations[index] = replace(lowering.populations[index], bias=bias)
+    lowering.set_bias(name, value.bias + fed.bias)
     return sent
 
 

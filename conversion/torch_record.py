@@ -64,7 +64,7 @@ def _run(
 ) -> list[Tensor]:
     """What the model answers: one tensor, or one per step where its forward is a single step."""
     shown = torch.from_numpy(np.asarray(images, dtype=np.float64))
-    steps = shown.transpose(0, 1) if spec.stimulus.coding == "sequence" else None
+    steps = shown.transpose(0, 1) if spec.stimulus.coding != "direct" else None
     rest(model)
     try:
         answers = [_answer(model, shown if steps is None else steps, output)]

@@ -209,9 +209,7 @@ class Clock:
                     )
             if calls.neuron.recurrent is not None:
                 whole = add(whole, self.shifted(self.apply(calls.neuron.recurrent, calls.sends), 1))
-            index = next(k for k, p in enumerate(self.lowering.populations) if p.name == name)
-            bias = whole.bias if whole.bias.any() else None
-            self.lowering.populations[index] = replace(self.lowering.populations[index], bias=bias)
+            self.lowering.set_bias(name, whole.bias)
             self.lowering.connect(name, whole)
 
 

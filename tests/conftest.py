@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import brian2  # noqa: F401
 import pytest
-import torch  # noqa: F401
+import torch
 
 # Brian2 collects garbage before every run and would walk through all of torch each time.
 gc.collect()
@@ -20,3 +20,12 @@ def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALADE_BRIAN_CACHE", str(tmp_path_factory.mktemp("builds")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The number of threads decides the last digits of what torch learns: no test leaves another one behind."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)

@@ -126,6 +126,18 @@ def operators(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Oper
     return found
 
 
+def reshaped(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
+    """Operators whose output is laid out unlike its target: in other pixels, or from the middle of an image on."""
+    spare = prod(target) - prod(source)
+    if spare < 0 or (spare and prod(source[1:]) != prod(target[1:])):
+        return []
+    places = {0, min(1, spare), spare}
+    found: list[tuple[Operator, int]] = [(Identity(numbers.of(*source)), place) for place in sorted(places)]
+    if len(source) > 1:
+        found += [(operator, spare) for operator, _ in _images(numbers, source, source)]
+    return found
+
+
 def _window(shape: Shape, size: int = 3) -> tuple[tuple[int, int], tuple[int, int]]:
     return (
         ((1, size) if len(shape) == 2 else (size, size), (1, 1))

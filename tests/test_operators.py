@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from alade_brian.conversion.compose import compose, scale_channels, undilated
-from alade_brian.conversion.connectivity import matrix, synapses
+from alade_brian.conversion.connectivity import matrix, synapse_count, synapses
 from alade_brian.conversion.operators import (
     Convolution,
     Dense,
@@ -26,7 +26,6 @@ from alade_brian.conversion.operators import (
     operator_values,
 )
 from alade_brian.conversion.spec import SpecError
-from alade_brian.conversion.table import synapse_count
 from alade_brian.conversion.torch_layers import same_padding
 
 Shape = tuple[int, ...]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from networks import CPP, NUMPY, conv_net, dyadic_images
-from nir_specs import Numbers, operators, specs
+from nir_specs import Numbers, operators, reshaped, specs
 from test_operators import PROPERTY, convolutions, images, transposed
 from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 
@@ -35,7 +35,7 @@ from alade_brian.conversion.spec import (
     Stimulus,
 )
 from alade_brian.conversion.torch_lower import convert
-from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
 from alade_brian.simulation.builds import standalone_project
 from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels, stretches, stride
 from alade_brian.simulation.program import FusedProgram
@@ -60,7 +60,7 @@ def between(source: Shape, target: Shape, operator: Operator, first: int = 0) ->
 def as_matrix(spec: NetworkSpec) -> np.ndarray:
     """What the taps and the kernel of the second projection add up to, ``(target, source)`` in the order of a spec."""
     projection, source, target = spec.projections[1], spec.shape("a"), spec.shape("b")
-    taps, weights = gather(spec, projection), kernel(projection.operator, source, target)
+    taps, weights = gather(spec, projection), kernel(spec, projection)
     assert weights.shape == (taps.blocks, source[0], taps.row)
     found = np.zeros((pixels(target), target[0], pixels(source), source[0]))
     for pixel in range(pixels(target)):
@@ -115,8 +115,27 @@ def test_gathered_convolutions_are_the_listed_ones(data: st.DataObject) -> None:
 def test_every_gathered_operator_is_the_listed_one(data: st.DataObject) -> None:
     shapes = st.sampled_from([(4,), (12,), (2, 6), (3, 5), (2, 3, 4), (4, 3, 4)])
     source, target = data.draw(shapes), data.draw(shapes)
-    operator, first = data.draw(st.sampled_from(operators(Numbers(data.draw(st.integers(0, 99))), source, target)))
+    numbers = Numbers(data.draw(st.integers(0, 99)))
+    ways = operators(numbers, source, target) + reshaped(numbers, source, target)
+    operator, first = data.draw(st.sampled_from(ways))
     assert_gathered(between(source, target, operator, first))
+
+
+@pytest.mark.parametrize(("source", "target"), [((4,), (1, 2, 2)), ((1, 2, 2), (4,)), ((1, 2, 2), (2, 2, 2))])
+def test_an_image_that_is_flattened_is_the_same_in_every_pass(source: Shape, target: Shape) -> None:
+    """Also in the number of synaptic events, where the connections are gathered as a full matrix."""
+    shown = np.random.default_rng(0).normal(size=(5, prod(source))) * 2
+    arrived = 0
+    for operator, first in reshaped(Numbers(3), source, target):
+        spec = between(source, target, operator, first)
+        wanted = simulate(spec, shown, EXPLICIT)
+        assert wanted.spikes["a"].any()
+        for way in (CPP, SEPARATE, NUMPY):
+            assert np.array_equal(simulate(spec, shown, way).spikes["b"], wanted.spikes["b"])
+        [(_, fused)] = open_simulator(spec, CPP).packed_chunks(shown)
+        assert fused.events.sum() == synaptic_events(spec, wanted)
+        arrived += wanted.spikes["b"].any()
+    assert arrived
 
 
 def test_neighbouring_taps_of_a_kernel_row_are_one_stretch() -> None:
@@ -291,7 +310,7 @@ def state_after(make: str, on_pre: str, delay: int, run: Callable[[b2.Network], 
     reached = b2.NeuronGroup(60, "v : 1\ng : 1", clock=clock)
     source.h = "0.1*i"
     if make == "shared":
-        weights, taps = kernel(operator, (2, 4, 5), (3, 4, 5)), gather(spec, spec.projections[1])
+        weights, taps = (made(spec, spec.projections[1]) for made in (kernel, gather))
         synapses = SharedSynapses(source, reached, ((2, 4, 5), (3, 4, 5)), taps, weights, on_pre, "synapses", delay)
     else:
         listed = matrix(operator, (2, 4, 5)).tocoo()

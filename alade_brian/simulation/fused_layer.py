@@ -46,11 +46,15 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """What a fused layer gathers: the spikes of a layer, `delay` steps ago, through a kernel."""
+    """What a fused layer gathers: the spikes of a layer, `delay` steps ago, through a kernel.
 
-    source: FusedLayer
+    degrees   synapses of every neuron of the source, where their number does not follow from the taps
+    """
+
+    source: FusedLayer | GivenSpikes
     taps: Gather
     delay: int
+    degrees: np.ndarray | None = None
 
 
 class _WithArrays(CodeRunner):
@@ -77,6 +81,27 @@ class _WithArrays(CodeRunner):
         for name, values in vars(stretches(taps, channels)).items():
             self.add_array(f"{prefix}_{name}", len(values), np.int32, values if len(values) else None)
         self.add_array(f"{prefix}_kernel", taps.blocks * channels * stride(taps.row, itemsize), self.real)
+
+
+class GivenSpikes(_WithArrays):
+    """Spikes of a stimulus, unpacked in every step into the lists that a layer would leave.
+
+    images      the object whose `values` hold the bits, so many `bytes_per_image`, those of this stimulus from `start`
+    """
+
+    def __init__(
+        self, images: b2.Group, rows: Rows, bytes_per_image: int, start: int, clock: b2.Clock, name: str
+    ) -> None:
+        super().__init__(images, "given_spikes", "start", clock, name)
+        self.rows, self.slots, self.capacity, self.amplitude = rows, 1, rows.batch * rows.size + 64, None
+        self.refer("in0_values", images, "values")
+        self.add_array("_spikes_first", rows.batch * rows.pixels + 1, np.int32)
+        self.add_array("_spikes_number", self.capacity, np.int32)
+        self.template_kwds = {
+            "batch": rows.batch, "pixels": rows.pixels, "channels": rows.channels, "row_bytes": rows.row_bytes,
+            "from_image": bytes_per_image, "start": start,
+            "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
+        }  # fmt: skip
 
 
 class FusedLayer(_WithArrays):
@@ -106,7 +131,7 @@ class FusedLayer(_WithArrays):
     ) -> None:
         super().__init__(group, "fused_layer", when, group.clock, name)
         self.rows, self.code, self.slots = rows, code, slots
-        self.spiking = "spike" in group.thresholder
+        self.spiking, self.amplitude = "spike" in group.thresholder, group.variables.get("amplitude")
         self.capacity = rows.batch * rows.size + 64
         for part in (group.state_updater, *group.thresholder.values(), *group.resetter.values()):
             part.active = False
@@ -138,14 +163,17 @@ class FusedLayer(_WithArrays):
         self.add_taps(taps, rows.channels, name)
         self.refer(f"{name}_spikes_first", source, "_spikes_first")
         self.refer(f"{name}_spikes_number", source, "_spikes_number")
-        amplitude = source.group.variables.get("amplitude")
+        amplitude, degrees = source.amplitude, input.degrees
+        if degrees is not None:
+            shape = rows.channels, rows.pixels
+            self.add_array(f"{name}_degrees", rows.size, np.int32, degrees.reshape(shape).T.ravel().astype(np.int32))
         if amplitude is not None:
             self.refer(f"{name}_amplitude", source.group, "amplitude")
         return {
             "name": name, "delay": input.delay, "slots": source.slots, "capacity": source.capacity,
             "pixels": rows.pixels, "channels": rows.channels, "row": taps.row,
             "per_row": taps.per_row, "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
-            "whole": taps.per_row == rows.channels,
+            "whole": taps.per_row == rows.channels, "counted": degrees is not None,
             "amplitude": None if amplitude is None else "one" if amplitude.scalar else "each",
         }  # fmt: skip
 

@@ -21,9 +21,10 @@ from alade_brian.conversion.brian2_text import (
     schedule,
     slots,
 )
+from alade_brian.conversion.connectivity import out_degrees
 from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
-from alade_brian.simulation.fused_layer import Current, FusedLayer, Input, Rows
-from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels
+from alade_brian.simulation.fused_layer import Current, FusedLayer, GivenSpikes, Input, Rows
+from alade_brian.simulation.gather import aligned, channels_last, gather, is_list, kernel, pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,14 @@ class FusedNetwork:
 
 
 class Images(b2.Group):
-    """Numbers of the stimuli of one presentation, ``(batch, rows, pixels)``: a row per step, or one that is held."""
+    """What is shown in one presentation: numbers ``(batch, rows, pixels)``, a row per step or one that is held, or
+    spikes, image by image and stimulus by stimulus as in packed.py."""
 
-    def __init__(self, size: int, clock: b2.Clock) -> None:
+    def __init__(self, size: int, dtype: type, clock: b2.Clock) -> None:
         BrianObject.__init__(self, clock=clock, name="images")
         self.variables = Variables(self)
-        self.variables.add_array("values", size=size, dtype=b2.prefs.core.default_float_dtype)
+        self.variables.create_clock_variables(clock)
+        self.variables.add_array("values", size=size, dtype=dtype)
         # Whether spikes are written, set when the program starts.
         self.variables.add_array("record", size=1, dtype=np.int32)
 
@@ -57,6 +60,9 @@ def build_fused(spec: NetworkSpec, batch: int, traces: tuple[str, ...] = ()) -> 
     """The Brian2 network of a specification. Names are those of places, not of the specification, so that equal
     structures make equal code."""
     builder = _Builder(spec, batch, traces)
+    if spec.stimulus.coding == "spikes":
+        for index in range(len(spec.stimuli)):
+            builder.add_given(index)
     for index in range(len(spec.populations)):
         builder.add_group(index)
     for index in range(len(spec.populations)):
@@ -64,7 +70,7 @@ def build_fused(spec: NetworkSpec, batch: int, traces: tuple[str, ...] = ()) -> 
     for population in spec.populations:
         builder.connect(population.name)
     for index, projection in live_projections(spec):
-        if not spec.sends_spikes(projection.source):
+        if not sends(spec, projection.source):
             builder.add_current(index, projection)
     return builder.finish()
 
@@ -75,14 +81,28 @@ class _Builder:
         self.clock = b2.Clock(spec.dt * b2.second, name="step")
         self.rows = 1 if spec.stimulus.coding == "direct" else spec.steps
         self.shown = sum(s.size for s in spec.stimuli)
-        self.images = Images(batch * self.rows * self.shown, self.clock)
+        self.images = self._images()
         self.groups: dict[str, b2.NeuronGroup] = {}
         self.texts: dict[str, GroupText] = {}
         self.layers: dict[str, FusedLayer] = {}
+        self.given: dict[str, GivenSpikes] = {}
         self.currents: list[Current] = []
         self.indices = {p.name: k for k, p in enumerate(spec.populations)}
         readout = spec.readout
-        self.answers = None if _answers_in_spikes(spec) else readout.population
+        self.answers = None if spec.answers_in_spikes else readout.population
+
+    def _images(self) -> Images:
+        if self.spec.stimulus.coding == "spikes":
+            return Images(self.batch * sum(spike_bytes(self.spec)), np.int8, self.clock)
+        return Images(self.batch * self.rows * self.shown, b2.prefs.core.default_float_dtype, self.clock)
+
+    def add_given(self, index: int) -> None:
+        """A stimulus of spikes: something that sends as a layer does."""
+        stimulus, sizes = self.spec.stimuli[index], spike_bytes(self.spec)
+        rows = Rows(self.batch, pixels(stimulus.shape), stimulus.shape[0])
+        self.given[stimulus.name] = GivenSpikes(
+            self.images, rows, sum(sizes), sum(sizes[:index]), self.clock, f"given_{index}"
+        )
 
     def add_group(self, index: int) -> None:
         population, text = self.spec.populations[index], group_text(self.spec, index, fused=True)
@@ -116,7 +136,13 @@ class _Builder:
     def connect(self, target: str) -> None:
         """What a layer gathers, in the order in which it would arrive: first what was delayed, then by source."""
         self.layers[target].connect([
-            Input(self.layers[p.source], gather(self.spec, p), p.delay) for p in gathered(self.spec, target)
+            Input(
+                (self.layers | self.given)[p.source],
+                gather(self.spec, p),
+                p.delay,
+                out_degrees(self.spec, p) if is_list(self.spec, p) else None,
+            )
+            for p in gathered(self.spec, target)
         ])  # fmt: skip
 
     def add_current(self, index: int, projection: Projection) -> None:
@@ -139,17 +165,32 @@ class _Builder:
 
     def finish(self) -> FusedNetwork:
         network = b2.Network(
-            self.images, *self.groups.values(), *self.layers.values(), *self.currents, name="simulation"
+            self.images,
+            *self.given.values(),
+            *self.groups.values(),
+            *self.layers.values(),
+            *self.currents,
+            name="simulation",
         )
         network.schedule = schedule(self.spec)
         return FusedNetwork(network, self.images, self.layers, self.answers, self.traces)
 
 
+def sends(spec: NetworkSpec, source: str) -> bool:
+    """Whether a source sends spikes: a layer that spikes, or a stimulus of spikes."""
+    return spec.sends_spikes(source) or (spec.is_stimulus(source) and spec.stimulus.coding == "spikes")
+
+
 def gathered(spec: NetworkSpec, target: str) -> list[Projection]:
-    """The projections that bring spikes to a population, in the order of their sums."""
-    order = {p.name: k for k, p in enumerate(spec.populations)}
-    bring = [p for _, p in live_projections(spec) if p.target == target and spec.sends_spikes(p.source)]
-    return sorted(bring, key=lambda p: (p.delay == 0, order[p.source] if p.delay == 0 else 0))
+    """The projections that bring spikes to a population, in the order of their sums: first what was delayed."""
+    names = [*(s.name for s in spec.stimuli), *(p.name for p in spec.populations)]
+    bring = [p for _, p in live_projections(spec) if p.target == target and sends(spec, p.source)]
+    return sorted(bring, key=lambda p: (p.delay == 0, names.index(p.source) if p.delay == 0 else 0))
+
+
+def spike_bytes(spec: NetworkSpec) -> list[int]:
+    """Bytes of one image's spikes, stimulus by stimulus."""
+    return [spec.steps * pixels(s.shape) * -(-s.shape[0] // 8) for s in spec.stimuli]
 
 
 def fused_values(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.ndarray]:
@@ -161,10 +202,10 @@ def fused_values(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.nda
         if population.bias is not None:
             values[f"layer_{index}.bias"] = _per_neuron(population, population.bias, batch)
         for number, projection in enumerate(gathered(spec, population.name)):
-            values[f"pass_{index}.in{number}_kernel"] = _kernel(spec, projection, itemsize)
+            values[f"pass_{index}.in{number}_kernel"] = aligned(kernel(spec, projection), itemsize)
     for index, projection in live_projections(spec):
-        if not spec.sends_spikes(projection.source):
-            values[f"current_{index}.in0_kernel"] = _kernel(spec, projection, itemsize)
+        if not sends(spec, projection.source):
+            values[f"current_{index}.in0_kernel"] = aligned(kernel(spec, projection), itemsize)
     return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in values.items()}
 
 
@@ -177,15 +218,3 @@ def _per_neuron(population: Population, value: np.ndarray, batch: int) -> np.nda
         return value.reshape(1)
     whole = np.broadcast_to(value, population.shape).reshape(-1)
     return np.tile(channels_last(whole, population.shape).ravel(), batch)
-
-
-def _kernel(spec: NetworkSpec, projection: Projection, itemsize: int) -> np.ndarray:
-    shapes = spec.shape(projection.source), spec.shape(projection.target)
-    return aligned(kernel(projection.operator, *shapes), itemsize)
-
-
-def _answers_in_spikes(spec: NetworkSpec) -> bool:
-    readout = spec.readout
-    return readout.reads_spikes or (
-        readout.decoding == "every_step" and spec.population(readout.population).neuron.spiking
-    )

@@ -12,13 +12,13 @@ from math import prod
 
 import numpy as np
 
+from alade_brian.conversion.connectivity import placed_synapses
 from alade_brian.conversion.operators import planar
 from alade_brian.conversion.spec import (
     Convolution,
     Dense,
     Identity,
     NetworkSpec,
-    Operator,
     Pooling,
     Projection,
     Shape,
@@ -96,23 +96,34 @@ def channels_last(values: np.ndarray, shape: Shape) -> np.ndarray:
     return np.swapaxes(values.reshape(*values.shape[:-1], shape[0], pixels(shape)), -1, -2)
 
 
-def gathers(operator: Operator, source: Shape) -> bool:
-    """Whether an operator can be gathered: all but long lists of connections."""
-    return not isinstance(operator, Sparse) or prod(operator.shape) * prod(source) <= DENSE_AT_MOST
+def gathers(spec: NetworkSpec, projection: Projection) -> bool:
+    """Whether a projection can be gathered: all but long lists of connections."""
+    whole = prod(spec.shape(projection.target)) * prod(spec.shape(projection.source))
+    return not is_list(spec, projection) or whole <= DENSE_AT_MOST
 
 
 def can_gather(spec: NetworkSpec) -> bool:
     """Whether every projection of a network can be gathered."""
-    return all(gathers(p.operator, spec.shape(p.source)) for p in spec.projections)
+    return all(gathers(spec, p) for p in spec.projections)
+
+
+def is_list(spec: NetworkSpec, projection: Projection) -> bool:
+    """Whether a projection has no taps of its own but is gathered as a full matrix: it is a list of connections, or
+    what it makes is not laid out in the pixels of its target (an image, say, that goes flattened straight to
+    neurons)."""
+    operator, inside = projection.operator, pixels(spec.shape(projection.target))
+    made = operator.output_shape(spec.shape(projection.source))
+    fits = prod(made) % inside == 0 if isinstance(operator, Dense) else pixels(made) == inside
+    return isinstance(operator, Sparse) or not fits or projection.first % inside != 0
 
 
 def gather(spec: NetworkSpec, projection: Projection) -> Gather:
     """The taps of a projection."""
     operator, source, target = projection.operator, spec.shape(projection.source), spec.shape(projection.target)
+    if is_list(spec, projection):
+        return _all_to_all(prod(target), source, target, 0)
     offset = projection.first // pixels(target)
     match operator:
-        case Dense() | Sparse():
-            return _all_to_all(prod(operator.output_shape(source)), source, target, offset)
         case Convolution():
             made, per_row = operator.weight.shape[0] // operator.groups, operator.weight.shape[1]
             return _windowed(
@@ -127,17 +138,21 @@ def gather(spec: NetworkSpec, projection: Projection) -> Gather:
             each = operator.gain.ndim > 1
             own = ([(pixel, pixel if each else 0)] for pixel in range(pixels(source)))
             return _windowed(own, 1, 1, offset, pixels(source) if each else 1)
+        case _:
+            return _all_to_all(prod(operator.output_shape(source)), source, target, offset)
 
 
-def kernel(operator: Operator, source: Shape, target: Shape) -> np.ndarray:
-    """The numbers of an operator as `gather` takes them, float64 ``(blocks, source channels, row)``."""
+def kernel(spec: NetworkSpec, projection: Projection) -> np.ndarray:
+    """The numbers of a projection as `gather` takes them, float64 ``(blocks, source channels, row)``."""
+    operator, source, target = projection.operator, spec.shape(projection.source), spec.shape(projection.target)
+    if is_list(spec, projection):
+        listed = placed_synapses(projection, source)
+        weight = np.zeros((prod(target), prod(source)))
+        np.add.at(weight, (listed.post, listed.pre), listed.weights(operator))
+        return _matrix_kernel(weight, source, target)
     match operator:
         case Dense():
             return _matrix_kernel(operator.weight, source, target)
-        case Sparse():
-            weight = np.zeros((prod(operator.shape), prod(source)))
-            np.add.at(weight, (operator.rows, operator.columns), operator.weight)
-            return _matrix_kernel(weight, source, target)
         case Convolution():
             per_group, *size = operator.weight.shape[1:]
             grouped = operator.weight.reshape(operator.groups, -1, per_group, prod(size))
@@ -152,6 +167,8 @@ def kernel(operator: Operator, source: Shape, target: Shape) -> np.ndarray:
         case Identity():
             gain = channels_last(operator.per_neuron(source).reshape(-1), source)
             return (gain if operator.gain.ndim > 1 else gain[:1])[..., None]
+        case Sparse():
+            raise AssertionError("a list of connections is a full matrix here")
 
 
 def stride(row: int, itemsize: int) -> int:
@@ -167,7 +184,7 @@ def aligned(values: np.ndarray, itemsize: int) -> np.ndarray:
 
 
 def _matrix_kernel(weight: np.ndarray, source: Shape, target: Shape) -> np.ndarray:
-    q, p = pixels(source), pixels(target) if prod(target) == len(weight) else 1
+    q, p = pixels(source), pixels(target)
     parts = weight.reshape(-1, p, source[0], q)
     return parts.transpose(1, 3, 2, 0).reshape(p * q, source[0], -1)
 

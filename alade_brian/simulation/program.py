@@ -15,19 +15,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any
 
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses, unpack
+from alade_brian.conversion.packed import PackedResponses, pack, unpack
 from alade_brian.conversion.responses import read_out
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation.builds import PROGRAM, find_or_build, standalone_project, toolchain, write_numbers
 from alade_brian.simulation.fused_network import (
     FusedNetwork,
-    _answers_in_spikes,
     build_fused,
     fused_values,
     gathered,
@@ -68,8 +67,20 @@ class FusedProgram:
         """Size of an image's answer with all spikes."""
         return max(1, self._answer.size(record=True) // self.batch)
 
+    @property
+    def recorded_bytes(self) -> int:
+        """Size of an image's packed spikes."""
+        return self.spec.steps * sum(self._answer.bits.values())
+
+    def row_bytes(self, name: str) -> int:
+        """Bytes of a population's spikes in one step."""
+        return self._answer.bits[name]
+
     def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
         """Answers to blocks of images, each ``(n, rows, pixels)``, one for each block, while later ones are simulated.
+
+        Where the stimuli are spikes, a block may also be packed, uint8 ``(n, bytes)``: stimulus by stimulus as in
+        packed.py.
 
         record   whether the spikes are wanted, or the readout's answer alone
         """
@@ -88,6 +99,10 @@ class FusedProgram:
             if not whole:
                 # What is still under way belongs to images that nobody asks about any more.
                 self.close()
+                # The thread that feeds may wait for room here, and must see that nobody reads any more.
+                with suppress(Empty):
+                    while True:
+                        counts.get_nowait()
 
     def close(self) -> None:
         """End the process; it is started anew when it is needed."""
@@ -101,17 +116,22 @@ class FusedProgram:
             self._process = _Process(self.folder, self._numbers, record)
         return self._process
 
-    def _presentations(self, pixels: np.ndarray) -> np.ndarray:
+    def _presentations(self, block: np.ndarray) -> np.ndarray:
         """Whole presentations of `batch` images, in the order and type of the program."""
-        parts, start = [], 0
-        for stimulus in self.spec.stimuli:
-            part = pixels[:, :, start : start + stimulus.size]
-            parts.append(channels_last(part, stimulus.shape).reshape(*part.shape))
-            start += stimulus.size
-        whole = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        whole = block if block.dtype == np.uint8 else self._ordered(block)
         missing = -len(whole) % self.batch
-        filled = np.concatenate([whole, np.zeros((missing, *whole.shape[1:]))]) if missing else whole
-        return np.ascontiguousarray(filled, dtype=self.dtype)
+        if missing:
+            whole = np.concatenate([whole, np.zeros((missing, *whole.shape[1:]), whole.dtype)])
+        return np.ascontiguousarray(whole)
+
+    def _ordered(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels ``(n, rows, pixels)`` with the channel last; of spikes their bits, uint8 ``(n, bytes)``."""
+        ends = np.cumsum([s.size for s in self.spec.stimuli])[:-1]
+        parts = zip(self.spec.stimuli, np.split(pixels, ends, axis=2), strict=True)
+        if self.spec.stimulus.coding == "spikes":
+            return np.concatenate([pack(part != 0, s.shape).reshape(len(part), -1) for s, part in parts], axis=1)
+        rows = [channels_last(part, s.shape).reshape(part.shape) for s, part in parts]
+        return np.concatenate(rows, axis=2).astype(self.dtype, copy=False)
 
 
 class _Answer:
@@ -124,10 +144,10 @@ class _Answer:
     def _parts(self, record: bool) -> list[tuple[str, str, np.dtype[Any], int]]:
         """Kind, population, type and numbers per image of every part."""
         spec, answering = self.spec, self.spec.readout.population
-        shown = [n for n in self.bits if record or (_answers_in_spikes(spec) and n == answering)]
+        shown = [n for n in self.bits if record or (spec.answers_in_spikes and n == answering)]
         parts: list[tuple[str, str, np.dtype[Any], int]]
         parts = [("bits", name, np.dtype(np.uint8), spec.steps * self.bits[name]) for name in shown]
-        if not _answers_in_spikes(spec):
+        if not spec.answers_in_spikes:
             parts.append(("answers", answering, self.dtype, spec.steps * prod(spec.shape(answering))))
         parts += [("trace", name, self.dtype, spec.steps * prod(spec.shape(name))) for name in self.traces]
         return [*parts, *self._events()]
@@ -160,21 +180,15 @@ class _Answer:
     def _values(self, found: dict[tuple[str, str], np.ndarray], bits: dict[str, np.ndarray]) -> np.ndarray:
         """What the readout reads: membranes, or spikes times their amplitude."""
         name = self.spec.readout.population
-        if not _answers_in_spikes(self.spec):
+        if not self.spec.answers_in_spikes:
             return self._membranes(found["answers", name], name)
-        return unpack(bits[name], self.spec.shape(name)) * _amplitude(self.spec, name)
+        return unpack(bits[name], self.spec.shape(name)) * self.spec.population(name).amplitude.ravel()
 
     def _membranes(self, values: np.ndarray, name: str) -> np.ndarray:
         """Values in the order of the specification, float64 ``(images, steps, neurons)``."""
         shape = self.spec.shape(name)
         rows = values.reshape(len(values), self.spec.steps, -1, shape[0])
         return rows.swapaxes(-1, -2).reshape(len(values), self.spec.steps, -1).astype(np.float64)
-
-
-def _amplitude(spec: NetworkSpec, name: str) -> np.ndarray:
-    population = spec.population(name)
-    parameter = population.neuron.parameters.get("amplitude")
-    return np.broadcast_to(1.0 if parameter is None else parameter.value, population.shape).ravel()
 
 
 def _counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
@@ -228,8 +242,8 @@ class _Process:
                 try:
                     while len(view):
                         view = view[pipe.write(view) :]
-                except OSError:
-                    # The program ended; who reads its answers will say so.
+                except (OSError, ValueError):
+                    # The program ended, or was ended; who reads its answers will say so.
                     return
 
         self._feeder = threading.Thread(target=send, daemon=True)
@@ -281,7 +295,7 @@ def _loop(spec: NetworkSpec, built: FusedNetwork) -> tuple[str, str]:
     start += [f"{built.network.name}.t = 0;"]
     eventful = [layer for layer in layers.values() if layer.template_kwds["inputs"]]
     start += [f"std::memset({_pointer(layer, '_events')}, 0, {_bytes(layer, '_events')});" for layer in eventful]
-    answering = [spec.readout.population] * _answers_in_spikes(spec)
+    answering = [spec.readout.population] * spec.answers_in_spikes
     end = [
         ("" if p.name in answering else f"if (*{_pointer(images, 'record')}) ") + _write(layers[p.name], "_bits")
         for p in spec.spiking

@@ -40,6 +40,7 @@ class SimulationSettings:
                   fused where the network allows it; both with shared connectivity only
     dtype         float64 (exact, for verification) or float32 (fast)
     batch         images side by side in one group; None: as many as suit cache and memory, 8 at most
+    reuse         simulate extractors by themselves and keep what they answered: for a network that grows
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
 
@@ -49,6 +50,7 @@ class SimulationSettings:
     batch: int | None = None
     cache: Path | None = None
     passes: str = "auto"
+    reuse: bool = False
 
     def check(self) -> None:
         """Raise UserError, with what to do, where this machine cannot simulate in this way."""

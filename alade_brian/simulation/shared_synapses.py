@@ -120,7 +120,7 @@ def _connect(spec: NetworkSpec, index: int, source: b2.NeuronGroup, target: b2.N
     if not _shares(spec, projection):
         return None
     shapes = spec.shape(projection.source), spec.shape(projection.target)
-    weights = kernel(projection.operator, *shapes)
+    weights = kernel(spec, projection)
     # The slot of delayed spikes stands before the thresholds: what the last test left is a step old there.
     late = text.delay if projection.delay else 0
     return SharedSynapses(
@@ -129,7 +129,7 @@ def _connect(spec: NetworkSpec, index: int, source: b2.NeuronGroup, target: b2.N
 
 
 def _shares(spec: NetworkSpec, projection: Projection) -> bool:
-    return spec.sends_spikes(projection.source) and gathers(projection.operator, spec.shape(projection.source))
+    return spec.sends_spikes(projection.source) and gathers(spec, projection)
 
 
 def separate_values(spec: NetworkSpec, copies: int, connectivity: str) -> dict[tuple[str, str], np.ndarray]:
@@ -138,6 +138,5 @@ def separate_values(spec: NetworkSpec, copies: int, connectivity: str) -> dict[t
     if connectivity == "shared":
         for index, projection in live_projections(spec):
             if _shares(spec, projection):
-                shapes = spec.shape(projection.source), spec.shape(projection.target)
-                shared[projection_name(spec, index), "w"] = kernel(projection.operator, *shapes).ravel()
+                shared[projection_name(spec, index), "w"] = kernel(spec, projection).ravel()
     return network_values(spec, copies, leave_out={owner for owner, _ in shared}) | shared

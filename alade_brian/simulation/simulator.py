@@ -12,6 +12,7 @@ import numpy as np
 from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.connectivity import out_degrees
 from alade_brian.conversion.packed import PackedResponses, packed
+from alade_brian.conversion.parts import split
 from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
@@ -90,9 +91,15 @@ def open_simulator(
 def _engine(spec: NetworkSpec, settings: SimulationSettings, batch: int, traces: Sequence[str]) -> tuple[Engine, int]:
     """What simulates, and how many images it is given at a time."""
     if settings.fuses(spec):
+        from alade_brian.simulation.growing import GrowingProgram
         from alade_brian.simulation.program import FusedProgram
 
-        program = FusedProgram(spec, batch, settings.dtype, settings.cache_folder, traces)
+        parts = split(spec) if settings.reuse and not traces else None
+        program: FusedProgram | GrowingProgram
+        if parts is not None:
+            program = GrowingProgram(spec, parts, settings)
+        else:
+            program = FusedProgram(spec, batch, settings.dtype, settings.cache_folder, traces)
         block = max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // program.bytes_per_image) // batch) * batch
         return program, block
     layout = Layout(batch, -(-IMAGES_PER_RUN // batch))
@@ -165,6 +172,8 @@ def check_images(spec: NetworkSpec, images: Mapping[str, np.ndarray]) -> None:
                 f"the images have the shape {array.shape}; this network takes (n, {', '.join(map(str, expected))}), n "
                 "at least 1"
             )
+        if stimulus.coding == "spikes" and not np.all((array == 0) | (array == 1)):
+            raise UserError("the stimulus is one of spikes, and the images hold numbers other than 0 and 1")
         if not np.all(np.isfinite(array)):
             raise UserError("the images hold values that are not finite; clean them before the simulation")
 

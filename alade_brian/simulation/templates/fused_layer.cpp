@@ -80,7 +80,12 @@ const auto _kept_{{name}} = {{_array(name)}}[_idx];
             {% else %}
             auto _scale = [](auto _w, int) __attribute__((always_inline)) { return _w; };
             {% endif %}
+            {% if input.counted %}
+            for (int _k = _spikes.first[0]; _p == 0 && _k < _spikes.first[{{input.pixels}}]; _k++)
+                {{_array('_events')}}[_b * {{inputs|length}} + {{loop.index0}}] += {{_array(input.name + '_degrees')}}[_spikes.number[_k]];
+            {% else %}
             {{_array('_events')}}[_b * {{inputs|length}} + {{loop.index0}}] += {{input.row}} *
+            {% endif %}
             {% if input.whole %}
             shared::gather_row<_real, {{input.row}}, {{input.stride}}>(
             {% else %}

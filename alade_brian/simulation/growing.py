@@ -1,0 +1,94 @@
+"""A growing network simulated in parts: one program for all extractors of an architecture, one for the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from alade_brian.conversion.packed import PackedResponses
+from alade_brian.conversion.parts import Parts
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.simulation.answers import KeptAnswers, Key, digest, keys_of
+from alade_brian.simulation.builds import generator_digest
+from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.settings import SimulationSettings
+
+EVENT_BYTES = 8
+
+
+class GrowingProgram:
+    """The parts of a network as one engine. `compiled` says whether a compiler had to run for any of them."""
+
+    def __init__(self, spec: NetworkSpec, parts: Parts, settings: SimulationSettings) -> None:
+        self.spec = spec
+        # Each part has the batch that suits itself: an extractor's program does not change when the network grows.
+        self.extractors = [Extractor(_program(part, settings), settings.cache_folder) for part in parts.extractors]
+        self.head = _program(parts.head, settings)
+        self.feeds = [s.name for s in parts.head.stimuli]
+        self.compiled = self.head.compiled or any(e.program.compiled for e in self.extractors)
+        self.bytes_per_image = self.head.bytes_per_image + sum(e.program.bytes_per_image for e in self.extractors)
+
+    def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
+        """See `Engine`."""
+        for block in blocks:
+            keys = keys_of(block)
+            bits: dict[str, np.ndarray] = {}
+            events = np.zeros(len(block), np.int64)
+            for extractor in self.extractors:
+                found, more = extractor.answers(block, keys)
+                bits, events = bits | found, events + more
+            shown = np.concatenate([bits[name].reshape(len(block), -1) for name in self.feeds], axis=1)
+            (answer,) = self.head.stream([shown], record)
+            yield self._together(bits, events, answer, record)
+
+    def _together(
+        self, bits: dict[str, np.ndarray], events: np.ndarray, answer: PackedResponses, record: bool
+    ) -> PackedResponses:
+        assert answer.events is not None
+        found = bits | dict(answer.spikes)
+        spikes = {p.name: found[p.name] for p in self.spec.spiking} if record else {}
+        shapes = {p.name: p.shape for p in self.spec.spiking}
+        return PackedResponses(spikes, shapes, answer.logits, {}, events + answer.events)
+
+
+class Extractor:
+    """An extractor's program, and what it answered before."""
+
+    def __init__(self, program: FusedProgram, cache: Path) -> None:
+        self.spec, self.program = program.spec, program
+        self.sizes = {p.name: p.shape for p in self.spec.spiking}
+        name = digest(self.spec, np.dtype(program.dtype).name, generator_digest())
+        self.kept = KeptAnswers(cache / "answers" / name, program.recorded_bytes + EVENT_BYTES)
+
+    def answers(self, block: np.ndarray, keys: list[Key]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Packed spikes by population, and synaptic events, of images ``(n, rows, pixels)`` with these keys."""
+        known = self.kept.load(keys)
+        unknown = {key: number for number, key in enumerate(keys) if key not in known}
+        if unknown:
+            (found,) = self.program.stream([block[list(unknown.values())]])
+            fresh = dict(zip(unknown, self._records(found), strict=True))
+            self.kept.keep(fresh)
+            known |= fresh
+        else:
+            # The program's process ends when nothing is left to ask it: extractors that are known need none.
+            self.program.close()
+        return self._unfold(np.stack([known[key] for key in keys]))
+
+    def _records(self, found: PackedResponses) -> np.ndarray:
+        assert found.events is not None
+        parts = [found.spikes[name].reshape(len(found.events), -1) for name in self.sizes]
+        return np.concatenate([*parts, found.events[:, None].view(np.uint8)], axis=1)
+
+    def _unfold(self, records: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        bits, start = {}, 0
+        for name in self.sizes:
+            stop = start + self.spec.steps * self.program.row_bytes(name)
+            bits[name] = records[:, start:stop].reshape(len(records), self.spec.steps, -1)
+            start = stop
+        return bits, np.ascontiguousarray(records[:, start:]).view(np.int64)[:, 0]
+
+
+def _program(part: NetworkSpec, settings: SimulationSettings) -> FusedProgram:
+    return FusedProgram(part, settings.batch_for(part), settings.dtype, settings.cache_folder)
