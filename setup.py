@@ -38,6 +38,7 @@ setup(
     package_data={"alade_brian": ["py.typed", "simulation/templates/*"]},
     install_requires=[
         "brian2>=2.9,<2.12",
+        "joblib>=1.4",
         "matplotlib>=3.8",
         "nir>=1.0.8,<2",
         # Python 3.11 gets Brian2 2.9, which cannot be imported with numpy 2.4.
@@ -55,6 +56,9 @@ setup(
         # Its networks are converted, as are SpikingJelly's and Norse's; these two ask for torchvision, which has no CPU
         # build beside PyTorch's, and are installed with --no-deps (see experiments/peers/README.md).
         "snntorch": ["snntorch>=1.0,<1.1"],
+        # Clusters that share the images among their machines.
+        "dask": ["distributed>=2024.5"],
+        "ray": ["ray[client]>=2.10"],
         "cuda": ["brian2cuda==1.0b1"],
         "dev": [*TEST, "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },

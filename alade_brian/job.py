@@ -53,11 +53,21 @@ class IncrementalJob:
     """One run: a configuration, a data set, and a folder that takes everything computed.
 
     Everything that can be wrong with the configuration is refused in the constructor, before anything is computed.
+
+    workers, cluster   who simulates, see `SimulationSettings`: no result depends on it
     """
 
-    def __init__(self, config: RunConfig, folder: Path, download: bool = False, progress: bool = True) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        download: bool = False,
+        progress: bool = True,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> None:
         self.config, self.folder, self.progress = config, RunFolder(folder), progress
-        self.settings = simulation_settings(config)
+        self.settings = dataclasses.replace(simulation_settings(config), workers=workers, cluster=cluster)
         self.settings.check()
         method = method_class(config.method)
         root = Path(config.data_root) if config.data_root is not None else None

@@ -39,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--backend", help="how Brian2 runs: numpy, cython, cpp or cuda (default: cpp)")
     p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
+    p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
+    p.add_argument(
+        "--cluster", metavar="ADDRESS", help="simulate on a Dask (tcp://host:port) or Ray (ray://host:port) cluster"
+    )
     p.add_argument("--dataset", help="digits, fashion-mnist (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
@@ -80,7 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / f"{name}-{config.method}-{config.seed}"
     if not arguments.resume:
         RunFolder(out).check_unused()
-    job = IncrementalJob(config, out, download=arguments.download)
+    job = IncrementalJob(config, out, download=arguments.download, workers=arguments.workers, cluster=arguments.cluster)
     job.resume() if arguments.resume else job.start()
     metrics = job.run()
     print(summary(metrics, out))

@@ -35,6 +35,7 @@ from alade_brian.conversion.spec import (
     Stimulus,
 )
 from alade_brian.conversion.torch_lower import convert
+from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
 from alade_brian.simulation.builds import standalone_project
 from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels, stretches, stride
@@ -289,7 +290,7 @@ def test_a_program_that_dies_is_said_to_be_dead() -> None:
     next(answers)
     assert program._process is not None
     program._process._child.kill()
-    with pytest.raises(RuntimeError, match="ended with code -9"):
+    with pytest.raises(UserError, match="ended with code -9"):
         list(answers)
 
 

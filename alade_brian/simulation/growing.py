@@ -21,6 +21,8 @@ EVENT_BYTES = 8
 class GrowingProgram:
     """The parts of a network as one engine. `compiled` says whether a compiler had to run for any of them."""
 
+    own_process = True
+
     def __init__(self, spec: NetworkSpec, parts: Parts, settings: SimulationSettings) -> None:
         self.spec = spec
         # Each part has the batch that suits itself: an extractor's program does not change when the network grows.

@@ -24,6 +24,7 @@ import numpy as np
 from alade_brian.conversion.packed import PackedResponses, pack, unpack
 from alade_brian.conversion.responses import read_out
 from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.errors import UserError
 from alade_brian.simulation.builds import PROGRAM, find_or_build, standalone_project, toolchain, write_numbers
 from alade_brian.simulation.fused_network import (
     FusedNetwork,
@@ -44,8 +45,14 @@ BLOCKS_AHEAD = 4
 STREAM_BYTES = 2**20
 
 
+class ProgramEnded(UserError):
+    """A program that ended before it had answered."""
+
+
 class FusedProgram:
     """A compiled network that answers to images. `compiled` says whether a compiler had to run for it."""
+
+    own_process = True
 
     def __init__(self, spec: NetworkSpec, batch: int, dtype: str, cache: Path, traces: Sequence[str] = ()) -> None:
         self.spec, self.batch, self.dtype = spec, batch, float_type(dtype)
@@ -250,7 +257,7 @@ class _Process:
         self._feeder.start()
 
     def read(self, size: int) -> np.ndarray:
-        """So many bytes of answers (RuntimeError where the program ends before)."""
+        """So many bytes of answers (ProgramEnded where the program ends before)."""
         pipe = self._child.stdout
         assert pipe is not None
         found = np.empty(size, np.uint8)
@@ -259,7 +266,10 @@ class _Process:
             more = pipe.readinto(view[got:])  # type: ignore[attr-defined]
             if not more:
                 said = self._errors.read_text(errors="replace").strip()[-2000:] or "it said nothing"
-                raise RuntimeError(f"the simulation in {self.folder} ended with code {self._child.wait()}: {said}")
+                raise ProgramEnded(
+                    f"the simulation in {self.folder} ended with code {self._child.wait()} (killed? out of memory?): "
+                    f"{said}; run it again, with a smaller simulation.batch where memory is short"
+                )
             got += more
         return found
 

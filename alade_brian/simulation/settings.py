@@ -8,9 +8,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
+
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.table import lowering_table
 from alade_brian.errors import UserError
+from alade_brian.simulation.cluster import check_address
 from alade_brian.simulation.gather import can_gather
 
 BACKENDS = ("numpy", "cython", "cpp", "cuda")
@@ -40,6 +43,8 @@ class SimulationSettings:
                   fused where the network allows it; both with shared connectivity only
     dtype         float64 (exact, for verification) or float32 (fast)
     batch         images side by side in one group; None: as many as suit cache and memory, 8 at most
+    workers       processes among which the images are shared; None: one for each core where passes are fused, else one
+    cluster       address of a Dask (tcp://host:port) or Ray (ray://host:port) cluster to share them among instead
     reuse         simulate extractors by themselves and keep what they answered: for a network that grows
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
@@ -50,16 +55,22 @@ class SimulationSettings:
     batch: int | None = None
     cache: Path | None = None
     passes: str = "auto"
+    workers: int | None = 1
+    cluster: str | None = None
     reuse: bool = False
 
     def check(self) -> None:
         """Raise UserError, with what to do, where this machine cannot simulate in this way."""
+        if self.cluster is not None:
+            check_address(self.cluster)
         _one_of("backend", self.backend, BACKENDS)
         _one_of("connectivity", self.connectivity, CONNECTIVITIES)
         _one_of("passes", self.passes, PASSES)
         _one_of("dtype", self.dtype, DTYPES)
         if self.batch is not None and self.batch < 1:
             raise UserError(f"simulation.batch is {self.batch}; use at least 1, or leave it out")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"workers is {self.workers}; use at least 1, or leave it out")
         if self.backend == "cython" and self.connectivity == "shared":
             raise UserError("backend 'cython' has no shared connectivity; use --connectivity explicit")
         if self.passes == "fused" and (self.backend != "cpp" or self.connectivity == "explicit"):
@@ -88,6 +99,10 @@ class SimulationSettings:
                 "the network has a list of connections that is too long for fused passes; leave simulation.passes out"
             )
         return possible
+
+    def workers_for(self, spec: NetworkSpec) -> int:
+        """How many processes share the images on this machine."""
+        return self.workers or (joblib.cpu_count() if self.fuses(spec) else 1)
 
     @property
     def cache_folder(self) -> Path:

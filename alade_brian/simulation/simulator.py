@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.connectivity import out_degrees
-from alade_brian.conversion.packed import PackedResponses, packed
-from alade_brian.conversion.parts import split
+from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
-from alade_brian.simulation.settings import BYTES_PER_BLOCK, IMAGES_PER_BLOCK, IMAGES_PER_RUN, SimulationSettings
+from alade_brian.simulation.engine import Engine, make_engine
+from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.simulation.shards import ShardedEngine, shard
 
+# Parts of images for different workers are a multiple of this.
+WHOLE = 8
 # One array, or one per stimulus by its name.
 Images = np.ndarray | Mapping[str, np.ndarray]
-
-
-class Engine(Protocol):
-    """A network that is ready to run: what a backend must offer."""
-
-    compiled: bool
-
-    def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
-        """Answers to blocks of images, each ``(n, rows, pixels)``; `record` says whether the spikes are wanted."""
-        ...
 
 
 @dataclass
 class Simulator:
     """A specification, ready to be shown images.
 
-    compiled   whether a compiler had to run; seconds_build and seconds_simulate add up where the time went
+    images_per_run   the most images that are handed over at a time
+    compiled         whether a compiler had to run; seconds_build and seconds_simulate add up where the time went
     """
 
     spec: NetworkSpec
@@ -44,6 +36,7 @@ class Simulator:
     images_per_run: int
     seconds_build: float
     seconds_simulate: float = field(default=0.0)
+    workers: int = 1
 
     @property
     def compiled(self) -> bool:
@@ -59,7 +52,10 @@ class Simulator:
         shown = arrays(self.spec, images)
         check_images(self.spec, shown)
         count = len(next(iter(shown.values())))
-        parts = [slice(k, min(k + self.images_per_run, count)) for k in range(0, count, self.images_per_run)]
+        # Every worker gets a part, and whole presentations.
+        each = -(-count // (self.workers * WHOLE)) * WHOLE
+        size = self.images_per_run if self.workers == 1 else min(self.images_per_run, each)
+        parts = [slice(k, min(k + size, count)) for k in range(0, count, size)]
         blocks = (pixels(self.spec, {name: array[part] for name, array in shown.items()}) for part in parts)
         answers = self.engine.stream(blocks, record)
         for part in parts:
@@ -82,52 +78,13 @@ def open_simulator(
     """
     settings = settings or SimulationSettings()
     settings.check()
-    batch = settings.batch_for(spec)
     began = time.perf_counter()
-    engine, images_per_run = _engine(spec, settings, batch, traces)
-    return Simulator(spec, engine, images_per_run, time.perf_counter() - began)
-
-
-def _engine(spec: NetworkSpec, settings: SimulationSettings, batch: int, traces: Sequence[str]) -> tuple[Engine, int]:
-    """What simulates, and how many images it is given at a time."""
-    if settings.fuses(spec):
-        from alade_brian.simulation.growing import GrowingProgram
-        from alade_brian.simulation.program import FusedProgram
-
-        parts = split(spec) if settings.reuse and not traces else None
-        program: FusedProgram | GrowingProgram
-        if parts is not None:
-            program = GrowingProgram(spec, parts, settings)
-        else:
-            program = FusedProgram(spec, batch, settings.dtype, settings.cache_folder, traces)
-        block = max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // program.bytes_per_image) // batch) * batch
-        return program, block
-    layout = Layout(batch, -(-IMAGES_PER_RUN // batch))
-    connectivity = "shared" if settings.shares else "explicit"
-    if settings.backend == "cpp":
-        from alade_brian.simulation.standalone import StandaloneNetwork
-
-        found = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces)
-        return Streamed(spec, found.run, found.compiled), layout.images
-    from alade_brian.simulation.runtime import RuntimeNetwork
-    from alade_brian.simulation.shared_synapses import connector
-
-    network = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces, connector(connectivity))
-    return Streamed(spec, network.run, network.compiled), layout.images
-
-
-@dataclass
-class Streamed:
-    """An engine that answers to one block of images at a time, unpacked."""
-
-    spec: NetworkSpec
-    run: Callable[[np.ndarray], Responses]
-    compiled: bool
-
-    def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
-        """See `Engine`."""
-        shapes = {p.name: p.shape for p in self.spec.spiking}
-        return (packed(self.run(block), shapes) for block in blocks)
+    engine: Engine | ShardedEngine | None = shard(spec, settings, tuple(traces))
+    if isinstance(engine, ShardedEngine):
+        images_per_run, workers = engine.images_per_block, engine.workers
+    else:
+        (engine, images_per_run), workers = make_engine(spec, settings, traces), 1
+    return Simulator(spec, engine, images_per_run, time.perf_counter() - began, workers=workers)
 
 
 def simulate(
