@@ -35,11 +35,16 @@ def check_address(address: str) -> str:
 
 
 class Cluster:
-    """A connection to a cluster (UserError where there is none to be had)."""
+    """A connection to a cluster (UserError where there is none to be had).
+
+    in_order   whether answers come one by one while later ones are under way, or only all of a call at once
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._cluster: _Dask | _Ray = _Ray(address) if check_address(address) == "ray" else _Dask(address)
+
+        self.in_order = isinstance(self._cluster, _Dask)
 
     def cores(self) -> int:
         """How many blocks the cluster can answer at once."""

@@ -6,19 +6,23 @@ brings the answers back in order; on one machine fused programs are processes al
 
 from __future__ import annotations
 
+import pickle
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from alade_brian import remote
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
+from alade_brian.remote import Block
 from alade_brian.simulation.builds import generator_digest
 from alade_brian.simulation.cluster import Cluster
 from alade_brian.simulation.engine import Engine, make_engine
@@ -33,11 +37,13 @@ TRIES = 2
 _brian2 = threading.RLock()
 
 
+TOKEN_BYTES = 16
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a worker must know to answer; `token` names it among all that a worker ever served."""
+    """What a worker must know to answer."""
 
-    token: str
     spec: NetworkSpec
     settings: SimulationSettings
     traces: tuple[str, ...]
@@ -46,13 +52,9 @@ class Work:
     def engine(self) -> Engine:
         return make_engine(self.spec, self.settings, self.traces)[0]
 
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Images ``(n, rows, pixels)`` as part of a task. joblib would put a bare array into the memory of one of Dask's
-    workers, where it is lost when that worker dies."""
-
-    pixels: np.ndarray
+    def pack(self) -> bytes:
+        """This behind a token that names it among all that a worker ever serves."""
+        return uuid.uuid4().bytes + pickle.dumps(self)
 
 
 class Engines:
@@ -72,12 +74,12 @@ class Engines:
         yield engine
         self._idle.append(engine)
 
-    def answer(self, block: Block, record: bool) -> PackedResponses:
+    def answer(self, block: np.ndarray, record: bool) -> PackedResponses:
         """The answers to a block; tried again where the program that should give them ended."""
         for left in reversed(range(TRIES)):
             try:
                 with self.one() as engine, _alone(engine):
-                    (answer,) = engine.stream([block.pixels], record)
+                    (answer,) = engine.stream([block], record)
                 return answer
             except ProgramEnded:
                 if not left:
@@ -90,20 +92,22 @@ def _alone(engine: Engine) -> AbstractContextManager[object]:
 
 
 # Engines that this process opened as somebody's worker, the newest network last.
-_serving: dict[str, Engines] = {}
+_serving: dict[bytes, Engines] = {}
 NETWORKS_AT_ONCE = 2
 
 
-def serve(work: Work, block: Block, record: bool) -> PackedResponses:
-    """What a worker process does with a block."""
+def serve(packed: bytes, block: np.ndarray, record: bool) -> PackedResponses:
+    """What a worker process does with a block for a network that was `packed` by `Work.pack`."""
+    token = packed[:TOKEN_BYTES]
     with _brian2:
-        if work.generator != generator_digest():
-            raise UserError("the cluster's workers have another version of alade_brian; install the same on all")
-        if work.token not in _serving:
+        if token not in _serving:
+            work: Work = pickle.loads(packed[TOKEN_BYTES:])
+            if work.generator != generator_digest():
+                raise UserError("the cluster's workers have another version of alade_brian; install the same on all")
             while len(_serving) >= NETWORKS_AT_ONCE:
                 _serving.pop(next(iter(_serving)))
-            _serving[work.token] = Engines(work.engine)
-        engines = _serving[work.token]
+            _serving[token] = Engines(work.engine)
+        engines = _serving[token]
     return engines.answer(block, record)
 
 
@@ -113,38 +117,45 @@ class ShardedEngine:
     own_process = True
 
     def __init__(self, work: Work, workers: int, cluster: str | None) -> None:
-        self.work, self.workers, self.cluster = work, workers, Cluster(cluster) if cluster else None
+        self.workers, self.cluster = workers, Cluster(cluster) if cluster else None
         engine, self.images_per_block = make_engine(work.spec, work.settings, work.traces)
         self.compiled, self._threads = engine.compiled, engine.own_process
-        self._here = Engines(work.engine, engine)
+        self._here, self._packed = Engines(work.engine, engine), work.pack()
         if self.cluster is not None:
             self.workers = self.cluster.cores()
 
     def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
         """See `Engine`."""
         if self.cluster is not None:
-            with self.cluster.serving(self.work):
-                yield from self._handed_out(serve, blocks, record, None)
+            with self.cluster.serving(self._packed):
+                yield from self._handed_out(remote.serve, blocks, record, None)
         elif self._threads:
             yield from self._handed_out(
-                lambda _, block, how: self._here.answer(block, how), blocks, record, "threading"
+                lambda _, block, how: self._here.answer(block.pixels, how), blocks, record, "threading"
             )
         else:
-            yield from self._handed_out(serve, blocks, record, "loky")
+            yield from self._handed_out(remote.serve, blocks, record, "loky")
 
     def _handed_out(
         self,
-        answer: Callable[[Work, Block, bool], PackedResponses],
+        answer: Callable[[bytes, Block, bool], PackedResponses],
         blocks: Iterable[np.ndarray],
         record: bool,
         backend: str | None,
     ) -> Iterator[PackedResponses]:
+        under_way = BLOCKS_PER_WORKER * self.workers
+        in_order = self.cluster is None or self.cluster.in_order
         parallel = joblib.Parallel(
-            n_jobs=self.workers, backend=backend, return_as="generator", batch_size=1,
-            pre_dispatch=BLOCKS_PER_WORKER * self.workers, max_nbytes=None,
+            n_jobs=self.workers, backend=backend, return_as="generator" if in_order else "list", batch_size=1,
+            pre_dispatch=under_way, max_nbytes=None,
         )  # fmt: skip
+        tasks = (joblib.delayed(answer)(self._packed, Block(block), record) for block in blocks)
         try:
-            yield from parallel(joblib.delayed(answer)(self.work, Block(block), record) for block in blocks)
+            if in_order:
+                yield from parallel(tasks)
+            else:
+                while window := list(islice(tasks, under_way)):
+                    yield from parallel(window)
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process ended in the middle of its work (out of memory?); use fewer --workers or a smaller "
@@ -158,4 +169,4 @@ def shard(spec: NetworkSpec, settings: SimulationSettings, traces: tuple[str, ..
     if workers == 1 and settings.cluster is None:
         return None
     alone = replace(settings, workers=1, cluster=None)
-    return ShardedEngine(Work(uuid.uuid4().hex, spec, alone, traces, generator_digest()), workers, settings.cluster)
+    return ShardedEngine(Work(spec, alone, traces, generator_digest()), workers, settings.cluster)
