@@ -18,13 +18,24 @@ from alade_brian.conversion.torch_lower import detached
 from alade_brian.models import Neuron, Recurrent
 
 
-def record(model: nn.Module, images: np.ndarray, spec: NetworkSpec, batch: int = 250, output: int = 0) -> Responses:
+# Neurons times steps of a batch: with many more, what a layer puts out leaves the cache before the next takes it in.
+NEURON_STEPS = 2**21
+BATCHES = 8, 256
+
+
+def record(
+    model: nn.Module, images: np.ndarray, spec: NetworkSpec, batch: int | None = None, output: int = 0
+) -> Responses:
     """Run images through a float64 copy of the model in eval mode and keep every spike of the layers that the
     specification names.
 
     images   ``(n, C, H, W)``, or ``(n, steps, C, H, W)`` where the stimulus is a sequence
+    batch    images at a time (default: as many as suit the processor's cache)
     output   which of several tensors that the forward returns is the answer
     """
+    if batch is None:
+        fitting = NEURON_STEPS // (spec.steps * sum(p.size for p in spec.populations))
+        batch = min(max(fitting, BATCHES[0]), BATCHES[1])
     reference = in_double(detached(model).double().eval())
     parts = [
         _record_batch(reference, images[start : start + batch], spec, output) for start in range(0, len(images), batch)

@@ -1,6 +1,7 @@
 """Measured comparisons, each a ratio taken in one run on one machine.
 
     python experiments/benchmark.py engine --json engine.json --figure engine.png
+    python experiments/benchmark.py agreement
 
 Exit code 0: done; 2: wrong use or input.
 """
@@ -15,13 +16,19 @@ from pathlib import Path
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarks import engine
+from benchmarks import agreement, build, engine, growth, recording
 
 from alade_brian.cli import run_command
 
 # What adds a command's options to its parser and says what runs it.
 Command = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], int]]
-COMMANDS: Mapping[str, Command] = {"engine": engine.command}
+COMMANDS: Mapping[str, Command] = {
+    "engine": engine.command,
+    "recording": recording.command,
+    "build": build.command,
+    "growth": growth.command,
+    "agreement": agreement.command,
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,10 +7,8 @@ with the current of the first layer; reading images from memory counts, building
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from benchmarks.figure import write_figure
 from benchmarks.machine import cores, machine
 from benchmarks.network import CALIBRATION_IMAGES, DESCRIPTION, HIGHEST_RATE, SIZE, calibrated, random_images
 from benchmarks.ratios import crossings, ratios
+from benchmarks.reporting import check_folder, progress_shown
 from benchmarks.rounds import Competitor, log, measure, summary
 
 RATES = (0.02, 0.05, 0.10, 0.18)
@@ -75,7 +74,7 @@ def main(arguments: argparse.Namespace) -> int:
     _check(arguments)
     images = _images(arguments)
     result: dict[str, Any] = {"format": 1, "machine": machine(), "network": DESCRIPTION, **_settings(arguments)}
-    with _shown() as warnings, tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
+    with progress_shown() as warnings, tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
         field = Field(images, Path(scratch), cores(), arguments.seconds)
         result |= {"rates": {}, "crossings": {}, "torch": field.searches, "warnings": warnings}
         for rate in sorted(set(arguments.rates)):
@@ -147,16 +146,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if file and file.is_dir():
             raise UserError(f"{file} is a folder; name a file in it")
         if file:
-            _check_folder(file.parent)
-
-
-def _check_folder(folder: Path) -> None:
-    """UserError where no file can be written, now rather than after minutes."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"the folder {folder} cannot be written ({error.strerror}); name another") from None
+            check_folder(file.parent)
 
 
 def _images(arguments: argparse.Namespace) -> np.ndarray:
@@ -175,24 +165,3 @@ def _table(key: str, row: Mapping[str, Any]) -> str:
                 lines.append(f"  {name + (f' x {end}' if end else ''):<24}{value:10,.0f} images/s")
     lines += [f"  {name:<36}{value:10.2f}" for name, value in row.items() if name.startswith("ratio") and value]
     return "\n".join(lines)
-
-
-@contextmanager
-def _shown() -> Iterator[list[str]]:
-    """Progress on stderr; the warnings, collected."""
-    warnings: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.WARNING:
-                warnings.append(record.getMessage())
-
-    handlers: list[logging.Handler] = [logging.StreamHandler(), Collect()]
-    log.setLevel(logging.INFO)
-    for handler in handlers:
-        log.addHandler(handler)
-    try:
-        yield warnings
-    finally:
-        for handler in handlers:
-            log.removeHandler(handler)

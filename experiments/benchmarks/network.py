@@ -151,8 +151,8 @@ def _scale(rate: float, currents: Tensor) -> float:
     return math.sqrt(low * high)
 
 
-def specification(weights: Weights) -> NetworkSpec:
-    """The network as the simulator takes it, by the same way that trained networks go."""
+def model(weights: Weights) -> nn.Module:
+    """The network in the project's own layers."""
     layers: list[nn.Module] = []
     for number, (array, stride) in enumerate(zip(weights.convolutions, STRIDES, strict=True)):
         convolution = nn.Conv2d(array.shape[1], array.shape[0], 3, stride=stride, padding=1, bias=False)
@@ -160,8 +160,12 @@ def specification(weights: Weights) -> NetworkSpec:
         layers += [convolution, *([HoldCurrent(STEPS)] if number == 0 else []), LIF(STEPS, DECAY, threshold=THRESHOLD)]
     readout = nn.Linear(weights.readout.shape[1], CLASSES, bias=False)
     readout.weight.data = torch.from_numpy(weights.readout)
-    model = nn.Sequential(*layers, nn.Flatten(), readout, MeanOverSteps(STEPS)).eval()
-    return convert(model, (CHANNELS[0], SIZE, SIZE))
+    return nn.Sequential(*layers, nn.Flatten(), readout, MeanOverSteps(STEPS)).eval()
+
+
+def specification(weights: Weights) -> NetworkSpec:
+    """The network as the simulator takes it, by the same way that trained networks go."""
+    return convert(model(weights), (CHANNELS[0], SIZE, SIZE))
 
 
 @torch.inference_mode()

@@ -1,0 +1,60 @@
+"""What all benchmarks do with what they find: files that can be written, progress, warnings."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alade_brian.errors import UserError
+from benchmarks.rounds import log
+
+
+def add_options(parser: ArgumentParser, rounds: int) -> None:
+    """The options that all small benchmarks have."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of every competitor (default: {rounds})")
+    parser.add_argument("--seed", type=int, default=1993, help="everything random (default: 1993)")
+
+
+def check_options(json: Path | None, rounds: int) -> None:
+    """UserError where they make no sense, before anything takes time."""
+    if rounds < 1:
+        raise UserError(f"{rounds} rounds: use at least 1")
+    if json is not None and json.is_dir():
+        raise UserError(f"{json} is a folder; name a file in it")
+    if json is not None:
+        check_folder(json.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """UserError where no file can be written, now rather than after minutes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be written ({error.strerror}); name another") from None
+
+
+@contextmanager
+def progress_shown() -> Iterator[list[str]]:
+    """Progress on stderr; the warnings, collected."""
+    warnings: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                warnings.append(record.getMessage())
+
+    handlers: list[logging.Handler] = [logging.StreamHandler(), Collect()]
+    log.setLevel(logging.INFO)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield warnings
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
