@@ -40,7 +40,7 @@ from alade_brian.files import write_json, write_text
 from alade_brian.learning import Learner, TaskData, TaskHistory, method_class
 from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
 from alade_brian.runs import RunFolder
-from alade_brian.simulation import SimulationSettings
+from alade_brian.simulation import SimulationSettings, advice
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ class IncrementalJob:
         test = spread(test, self.config.verify_images)
         spec = convert(self.learner.network, self.dataset.image_shape)
         log.info("task %d, lowered:\n%s", task.number, format_rows(lowering_table(spec)))
+        log.info("task %d: %s", task.number, advice(spec, self.settings))
         with self._bar(len(test), f"task {task.number} simulate") as bar:
             found = verify(self.learner.network, test.images, spec, self.settings, bar.update)
         log.info("task %d: %s", task.number, found)

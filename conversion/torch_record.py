@@ -17,7 +17,6 @@ from alade_brian.conversion.torch_foreign import in_double, rest
 from alade_brian.conversion.torch_lower import detached
 from alade_brian.models import Neuron, Recurrent
 
-
 # Neurons times steps of a batch: with many more, what a layer puts out leaves the cache before the next takes it in.
 NEURON_STEPS = 2**21
 BATCHES = 8, 256

@@ -26,6 +26,7 @@ from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.simulation import SimulationSettings, advice
 
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
 
@@ -61,6 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     spec = read_model(arguments)
     if target is None:
         print(format_rows(lowering_table(spec)))
+        print(advice(spec, SimulationSettings()))
         return 0
     _write(spec, target)
     print(f"wrote {' and '.join(map(str, written))}")

@@ -226,3 +226,44 @@ def test_wrong_use_is_one_sentence(
 def test_a_benchmark_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("nothing") == 2
     assert "engine" in capsys.readouterr().err
+
+
+@needs_compiler
+def test_recording_compares_what_it_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.recording.IMAGES", 40)
+    options = ("--rounds", 1, "--seconds", 0.01, "--rates", 0.05)
+    assert command("recording", *options, "--json", tmp_path / "r.json") == 0
+    found = json.loads((tmp_path / "r.json").read_text())["rates"]["0.05"]["float64"]["1"]
+    assert found["ratio"] == found["recorded"] / found["answers"] > 0
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_every_task_of_a_growing_network_agrees(tmp_path: Path) -> None:
+    assert command("growth", "--tasks", 2, "--images", 4, "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert [task["mismatched"] for task in result["tasks"]] == [0, 0]
+    assert result["ratio_simulate"] == result["tasks"][1]["simulate"] / result["tasks"][1]["simulate"]
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_first_build_takes_longer_than_new_weights(tmp_path: Path) -> None:
+    assert command("build", "--rounds", 1, "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert all(seconds["first"] > seconds["new weights"] > 0 for seconds in result["seconds"].values())
+
+
+@needs_compiler
+def test_agreement_counts_every_entry(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
+        assert command("agreement", "--images", 20, "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["entries"] == 20 * 4 * (32 * 28 * 28 + 64 * 14 * 14 + 128 * 7 * 7) and result["mismatched"] == 0
+
+
+@pytest.mark.parametrize("name", ["recording", "build", "growth", "agreement"])
+def test_every_benchmark_refuses_no_rounds(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(name, "--rounds", 0) == 2
+    assert "0 rounds" in capsys.readouterr().err

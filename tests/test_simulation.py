@@ -106,7 +106,7 @@ def test_cython_gives_identical_spikes_and_logits() -> None:
 
 
 def test_more_images_than_one_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alade_brian.simulation.simulator.IMAGES_PER_BLOCK", 4)
+    monkeypatch.setattr("alade_brian.simulation.engine.IMAGES_PER_BLOCK", 4)
     net = conv_net()
     parts = [
         part for part, _ in open_simulator(convert(net, (2, 7, 6)), dataclasses.replace(CPP, batch=2)).chunks(IMAGES)

@@ -102,7 +102,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((folder / MANIFEST).read_text())
         whole = found["program"] == _digest(folder / PROGRAM)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
         whole = False

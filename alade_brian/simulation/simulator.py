@@ -14,6 +14,7 @@ from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.simulation.engine import Engine, make_engine
+from alade_brian.simulation.needs import check_memory
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.shards import ShardedEngine, shard
 
@@ -78,6 +79,7 @@ def open_simulator(
     """
     settings = settings or SimulationSettings()
     settings.check()
+    check_memory(spec, settings)
     began = time.perf_counter()
     engine: Engine | ShardedEngine | None = shard(spec, settings, tuple(traces))
     if isinstance(engine, ShardedEngine):

@@ -1,0 +1,73 @@
+"""What a simulation will take, said before it is begun, and refused where the machine does not have it."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+
+from alade_brian.conversion.spec import NetworkSpec, Projection, operator_values
+from alade_brian.conversion.table import lowering_table
+from alade_brian.errors import UserError
+from alade_brian.simulation.gather import is_list
+from alade_brian.simulation.runtime import float_type
+from alade_brian.simulation.settings import BYTES_PER_BLOCK, SimulationSettings
+
+# What one program is given and gives back at a time, with copies on both sides of its pipes.
+STREAM_BYTES = 6 * BYTES_PER_BLOCK
+
+
+def advice(spec: NetworkSpec, settings: SimulationSettings) -> str:
+    """Size of a network, the path that it takes, and its memory, in one line."""
+    table = lowering_table(spec)
+    passes = "fused" if settings.fuses(spec) else "separate"
+    kernels = "shared kernels" if settings.shares else "a list of synapses"
+    workers, mib = settings.workers_for(spec), needed_bytes(spec, settings) / 2**20
+    return (
+        f"{sum(row.neurons for row in table):,} neurons and {sum(row.synapses for row in table):,} synapses per image; "
+        f"{settings.backend}, {passes} passes with {kernels}, {settings.batch_for(spec)} images side by side, "
+        f"{workers} process{'es' if workers > 1 else ''} with about {mib:,.0f} MiB each"
+    )
+
+
+def needed_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
+    """Memory of one process that simulates, about: numbers, state, spikes, and what is on its way."""
+    batch, itemsize = settings.batch_for(spec), float_type(settings.dtype)().itemsize
+    state = batch * sum(
+        p.size * (itemsize * (2 + len(p.neuron.parameters)) + 4 + spec.steps // 8) for p in spec.populations
+    )
+    if not settings.shares:
+        return state + batch * sum(row.bytes for row in lowering_table(spec))
+    numbers = itemsize * sum(_numbers(spec, p) for p in spec.projections)
+    return state + numbers + STREAM_BYTES
+
+
+def _numbers(spec: NetworkSpec, projection: Projection) -> int:
+    if is_list(spec, projection):
+        return prod(spec.shape(projection.source)) * prod(spec.shape(projection.target))
+    return operator_values(projection.operator).size
+
+
+def available_bytes() -> int | None:
+    """Memory that is free for use on this machine; None where it cannot be found out."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def check_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
+    """UserError where the memory of this machine does not suffice."""
+    workers, available = settings.workers_for(spec), available_bytes()
+    needed = needed_bytes(spec, settings) * workers
+    if available is not None and needed > available:
+        raise UserError(
+            f"the simulation needs about {needed / 2**30:.1f} GiB in {workers} process(es), and "
+            f"{available / 2**30:.1f} GiB are free; use fewer --workers, a smaller simulation.batch, "
+            "float32, or a smaller network"
+        )
