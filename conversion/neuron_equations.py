@@ -100,3 +100,10 @@ class NeuronEquations:
     def takes_input(self) -> str:
         """The variable that input is added to."""
         return self.input or self.membrane
+
+
+def memoryless(spiking: bool = False, **parameters: Parameter) -> NeuronEquations:
+    """A neuron whose membrane is its input of the same step."""
+    return NeuronEquations(
+        "v : 1\ndrive : 1", parameters, spiking=spiking, reset="none", input="drive", update="v = drive\ndrive = 0"
+    )

@@ -11,9 +11,10 @@ from scipy import sparse
 
 from alade_brian.conversion.connectivity import matrix
 from alade_brian.conversion.lowering import Lowering, Term, Value, add, is_plain, source_value
+from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.nir_file import FlatGraph, RefusedNodes
 from alade_brian.conversion.nir_linear import apply
-from alade_brian.conversion.nir_neurons import Method, is_neuron, memoryless, read_neuron
+from alade_brian.conversion.nir_neurons import Method, is_neuron, read_neuron
 from alade_brian.conversion.nir_order import late_edges, step_order
 from alade_brian.conversion.nir_shapes import Shapes, check_graph
 from alade_brian.conversion.operators import Dense, Identity, Operator, Sparse

@@ -11,13 +11,11 @@ import base64
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion import spec as parts
-from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.spec import SPEC_CLASSES, NetworkSpec
 
 FORMAT = 2
 
@@ -25,27 +23,6 @@ FORMAT = 2
 Place = tuple[str | int, ...]
 # Gives the array for a place, a shape, and whether all neurons of a channel share a number.
 Carried = Callable[[Place, tuple[int, ...], bool], np.ndarray]
-
-_CLASSES: Mapping[str, type] = MappingProxyType(
-    {
-        cls.__name__: cls
-        for cls in (
-            parts.Parameter,
-            parts.NeuronEquations,
-            parts.Stimulus,
-            parts.Population,
-            parts.Dense,
-            parts.Sparse,
-            parts.Convolution,
-            parts.TransposedConvolution,
-            parts.Pooling,
-            parts.Identity,
-            parts.Projection,
-            parts.Readout,
-            parts.NetworkSpec,
-        )
-    }
-)
 
 
 def describe(spec: NetworkSpec, carried: Mapping[Place, bool]) -> Any:
@@ -93,7 +70,7 @@ def _rebuild(value: Any, place: Place, carried: Carried) -> Any:
     if "mapping" in value:
         return {key: _rebuild(item, (*place, key), carried) for key, item in value["mapping"].items()}
     fields = {key: _rebuild(item, (*place, key), carried) for key, item in value.items() if key != "class"}
-    return _CLASSES[value["class"]](**fields)
+    return SPEC_CLASSES[value["class"]](**fields)
 
 
 def _array_to_json(array: np.ndarray) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.lowering import Refuse
-from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter
+from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, memoryless
 from alade_brian.conversion.nir_linear import numbers
 from alade_brian.conversion.spec import Population, Shape
 from alade_brian.errors import UserError
@@ -55,13 +55,6 @@ def _attributes() -> Mapping[str, tuple[str, ...]]:
 def neuron_kinds() -> tuple[str, ...]:
     """Names of the neurons that are read."""
     return tuple(_attributes())
-
-
-def memoryless(spiking: bool = False, **parameters: Parameter) -> NeuronEquations:
-    """A neuron whose membrane is its input of the same step."""
-    return NeuronEquations(
-        "v : 1\ndrive : 1", parameters, spiking=spiking, reset="none", input="drive", update="v = drive\ndrive = 0"
-    )
 
 
 def neuron_faults(node: nir.NIRNode) -> list[Refuse]:

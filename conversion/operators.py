@@ -7,7 +7,7 @@ horizontal).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
 
 import numpy as np
@@ -247,3 +247,11 @@ Operator = Dense | Sparse | Convolution | TransposedConvolution | Pooling | Iden
 def operator_values(operator: Operator) -> np.ndarray:
     """The numbers of an operator (weight or gain): the only part of it that is not structure."""
     return operator.gain if isinstance(operator, Pooling | Identity) else operator.weight
+
+
+def same_operator(left: Operator, right: Operator) -> bool:
+    """Whether two operators do the same: equal in class, geometry and numbers."""
+    if type(left) is not type(right):
+        return False
+    pairs = ((getattr(left, f.name), getattr(right, f.name)) for f in fields(left))
+    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)

@@ -11,8 +11,10 @@ its position in the C-ordered array of that shape, as in PyTorch.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,6 +33,7 @@ from alade_brian.conversion.operators import (
 from alade_brian.conversion.spec_error import Shape, SpecError, float64, require
 
 __all__ = [
+    "SPEC_CLASSES",
     "Convolution",
     "Dense",
     "Identity",
@@ -314,3 +317,26 @@ class NetworkSpec:
     def replace_neuron(self, name: str, **changes: object) -> NetworkSpec:
         """The same network with some fields of one population's neuron changed."""
         return self.replace_population(name, neuron=dataclasses.replace(self.population(name).neuron, **changes))  # type: ignore[arg-type]
+
+
+# All that a specification is made of, by name: what a file of it may hold.
+SPEC_CLASSES: Mapping[str, type] = MappingProxyType(
+    {
+        cls.__name__: cls
+        for cls in (
+            Parameter,
+            NeuronEquations,
+            Stimulus,
+            Population,
+            Dense,
+            Sparse,
+            Convolution,
+            TransposedConvolution,
+            Pooling,
+            Identity,
+            Projection,
+            Readout,
+            NetworkSpec,
+        )
+    }
+)

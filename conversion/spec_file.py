@@ -8,37 +8,14 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion import spec as nodes
-from alade_brian.conversion.spec import NetworkSpec, SpecError
+from alade_brian.conversion.spec import SPEC_CLASSES, NetworkSpec, SpecError
 from alade_brian.files import write_bytes
 
 FORMAT = 2
-
-_CLASSES: Mapping[str, type] = MappingProxyType(
-    {
-        cls.__name__: cls
-        for cls in (
-            nodes.Parameter,
-            nodes.NeuronEquations,
-            nodes.Stimulus,
-            nodes.Population,
-            nodes.Dense,
-            nodes.Sparse,
-            nodes.Convolution,
-            nodes.TransposedConvolution,
-            nodes.Pooling,
-            nodes.Identity,
-            nodes.Projection,
-            nodes.Readout,
-            nodes.NetworkSpec,
-        )
-    }
-)
 
 
 def save_spec(spec: NetworkSpec, path: Path) -> None:
@@ -94,7 +71,7 @@ def _decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         case {"array": name}:
             return arrays[name]
         case {"class": name, "fields": fields}:
-            return _CLASSES[name](**{key: _decode(item, arrays) for key, item in fields.items()})
+            return SPEC_CLASSES[name](**{key: _decode(item, arrays) for key, item in fields.items()})
         case {"tuple": items}:
             return tuple(_decode(item, arrays) for item in items)
         case {"mapping": items}:

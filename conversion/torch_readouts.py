@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alade_brian.conversion.lowering import Answer, Lowering, Refuse, Value, is_plain
+from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.spec import Decoding, NeuronEquations, Readout
 from alade_brian.models.time import (
     EveryStep,
@@ -47,7 +48,7 @@ def lower_over_steps(lowering: Lowering, name: str, module: OverSteps, value: Va
         raise Refuse("input", value.shape, "is no layer of spikes; put the readout right behind a spiking neuron")
     else:
         sums = kind in (MeanOverSteps, SumOverSteps)
-        lowering.add_population(name, value, integrator() if sums else holder())
+        lowering.add_population(name, value, integrator() if sums else memoryless())
         lowering.readout = Readout(name, of_input, decision=module.decision)
     return Answer(value.shape, value.terms, value.bias)
 
@@ -55,13 +56,6 @@ def lower_over_steps(lowering: Lowering, name: str, module: OverSteps, value: Va
 def integrator() -> NeuronEquations:
     """The sum of the input of all steps."""
     return NeuronEquations("v : 1", spiking=False, reset="none")
-
-
-def holder() -> NeuronEquations:
-    """The input of the step."""
-    return NeuronEquations(
-        "v : 1\ndrive : 1", spiking=False, reset="none", input="drive", update="v = drive\ndrive = 0"
-    )
 
 
 def _check(lowering: Lowering, name: str, value: Value) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import Lowering, Refuse, Term, Value, add, is_plain, scale, source_value
-from alade_brian.conversion.operators import operator_values
+from alade_brian.conversion.neuron_equations import memoryless
+from alade_brian.conversion.operators import same_operator
 from alade_brian.conversion.spec import Decoding, NeuronEquations, Population, Readout
-from alade_brian.conversion.torch_readouts import holder, integrator
+from alade_brian.conversion.torch_readouts import integrator
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,11 +233,7 @@ def _same(left: Value, right: Value) -> bool:
     return (
         len(left.terms) == len(right.terms)
         and np.array_equal(left.bias, right.bias)
-        and all(
-            key(a) == key(b)
-            and (a.operator is b.operator or np.array_equal(operator_values(a.operator), operator_values(b.operator)))
-            for a, b in pairs
-        )
+        and all(key(a) == key(b) and same_operator(a.operator, b.operator) for a, b in pairs)
     )
 
 
@@ -279,12 +276,12 @@ def _through(lowering: Lowering, reading: Reading, value: Value, steps: int, nam
         factor = reading.factor * (steps if reading.how == "sum" else 1)
         lowering.add_population(name, scale(lowering, value, np.asarray(factor)), integrator())
         return Readout(name)
-    lowering.add_population(name, scale(lowering, value, np.asarray(reading.factor)), holder())
+    lowering.add_population(name, scale(lowering, value, np.asarray(reading.factor)), memoryless())
     return Readout(name, _OF_MEMBRANES[reading.how])
 
 
 def _one_population(lowering: Lowering, value: Value) -> Population | None:
     """The population whose output a value is, unchanged and without delay."""
-    if not is_plain(value) or value.terms[0].delay or lowering.is_stimulus(value.terms[0].source):
+    if not is_plain(value) or lowering.is_stimulus(value.terms[0].source):
         return None
     return lowering.population(value.terms[0].source)

@@ -16,7 +16,8 @@ import torch
 from torch import fx, nn
 
 from alade_brian.conversion.lowering import Answer, Lowering, Refuse, Value, source_value
-from alade_brian.conversion.spec import Identity, Operator, Readout, SpecError, Stimulus, operator_values
+from alade_brian.conversion.operators import same_operator
+from alade_brian.conversion.spec import Identity, Readout, SpecError, Stimulus
 from alade_brian.conversion.table import Refusal, RefusedLayers
 from alade_brian.conversion.torch_foreign import container, foreign, layer_doors, neuron_door
 from alade_brian.conversion.torch_functions import Batch, function_lowerings, known_functions, method_lowerings
@@ -311,10 +312,7 @@ def _summed(value: Value, steps: int) -> Reading:
         groups.setdefault((term.source, term.first), []).append(term)
     for terms in groups.values():
         first = terms[0].operator
-        alike = all(
-            type(t.operator) is type(first) and np.array_equal(operator_values(t.operator), operator_values(first))
-            for t in terms
-        )
+        alike = all(same_operator(t.operator, first) for t in terms)
         if not alike or sorted(t.delay for t in terms) != list(range(steps)):
             raise Refuse("output", "one step's tensor", "is not the whole answer; stack, sum or average the steps")
     kept = tuple(next(t for t in terms if t.delay == 0) for terms in groups.values())
@@ -324,10 +322,6 @@ def _summed(value: Value, steps: int) -> Reading:
 def _knows_steps(module: nn.Module, driven: bool) -> bool:
     """Whether a layer takes the axis of steps for what it is."""
     return driven or getattr(module, "step_mode", "s") == "m"
-
-
-def _alike(left: Operator, right: Operator) -> bool:
-    return type(left) is type(right) and np.array_equal(operator_values(left), operator_values(right))
 
 
 def _inner(value: Any) -> Any:
