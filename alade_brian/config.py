@@ -17,121 +17,86 @@ from typing import Any
 
 import yaml
 
+from alade_brian.config_sections import (
+    AladeConfig,
+    DistillationConfig,
+    DsdConfig,
+    NetworkConfig,
+    SimulationConfig,
+    StageConfig,
+    TrainingConfig,
+    check,
+)
 from alade_brian.errors import UserError
 
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The extractor, see `ConvBackbone`."""
-
-    channels: tuple[int, ...] = (16, 32, 64)
-    strides: tuple[int, ...] = (1, 2, 1)
-    pool: int = 2
-    steps: int = 4
-    decay: float = 0.5
-    threshold: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(
-            len(self.channels) == len(self.strides) > 0,
-            "network.channels and network.strides must be lists of the same length, at least 1",
-        )
-        _check(
-            min(self.channels) > 0 and min(self.strides) > 0, "network.channels and network.strides must be positive"
-        )
-        _check(self.pool >= 1, f"network.pool is {self.pool}; use at least 1")
-        _check(self.steps >= 1, f"network.steps is {self.steps}; use at least 1")
-        _check(0 < self.decay < 1, f"network.decay is {self.decay}; use a number between 0 and 1")
-        _check(self.threshold > 0, f"network.threshold is {self.threshold}; use a positive number")
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One training stage: SGD with the learning rate multiplied by `factor` at each milestone (an epoch, from 0)."""
-
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple[int, ...] = (20, 25)
-    factor: float = 0.1
-    # Alignment of logits begins with this epoch.
-    align_from: int = 25
-
-    def __post_init__(self) -> None:
-        _check(self.epochs >= 1, f"epochs is {self.epochs}; use at least 1")
-        _check(self.batch_size >= 2, f"batch_size is {self.batch_size}; batch norm needs at least 2")
-        _check(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; use a positive number")
-        _check(0 <= self.momentum < 1, f"momentum is {self.momentum}; use a number from 0 to below 1")
-        _check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; use 0 or more")
-        _check(0 < self.factor <= 1, f"factor is {self.factor}; use a number above 0, at most 1")
-        _check(
-            self.align_from >= 0 and all(m >= 0 for m in self.milestones),
-            "align_from and milestones count epochs from 0",
-        )
-
-
-@dataclass(frozen=True)
-class AladeConfig:
-    """The parts of ALADE-SNN; each can be switched off."""
-
-    suppression: bool = True  # OtoN: new classes are not read from old features during stage 1
-    release: bool = True  # stage 2 lets them be read again
-    distillation: bool = True
-    auxiliary: bool = True
-    align_learning: bool = True  # logit alignment in stage 1
-    align_finetuning: bool = True  # and in stage 2
-    temperature: float = 2.0  # of the distillation
-
-    def __post_init__(self) -> None:
-        _check(self.temperature > 0, f"alade.temperature is {self.temperature}; use a positive number")
-
-
-@dataclass(frozen=True)
-class SimulationConfig:
-    """See `SimulationSettings`."""
-
-    backend: str = "cpp"
-    connectivity: str = "auto"
-    dtype: str = "float64"
-    batch: int | None = None
-    passes: str = "auto"
+__all__ = [
+    "AladeConfig",
+    "DistillationConfig",
+    "DsdConfig",
+    "NetworkConfig",
+    "RunConfig",
+    "SimulationConfig",
+    "StageConfig",
+    "TrainingConfig",
+    "apply_overrides",
+    "config_from",
+    "differing_keys",
+    "read_mapping",
+    "to_mapping",
+]
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's result."""
+    """Everything that decides a run's result.
+
+    image_size      resample the images to so many pixels a side
+    train_per_class, test_per_class   at most so many images of each class
+    validation      test on this fraction of the training images instead of on the test images: for tuning
+    class_order     a list, or the name of a published order; none: drawn from the seed
+    memory_size     exemplars in all; memory_per_class: a fixed number of each class instead
+    augmentation    names of what is done to training images, in order
+    """
 
     dataset: str = "digits"
     data_root: str | None = None
+    image_size: int | None = None
+    train_per_class: int | None = None
+    test_per_class: int | None = None
+    validation: float = 0.0
+    augmentation: tuple[str, ...] = ()
     init_cls: int = 2
     increment: int = 2
-    class_order: tuple[int, ...] | None = None
+    class_order: tuple[int, ...] | str | None = None
     memory_size: int = 200
+    memory_per_class: int | None = None
     method: str = "alade"
     seed: int = 1993
     verify_images: int | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     learning: StageConfig = field(default_factory=StageConfig)
     finetuning: StageConfig = field(default_factory=StageConfig)
+    # Stage 1 of the first task, where it is another one.
+    first_learning: StageConfig | None = None
     alade: AladeConfig = field(default_factory=AladeConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    dsd: DsdConfig = field(default_factory=DsdConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def __post_init__(self) -> None:
-        _check(self.init_cls >= 1, f"init_cls is {self.init_cls}; use at least 1")
-        _check(self.increment >= 1, f"increment is {self.increment}; use at least 1")
-        _check(self.memory_size >= 0, f"memory_size is {self.memory_size}; use 0 or more")
-        _check(0 <= self.seed < 2**32, f"seed is {self.seed}; use a whole number from 0 to 2**32 - 1")
-        _check(
-            self.verify_images is None or self.verify_images >= 1,
-            f"verify_images is {self.verify_images}; use at least 1, or leave it out for all",
-        )
+        for key in ("init_cls", "increment"):
+            check(getattr(self, key) >= 1, f"{key} is {getattr(self, key)}; use at least 1")
+        for key in ("verify_images", "image_size", "train_per_class", "test_per_class", "memory_per_class"):
+            value = getattr(self, key)
+            check(value is None or value >= 1, f"{key} is {value}; use at least 1, or leave it out for all")
+        check(self.memory_size >= 0, f"memory_size is {self.memory_size}; use 0 or more")
+        check(0 <= self.seed < 2**32, f"seed is {self.seed}; use a whole number from 0 to 2**32 - 1")
+        check(0 <= self.validation < 1, f"validation is {self.validation}; use a fraction from 0 to below 1")
+
+    def stage_one(self, first: bool) -> StageConfig:
+        """Stage 1 of the first task, or of a later one."""
+        return self.first_learning if first and self.first_learning is not None else self.learning
 
 
 def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
@@ -149,14 +114,14 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dic
     result = _plain(dict(mapping))
     for override in overrides:
         key, equals, text = override.partition("=")
-        _check(bool(equals and key), f"--set {override}: write it as key=value, for example --set network.steps=6")
+        check(bool(equals and key), f"--set {override}: write it as key=value, for example --set network.steps=6")
         *sections, last = key.split(".")
         inner = result
         for section in sections:
             if inner.get(section) is None:
                 inner[section] = {}  # a section without keys reads as null
             inner = inner[section]
-            _check(isinstance(inner, dict), f"--set {override}: {section} is a value, not a section")
+            check(isinstance(inner, dict), f"--set {override}: {section} is a value, not a section")
         try:
             inner[last] = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError):  # YAML raises the latter for dates that do not exist
@@ -188,7 +153,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise UserError(f"the configuration {file} is not valid YAML{line}; correct it") from None
-    _check(
+    check(
         isinstance(content, dict),
         f"the configuration {file} holds no keys; see experiments/configs/digits.yaml for an example",
     )
@@ -196,7 +161,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
 
 
 def _build(cls: type, mapping: Any, origin: str, prefix: str) -> Any:
-    _check(isinstance(mapping, Mapping), f"{origin}: '{prefix.rstrip('.')}' is a section and needs keys below it")
+    check(isinstance(mapping, Mapping), f"{origin}: '{prefix.rstrip('.')}' is a section and needs keys below it")
     hints = typing.get_type_hints(cls)
     unknown = sorted(str(k) for k in set(mapping) - set(hints))
     if unknown:
@@ -213,16 +178,21 @@ def _convert(kind: Any, value: Any, origin: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), {} if value is None else value, origin, f"{key}.")
     if typing.get_origin(kind) is types.UnionType:
-        options = typing.get_args(kind)
-        return None if value is None else _convert(next(o for o in options if o is not type(None)), value, origin, key)
+        return None if value is None else _convert(_option(kind, value), value, origin, key)
     if typing.get_origin(kind) is tuple:
-        _check(isinstance(value, list | tuple), f"{origin}: {key} is {value!r}; it needs a list")
+        check(isinstance(value, list | tuple), f"{origin}: {key} is {value!r}; it needs a list")
         return tuple(_convert(typing.get_args(kind)[0], item, origin, f"{key}[{i}]") for i, item in enumerate(value))
     if kind is float:
         return _number(value, origin, key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"{origin}: {key} is {value!r}; it needs {_KINDS[kind]}")
     return kind(value)
+
+
+def _option(kind: Any, value: Any) -> Any:
+    """Which of several kinds a value is meant to be: text where text is one of them, else the first."""
+    options = [o for o in typing.get_args(kind) if o is not type(None)]
+    return str if isinstance(value, str) and str in options else options[0]
 
 
 def _number(value: Any, origin: str, key: str) -> float:

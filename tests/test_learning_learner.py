@@ -32,7 +32,8 @@ from alade_brian.errors import UserError
 from alade_brian.learning import Learner, available_methods, method_class
 from alade_brian.learning import learner as learner_module
 from alade_brian.learning.alignment import AlignmentController
-from alade_brian.learning.methods.alade import FinetuningStage, RepresentationStage
+from alade_brian.learning.fitting import Fitting
+from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage
 from alade_brian.learning.methods.base import mean_features
 
 ALIGNING = replace(STAGE, epochs=8, milestones=(6,), align_from=2)
@@ -42,30 +43,33 @@ ALIGNING = replace(STAGE, epochs=8, milestones=(6,), align_from=2)
 def watched(monkeypatch) -> list:
     """(stage, network) at every loss, after every step and after every stage, as calls of the added functions."""
     watchers: list = []
-    original = learner_module.fit
 
-    def fit(stage, *arguments):
-        loss, after_step = stage.loss, stage.after_step
+    class Watched(Fitting):
+        def __init__(self, stage, *arguments) -> None:
+            super().__init__(stage, *arguments)
+            loss, after_step = stage.loss, stage.after_step
 
-        def report(moment: str) -> None:
+            def watched_loss(batch):
+                self.report("loss")
+                return loss(batch)
+
+            def watched_step() -> None:
+                after_step()
+                self.report("step")
+
+            stage.loss, stage.after_step = watched_loss, watched_step
+            self.report("begin")
+
+        def report(self, moment: str) -> None:
             for watcher in watchers:
-                watcher(moment, stage)
+                watcher(moment, self.stage)
 
-        def watched_loss(batch):
-            report("loss")
-            return loss(batch)
+        def run_epoch(self) -> None:
+            super().run_epoch()
+            if self.finished:
+                self.report("end")
 
-        def watched_step() -> None:
-            after_step()
-            report("step")
-
-        stage.loss, stage.after_step = watched_loss, watched_step
-        report("begin")
-        history = original(stage, *arguments)
-        report("end")
-        return history
-
-    monkeypatch.setattr(learner_module, "fit", fit)
+    monkeypatch.setattr(learner_module, "Fitting", Watched)
     return watchers
 
 
@@ -87,14 +91,14 @@ def test_the_network_grows_with_every_task(method: str, extractors: tuple[int, .
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    assert set(available_methods()) == {"alade", "finetune"}
-    with pytest.raises(UserError, match="'icarl'.*alade.*finetune"):
-        method_class("icarl")
-    with pytest.raises(UserError, match="'icarl'"):
-        Learner(make_config("icarl"), SHAPE)
+    assert {"alade", "der", "finetune"} <= set(available_methods())
+    with pytest.raises(UserError, match="'coil'.*alade.*finetune"):
+        method_class("coil")
+    with pytest.raises(UserError, match="'coil'"):
+        Learner(make_config("coil"), SHAPE)
 
 
-def test_only_alade_rehearses() -> None:
+def test_finetune_does_not_rehearse() -> None:
     assert make_learner(make_config("alade")).rehearses is True
     assert make_learner(make_config("finetune")).rehearses is False
 
@@ -275,14 +279,17 @@ def test_an_epoch_reports_raw_true_class_logits_of_old_and_new_images(stage_clas
     )
     stage.gamma = 5.0
     # Two batches by hand: true-class logits 1 and 3 of old images, 6, 2 and 7 of new ones.
-    first = stage.aligned(torch.tensor([[1.0, 9, 0], [9, 9, 6], [0, 3, 0]]), torch.tensor([0, 2, 1]))
-    assert first.tolist() == [[1, 9, 5], [9, 9, 11], [0, 3, 5]]
-    stage.aligned(torch.tensor([[0.0, 0, 2], [0, 0, 7]]), torch.tensor([2, 2]))
-    assert stage.after_epoch(0) == {"logit_old": 2.0, "logit_new": 5.0}
+    raw = torch.tensor([[1.0, 9, 0], [9, 9, 6], [0, 3, 0]])
+    assert stage.note(raw, torch.tensor([0, 2, 1])) is raw
+    assert stage.raised(raw).tolist() == [[1, 9, 5], [9, 9, 11], [0, 3, 5]]
+    stage.note(torch.tensor([[0.0, 0, 2], [0, 0, 7]]), torch.tensor([2, 2]))
+    norms = learner.network.classifier.weight.detach().norm(dim=1)
+    means = {"norm_old": norms[:2].mean().item(), "norm_new": norms[2].item()}
+    assert stage.after_epoch(0) == {"logit_old": 2.0, "logit_new": 5.0, **means}
     assert stage.gamma == 5.0  # align_from is 1
     # Every epoch begins its means anew; from align_from on the controller sets gamma.
-    stage.aligned(torch.tensor([[1.0, 0, 0], [0, 0, 4]]), torch.tensor([0, 2]))
-    assert stage.after_epoch(1) == {"logit_old": 1.0, "logit_new": 4.0}
+    stage.note(torch.tensor([[1.0, 0, 0], [0, 0, 4]]), torch.tensor([0, 2]))
+    assert stage.after_epoch(1) == {"logit_old": 1.0, "logit_new": 4.0, **means}
     assert stage.gamma == 3.0
 
 
@@ -293,7 +300,8 @@ def test_history_has_a_record_per_epoch_of_every_stage() -> None:
     learner = make_learner()
     first, second, third = learn(learner, 1, 2, 3)
     assert [(r["stage"], r["epoch"]) for r in first.epochs] == [(1, 0), (1, 1)]
-    assert all(set(r) == {"stage", "epoch", "loss", "gamma"} and r["gamma"] == 0 for r in first.epochs)
+    known = {"stage", "epoch", "loss", "gamma", "logit_new", "norm_new"}  # there is nothing old yet
+    assert all(set(r) == known and r["gamma"] == 0 for r in first.epochs)
     for history in (second, third):
         assert [(r["stage"], r["epoch"]) for r in history.epochs] == [(1, 0), (1, 1), (2, 0), (2, 1)]
         assert all(np.isfinite([r["loss"], r["gamma"], r["logit_old"], r["logit_new"]]).all() for r in history.epochs)
@@ -426,11 +434,14 @@ def test_a_seed_decides_every_bit(method: str) -> None:
 def test_every_task_draws_its_own_numbers(monkeypatch) -> None:
     drawn = []
 
-    def fit(stage, generator, progress):
-        drawn.append((tuple(generator.permutation(50)), torch.rand(1).item()))
-        return []
+    class Drawing(Fitting):
+        def __init__(self, stage, generator, *arguments) -> None:
+            super().__init__(stage, generator, *arguments)
+            drawn.append((tuple(generator.permutation(50)), torch.rand(1).item()))
 
-    monkeypatch.setattr(learner_module, "fit", fit)
+        finished = True
+
+    monkeypatch.setattr(learner_module, "Fitting", Drawing)
     learn(make_learner(make_config("finetune")), 1, 2, 3)
     assert len(set(drawn)) == len({order for order, _ in drawn}) == len({number for _, number in drawn}) == 3
 

@@ -10,7 +10,7 @@ from scipy.special import rel_entr, softmax
 from alade_brian.config import StageConfig
 from alade_brian.learning.fitting import Stage, TrainingSet, _batches, fit, seeded
 from alade_brian.learning.losses import auxiliary_targets, distillation
-from alade_brian.learning.methods.alade import balanced
+from alade_brian.learning.methods.alade_stages import balanced
 
 # Losses
 

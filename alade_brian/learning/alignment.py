@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 
 class AlignmentController:
@@ -43,3 +45,11 @@ class AlignmentController:
             self._largest_step = max(self._largest_step, closing)
         self._direction, self._previous = direction, gap
         return self.gamma
+
+    def state(self) -> dict[str, Any]:
+        """Everything it remembers, as plain values."""
+        return dict(vars(self))
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        vars(self).update(state)

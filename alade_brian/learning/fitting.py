@@ -1,4 +1,4 @@
-"""One training stage: epochs of SGD over a fixed set, with hooks."""
+"""One training stage: epochs of SGD over a fixed set, with hooks, which can be left and entered again between epochs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.config import StageConfig
+from alade_brian.config import StageConfig, TrainingConfig
+from alade_brian.learning.parallel import Share, share
+
+# What is done to a batch of images before it is shown: float32 ``(n, C, H, W)``, and where random numbers come from.
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Epochs = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,18 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def holds_images(self) -> bool:
+        return self.inputs.ndim > 2
+
     def select(self, index: Tensor) -> TrainingSet:
         return TrainingSet(
             self.inputs[index], self.labels[index], None if self.features is None else self.features[index]
         )
+
+    def to(self, device: str) -> TrainingSet:
+        features = None if self.features is None else self.features.to(device)
+        return TrainingSet(self.inputs.to(device), self.labels.to(device), features)
 
 
 class Stage:
@@ -59,42 +72,122 @@ class Stage:
         """Called after every epoch; what it returns is kept in the history."""
         return {}
 
+    def state(self) -> dict[str, Any]:
+        """What the stage itself remembers from epoch to epoch, as tensors and plain values."""
+        return {}
 
-def fit(
-    stage: Stage, generator: np.random.Generator, progress: Callable[[], None] = lambda: None
-) -> list[dict[str, Any]]:
-    """Run a stage; returns one record per epoch (stage, epoch, loss, gamma, and what the stage adds).
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
 
-    The order of images comes from `generator` alone.
+
+class Fitting:
+    """The run of one stage, epoch by epoch; its state between two epochs is all that the rest depends on.
+
+    The order of images and their augmentation come from `generator` alone.
     """
-    config = stage.config
-    optimiser = torch.optim.SGD(
-        stage.parameters, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(config.milestones), config.factor)
-    history = []
-    for epoch in range(config.epochs):
+
+    def __init__(
+        self,
+        stage: Stage,
+        generator: np.random.Generator,
+        training: TrainingConfig | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        config = stage.config
+        self.stage, self.generator, self.augment = stage, generator, augment
+        self.training = training or TrainingConfig()
+        self.optimiser = torch.optim.SGD(
+            stage.parameters, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda epoch: learning_rate(config, epoch))
+        self.history: Epochs = []
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that comes next, from 0."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.stage.config.epochs
+
+    def run_epoch(self) -> None:
+        """One pass over the data; adds a record (stage, epoch, loss, gamma, and what the stage adds)."""
+        stage, epoch = self.stage, self.epoch
         stage.before_epoch(epoch)
         gamma, total = stage.gamma, 0.0
-        for index in _batches(len(stage.data), config.batch_size, generator):
-            optimiser.zero_grad()
-            loss = stage.loss(stage.data.select(index))
-            loss.backward()
-            optimiser.step()
-            stage.after_step()
-            total += loss.item() * len(index)
-        schedule.step()
-        history.append(
-            {
-                "stage": stage.number,
-                "epoch": epoch,
-                "loss": total / len(stage.data),
-                "gamma": gamma,
-                **stage.after_epoch(epoch),
-            }
-        )
+        for index in _batches(len(stage.data), stage.config.batch_size, self.generator):
+            total += self._step(index)
+        self.schedule.step()
+        record = {"stage": stage.number, "epoch": epoch, "loss": total / len(stage.data), "gamma": gamma}
+        self.history.append({**record, **stage.after_epoch(epoch)})
+
+    def _step(self, index: Tensor) -> float:
+        """One optimiser step; the loss summed over the batch."""
+        # Every process draws for the whole batch, so that all of them stay at the same random number.
+        batch, part = self._shown(self.stage.data.select(index)), share(len(index))
+        batch = batch.select(part.rows) if part.of > 1 else batch
+        self.optimiser.zero_grad()
+        with self._precision():
+            loss = self.stage.loss(batch.to(self.training.device))
+        loss.backward()
+        total = self._together(part, loss.detach() * len(batch))
+        self.optimiser.step()
+        self.stage.after_step()
+        return total
+
+    def _shown(self, batch: TrainingSet) -> TrainingSet:
+        if self.augment is None or not batch.holds_images:
+            return batch
+        images = torch.from_numpy(self.augment(batch.inputs.numpy(), self.generator))
+        return TrainingSet(images, batch.labels, batch.features)
+
+    def _together(self, part: Share, total: Tensor) -> float:
+        part.add_gradients(self.stage.parameters)
+        return part.add(total).item()
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        lower = self.training.precision == "bfloat16"
+        with torch.autocast(self.training.device, torch.bfloat16, enabled=lower):
+            yield
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the network: optimiser, schedule, random numbers, history, and what the stage remembers."""
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.bit_generator.state,
+            "torch": torch.get_rng_state(),
+            "history": self.history,
+            "stage": self.stage.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`, with the network as it was then."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.bit_generator.state = state["generator"]
+        torch.set_rng_state(state["torch"])
+        self.history = list(state["history"])
+        self.stage.restore(state["stage"])
+
+
+def fit(
+    stage: Stage, generator: np.random.Generator, progress: Callable[[], None] = lambda: None, **options: Any
+) -> Epochs:
+    """Run a stage from its first epoch to its last; the records. `options`: see `Fitting`."""
+    fitting = Fitting(stage, generator, **options)
+    while not fitting.finished:
+        fitting.run_epoch()
         progress()
-    return history
+    return fitting.history
+
+
+def learning_rate(config: StageConfig, epoch: int) -> float:
+    """The factor of the learning rate in an epoch: a linear rise during the warm-up, a fall at each milestone."""
+    rise = min(1.0, (epoch + 1) / (config.warmup + 1))
+    return rise * config.factor ** sum(epoch >= milestone for milestone in config.milestones)
 
 
 def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[Tensor]:

@@ -11,10 +11,14 @@ import torch
 
 from alade_brian.config import RunConfig
 from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import fit, seeded
+from alade_brian.learning.fitting import Augment, Fitting, Stage, seeded
 from alade_brian.learning.methods import method_class
 from alade_brian.learning.methods.base import mean_features
+from alade_brian.learning.parallel import average_statistics
 from alade_brian.models import ConvBackbone, ExpandableNetwork
+
+# Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
+State = dict[str, Any]
 
 
 @dataclass
@@ -30,18 +34,28 @@ class Learner:
     """A network and the method that trains it, task after task.
 
     Every task draws its random numbers from (seed, task) alone, so that a run resumed at a task equals one that was
-    never interrupted.
+    never interrupted; resumed between two epochs it does too, from the state that was kept there.
+
+    augment    what is done to a batch of training images before it is shown
+    sequence   whether an image is a sequence with one frame per step
     """
 
-    def __init__(self, config: RunConfig, image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        image_shape: tuple[int, int, int],
+        augment: Augment | None = None,
+        sequence: bool = False,
+    ) -> None:
         net = config.network
 
-        def extractor() -> ConvBackbone:
+        def extractor() -> torch.nn.Module:
             return ConvBackbone(image_shape, net.channels, net.strides, net.pool, net.steps, net.decay, net.threshold)
 
-        self.config, self.image_shape = config, image_shape
+        self.config, self.image_shape, self.augment = config, image_shape, augment
         self.network = ExpandableNetwork(extractor, net.steps)
         self.method = method_class(config.method)(config, self.network)
+        self.method.augments = augment is not None
 
     def take(self, network: ExpandableNetwork) -> None:
         """Go on with a network that was trained before."""
@@ -51,26 +65,111 @@ class Learner:
     def rehearses(self) -> bool:
         return self.method.rehearses
 
-    def learn(self, data: TaskData, progress: Callable[[], None] = lambda: None) -> TaskHistory:
-        """Train on one task; `progress` is called after every epoch."""
-        history = TaskHistory()
+    def learn(
+        self,
+        data: TaskData,
+        progress: Callable[[], None] = lambda: None,
+        keep: Callable[[Callable[[], State]], None] | None = None,
+        state: State | None = None,
+    ) -> TaskHistory:
+        """Train on one task.
+
+        progress   called after every epoch
+        keep       called after every epoch with a function that gives the state to go on from; it may ask or not
+        state      go on from this
+        """
         order = np.random.default_rng([self.config.seed, data.number])
         with seeded(self.config.seed, data.number):
             self.method.begin_task(data)
-            self.network.train()
-            for stage in self.method.stages(data, order):
-                history.epochs += fit(stage, order, progress)
+            self.network.to(self.config.training.device).train()
+            epochs = _Course(self, data, order, state).run(progress, keep)
             self.method.end_task(data)
-        self.network.eval()
-        history.logits_before_alignment = self.method.logits_before_alignment
-        history.logits_after_alignment = self.method.logits_after_alignment
-        return history
+        self.network.to("cpu").eval()
+        return TaskHistory(epochs, self.method.logits_before_alignment, self.method.logits_after_alignment)
 
     def epochs(self, first: bool) -> int:
         """Epochs of one task, for a progress bar."""
-        finetunes = self.method.rehearses and not first
-        return self.config.learning.epochs + (self.config.finetuning.epochs if finetunes else 0)
+        return self.method.epochs(first)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Time-averaged features ``(n, width)`` of images ``(n, C, H, W)``, for herding."""
         return mean_features(self.network, torch.from_numpy(images)).numpy()
+
+
+class _Course:
+    """A task's stages one behind the other, and where it stands between two epochs.
+
+    A stage is made when the one before has ended, and draws random numbers: what the network and the generators were
+    then belongs to the state.
+    """
+
+    def __init__(self, learner: Learner, data: TaskData, order: np.random.Generator, state: State | None) -> None:
+        self.learner, self.data, self.order, self.state = learner, data, order, state
+        self.method, self.network = learner.method, learner.network
+        self.history: list[dict[str, Any]] = [] if state is None else list(state["history"])
+
+    def run(
+        self, progress: Callable[[], None], keep: Callable[[Callable[[], State]], None] | None
+    ) -> list[dict[str, Any]]:
+        stages, number = self.method.stages(self.data, self.order), 0
+        while True:
+            resumed = self.state if self.state is not None and self.state["stage"] == number else None
+            if resumed is not None:
+                self._restore(resumed["before"])
+            before = self._snapshot()
+            stage = next(stages, None)
+            if stage is None:
+                return self.history
+            if self.state is None or number >= self.state["stage"]:
+                self._stage(stage, number, before, resumed, progress, keep)
+            number += 1
+
+    def _stage(
+        self,
+        stage: Stage,
+        number: int,
+        before: State,
+        resumed: State | None,
+        progress: Callable[[], None],
+        keep: Callable[[Callable[[], State]], None] | None,
+    ) -> None:
+        fitting = Fitting(stage, self.order, self.learner.config.training, self.learner.augment)
+        earlier = self.history
+        if resumed is not None:
+            self._restore(resumed["now"])
+            fitting.restore(resumed["fitting"])
+
+        def state() -> State:
+            return {
+                "stage": number, "before": before, "now": self._snapshot(), "fitting": fitting.state(),
+                "history": earlier,
+            }  # fmt: skip
+
+        while not fitting.finished:
+            fitting.run_epoch()
+            average_statistics(self.network)
+            progress()
+            if keep is not None:
+                keep(state)
+        self.history = [*earlier, *fitting.history]
+
+    def _snapshot(self) -> State:
+        """What training changes: the network without its frozen extractors, the method's memory, random numbers."""
+        return {
+            "network": {name: tensor.detach().clone() for name, tensor in self._changing().items()},
+            "method": self.method.state(),
+            "logits_before_alignment": self.method.logits_before_alignment,
+            "generator": self.order.bit_generator.state,
+            "torch": torch.get_rng_state(),
+        }
+
+    def _restore(self, snapshot: State) -> None:
+        self.network.load_state_dict(snapshot["network"], strict=False)
+        self.method.restore(snapshot["method"])
+        self.method.logits_before_alignment = snapshot["logits_before_alignment"]
+        self.order.bit_generator.state = snapshot["generator"]
+        torch.set_rng_state(snapshot["torch"])
+
+    def _changing(self) -> dict[str, torch.Tensor]:
+        frozen = tuple(f"extractors.{k}." for k in range(len(self.network.extractors) - 1))
+        return {name: t for name, t in self.network.state_dict().items() if not name.startswith(frozen)}

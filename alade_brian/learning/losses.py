@@ -18,3 +18,13 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 def auxiliary_targets(labels: Tensor, old_classes: int) -> Tensor:
     """Targets of the auxiliary head: every old class 0, new class j (from 0) 1 + j."""
     return (labels - old_classes + 1).clamp(min=0)
+
+
+def per_step(logits: Tensor, labels: Tensor, weight: float) -> Tensor:
+    """``(1 - weight) mean_t CE(o[t], y) + weight MSE(o, 1)``; logits ``(steps, n, classes)``, labels ``(n,)``.
+
+    Source: Deng et al., Temporal Efficient Training (ICLR 2022), as ALADE-SNN uses it for event data.
+    """
+    steps = logits.shape[0]
+    entropy = F.cross_entropy(logits.flatten(0, 1), labels.repeat(steps))
+    return (1 - weight) * entropy + weight * (logits - 1).square().mean()

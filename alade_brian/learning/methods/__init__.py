@@ -5,9 +5,10 @@ from __future__ import annotations
 from alade_brian.errors import UserError
 from alade_brian.learning.methods.alade import Alade
 from alade_brian.learning.methods.base import Method
+from alade_brian.learning.methods.der import Der
 from alade_brian.learning.methods.finetune import Finetune
 
-_METHODS: tuple[type[Method], ...] = (Alade, Finetune)
+_METHODS: tuple[type[Method], ...] = (Alade, Der, Finetune)
 
 
 def available_methods() -> tuple[str, ...]:

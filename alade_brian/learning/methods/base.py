@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,14 +17,21 @@ from alade_brian.models import ExpandableNetwork
 
 
 class Method(ABC):
-    """How a network learns a task. One object lives through all tasks; its state is the network.
+    """How a network learns a task. One object lives through all tasks; what it remembers beside the network is its
+    `state`.
 
     name        as chosen in a configuration
     rehearses   whether exemplars of old classes are kept and trained on
+    sees_all    whether it is given all images of old classes instead: the upper bound
+    grows       whether every task brings an extractor
+    augments    whether images are changed at random whenever they are shown: features are then never kept
     """
 
     name: ClassVar[str]
-    rehearses: ClassVar[bool]
+    rehearses: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
+    augments: bool = False
 
     # Mean true-class logit of each task's training images, where a method aligns logits; kept in the history.
     logits_before_alignment: list[float] | None = None
@@ -41,9 +48,24 @@ class Method(ABC):
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
         """The stages of training, in order; each is made when the one before has ended."""
 
+    def epochs(self, first: bool) -> int:
+        """Epochs of all stages of a task."""
+        return self.config.stage_one(first).epochs
+
     def end_task(self, data: TaskData) -> None:
-        """Called when all stages have ended; the network is complete from here on."""
+        """Called when all stages have ended."""
         self.network.set_auxiliary(None)
+
+    def remember(self, exemplars: Tensor, labels: Tensor) -> None:
+        """Called after the task with all exemplars ``(n, C, H, W)``, int64 ``(n,)``; the network is complete from here
+        on."""
+
+    def state(self) -> dict[str, Any]:
+        """What the method remembers beside the network, as tensors and plain values."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
 
 
 def mean_features(
@@ -53,6 +75,8 @@ def mean_features(
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        features = torch.cat([network.mean_features(part, extractors) for part in images.split(batch)])
+        device = next(network.parameters()).device
+        parts = [network.mean_features(part.to(device), extractors).cpu() for part in images.split(batch)]
+        features = torch.cat(parts)
     network.train(was_training)
     return features

@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
 
 from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage, TrainingSet
+from alade_brian.learning.fitting import Stage
 from alade_brian.learning.methods.base import Method
-
-
-class CrossEntropyStage(Stage):
-    """The whole newest extractor and the classifier, with cross-entropy on the mean logits."""
-
-    def __init__(self, method: Method, data: TrainingSet) -> None:
-        self.network = method.network
-        super().__init__(method.config.learning, [p for p in self.network.parameters() if p.requires_grad], data)
-
-    def loss(self, batch: TrainingSet) -> Tensor:
-        return F.cross_entropy(self.network(batch.inputs), batch.labels)
+from alade_brian.learning.methods.observed import CrossEntropyStage
 
 
 class Finetune(Method):
@@ -34,4 +22,4 @@ class Finetune(Method):
         self.network.set_classifier(data.classes, keep=True)
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
-        yield CrossEntropyStage(self, TrainingSet(data.images, data.labels))
+        yield CrossEntropyStage(self, data)

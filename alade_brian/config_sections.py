@@ -1,0 +1,171 @@
+"""The sections of a configuration: frozen dataclasses that check themselves.
+
+Key names are those of class-incremental learning's common code bases where they have one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alade_brian.errors import UserError
+
+BACKBONES = ("small", "resnet18", "resnet18-imagenet", "resnet19")
+NORMS = ("batch", "none")
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check(condition: bool, message: str) -> None:
+    """UserError with the message where the condition does not hold."""
+    if not condition:
+        raise UserError(message)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The extractor, see `make_backbone`."""
+
+    backbone: str = "small"
+    width: float = 1.0  # multiplies the channels of a ResNet
+    channels: tuple[int, ...] = (16, 32, 64)  # these three are the small network's
+    strides: tuple[int, ...] = (1, 2, 1)
+    pool: int = 2
+    norm: str = "batch"
+    steps: int = 4
+    decay: float = 0.5
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_choice("network.backbone", self.backbone, BACKBONES)
+        _check_choice("network.norm", self.norm, NORMS)
+        check(self.width > 0, f"network.width is {self.width}; use a positive number")
+        check(
+            len(self.channels) == len(self.strides) > 0,
+            "network.channels and network.strides must be lists of the same length, at least 1",
+        )
+        check(min(self.channels) > 0 and min(self.strides) > 0, "network.channels and network.strides must be positive")
+        check(self.pool >= 1, f"network.pool is {self.pool}; use at least 1")
+        check(self.steps >= 1, f"network.steps is {self.steps}; use at least 1")
+        check(0 < self.decay < 1, f"network.decay is {self.decay}; use a number between 0 and 1")
+        check(self.threshold > 0, f"network.threshold is {self.threshold}; use a positive number")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One training stage: SGD with the learning rate multiplied by `factor` at each milestone (an epoch, from 0)."""
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[int, ...] = (20, 25)
+    factor: float = 0.1
+    # The learning rate rises linearly over so many epochs.
+    warmup: int = 0
+    # Before this epoch both heads are initialised anew.
+    reset_heads: int | None = None
+    # Alignment of logits begins with this epoch.
+    align_from: int = 25
+    # Logits are divided by it in the cross-entropy; none: by what the method's source uses.
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        check(self.epochs >= 1, f"epochs is {self.epochs}; use at least 1")
+        check(self.batch_size >= 2, f"batch_size is {self.batch_size}; batch norm needs at least 2")
+        check(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; use a positive number")
+        check(0 <= self.momentum < 1, f"momentum is {self.momentum}; use a number from 0 to below 1")
+        check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; use 0 or more")
+        check(0 < self.factor <= 1, f"factor is {self.factor}; use a number above 0, at most 1")
+        check(self.warmup >= 0, f"warmup is {self.warmup}; use 0 or more epochs")
+        check(
+            self.temperature is None or self.temperature > 0,
+            f"temperature is {self.temperature}; use a positive number, or leave it out",
+        )
+        check(
+            self.align_from >= 0 and (self.reset_heads or 0) >= 0 and all(m >= 0 for m in self.milestones),
+            "align_from, reset_heads and milestones count epochs from 0",
+        )
+
+
+@dataclass(frozen=True)
+class AladeConfig:
+    """The parts of ALADE-SNN; each can be switched off. Those of `der` are the same without suppression and
+    alignment."""
+
+    suppression: bool = True  # OtoN: new classes are not read from old features during stage 1
+    release: bool = True  # stage 2 lets them be read again
+    distillation: bool = True
+    auxiliary: bool = True
+    align_learning: bool = True  # logit alignment in stage 1
+    align_finetuning: bool = True  # and in stage 2
+    gamma_in_loss: bool = True  # false: stage 1 measures gamma and does not use it, as in the authors' later code
+    temperature: float = 2.0  # of the distillation
+    per_step: float | None = None  # weight of the regulariser in the loss per step; none: the loss of the mean logits
+
+    def __post_init__(self) -> None:
+        check(self.temperature > 0, f"alade.temperature is {self.temperature}; use a positive number")
+        check(
+            self.per_step is None or 0 <= self.per_step < 1,
+            f"alade.per_step is {self.per_step}; use a weight from 0 to below 1, or leave it out",
+        )
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """The distillation of `lwf`, `icarl` and `wa`."""
+
+    temperature: float = 2.0
+    weight: float | None = None  # none: what the method's source uses
+
+    def __post_init__(self) -> None:
+        check(self.temperature > 0, f"distillation.temperature is {self.temperature}; use a positive number")
+        check(self.weight is None or self.weight >= 0, f"distillation.weight is {self.weight}; use 0 or more")
+
+
+@dataclass(frozen=True)
+class DsdConfig:
+    """Growth and pruning of `dsd`, as fractions of a layer's units."""
+
+    initial: float = 0.3  # units of the first task
+    growth: float = 0.125  # units that every later task adds, taken from the free ones
+    prune: bool = True
+    prune_conv: tuple[float, ...] = (0.8, 0.5)  # rho in the first task, and later
+    prune_head: tuple[float, ...] = (1.3, 1.0)
+    moving_norm: bool = False  # true: batch norm goes on moving in later tasks, and old sub-networks drift
+
+    def __post_init__(self) -> None:
+        check(0 < self.initial <= 1, f"dsd.initial is {self.initial}; use a fraction above 0, at most 1")
+        check(0 < self.growth <= 1, f"dsd.growth is {self.growth}; use a fraction above 0, at most 1")
+        check(
+            len(self.prune_conv) == len(self.prune_head) == 2,
+            "dsd.prune_conv and dsd.prune_head are lists of two numbers: of the first task, and later",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Where and how PyTorch trains."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("training.device", self.device, DEVICES)
+        _check_choice("training.precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """See `SimulationSettings`."""
+
+    backend: str = "cpp"
+    connectivity: str = "auto"
+    dtype: str = "float64"
+    batch: int | None = None
+    passes: str = "auto"
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    check(value in choices, f"{key} is '{value}'; use one of {', '.join(choices)}")
