@@ -23,7 +23,7 @@ from alade_brian.errors import UserError
 from alade_brian.files import write_bytes, write_json, write_text
 from alade_brian.machine import processor
 
-FORMAT = 1
+FORMAT = 2
 PACKAGES = ("alade-brian", "brian2", "torch", "numpy", "scipy", "scikit-learn", "nir", "safetensors", "matplotlib")
 
 
@@ -53,6 +53,10 @@ class RunFolder:
     @property
     def _resume(self) -> Path:
         return self.path / "resume.pt"
+
+    @property
+    def _progress(self) -> Path:
+        return self.path / "resume-epoch.pt"
 
     def check_unused(self) -> None:
         """UserError where the folder holds anything already."""
@@ -101,29 +105,44 @@ class RunFolder:
     def save_state(self, task: int, state: Mapping[str, Any]) -> None:
         """Note that a task is complete: the last thing written for it."""
         content = {"format": FORMAT, "task": task, "checkpoint_sha256": _sha256(self.checkpoint(task)), **state}
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_bytes(self._resume, buffer.getvalue())
+        _save(self._resume, content)
+        self._progress.unlink(missing_ok=True)
+
+    def save_progress(self, task: int, state: Mapping[str, Any]) -> None:
+        """Note where a task stands between two epochs."""
+        _save(self._progress, {"format": FORMAT, "task": task, "state": dict(state)})
+
+    def load_progress(self, task: int) -> dict[str, Any] | None:
+        """What `save_progress` wrote last for this task, or None; UserError where it is damaged."""
+        if not self._progress.is_file():
+            return None
+        content = self._load(self._progress)
+        # A run may be stopped after a task was noted as complete and before this file was deleted.
+        return content["state"] if content["task"] == task else None
 
     def load_state(self) -> dict[str, Any] | None:
         """What `save_state` wrote last, or None where no task was completed yet; UserError where it is damaged."""
         if not self._resume.is_file():
             return None
-        try:
-            state = torch.load(self._resume, weights_only=True)
-            if not isinstance(state, dict) or state["format"] != FORMAT:
-                raise ValueError(f"format {state.get('format') if isinstance(state, dict) else 'unknown'}")
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(
-                f"{self._resume} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another "
-                "folder with --out"
-            ) from None
+        state = self._load(self._resume)
         checkpoint = self.checkpoint(state["task"])
         if not checkpoint.is_file() or _sha256(checkpoint) != state["checkpoint_sha256"]:
             raise UserError(
                 f"the checkpoint {checkpoint} is missing or damaged; restore it, or start anew in another folder "
                 "with --out"
             )
+        return state
+
+    def _load(self, file: Path) -> dict[str, Any]:
+        try:
+            state = torch.load(file, weights_only=True)
+            if not isinstance(state, dict) or state["format"] != FORMAT:
+                raise ValueError(f"format {state.get('format') if isinstance(state, dict) else 'unknown'}")
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(
+                f"{file} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another "
+                "folder with --out"
+            ) from None
         return state
 
     def log_to_file(self) -> logging.Handler:
@@ -171,6 +190,12 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def _sha256(path: Path) -> str:

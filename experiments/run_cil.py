@@ -2,6 +2,7 @@
 
     python experiments/run_cil.py
     python experiments/run_cil.py --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
+    torchrun --nproc-per-node 2 experiments/run_cil.py    # several processes train together
 
 Exit code 0: done; 1: the simulated network does not agree with the trained one; 2: wrong use or input.
 """
@@ -15,7 +16,10 @@ from typing import Any
 from alade_brian.analysis.report_sections import agrees
 from alade_brian.cli import run_command
 from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
-from alade_brian.job import IncrementalJob
+from alade_brian.data import available_datasets
+from alade_brian.job import SECONDS_BETWEEN_STATES, IncrementalJob
+from alade_brian.learning import available_methods
+from alade_brian.learning.parallel import join_processes, leads, leave_processes
 from alade_brian.runs import RunFolder
 from alade_brian.summary import summary
 
@@ -43,14 +47,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--cluster", metavar="ADDRESS", help="simulate on a Dask (tcp://host:port) or Ray (ray://host:port) cluster"
     )
-    p.add_argument("--dataset", help="digits, fashion-mnist (default: from the configuration)")
+    p.add_argument("--dataset", help=f"{', '.join(available_datasets())} (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
-    p.add_argument("--method", help="alade or finetune (default: alade)")
+    p.add_argument("--method", help=f"{', '.join(available_methods())} (default: alade)")
+    p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
     p.add_argument("--seed", type=int, help="everything random (default: 1993)")
     p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
     p.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<config>-<method>-<seed>)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    p.add_argument(
+        "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
+        help="seconds after which the state of a task is kept again, between two epochs (default: %(default)g)",
+    )  # fmt: skip
     return p
 
 
@@ -74,7 +83,9 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
     mapping |= {key: value for key, value in direct.items() if value is not None}
     simulation = {"backend": arguments.backend, "connectivity": arguments.connectivity}
     chosen: dict[str, Any] = {key: value for key, value in simulation.items() if value is not None}
-    mapping["simulation"] = {**mapping.get("simulation", {}), **chosen}
+    mapping["simulation"] = {**(mapping.get("simulation") or {}), **chosen}
+    if arguments.device is not None:
+        mapping["training"] = {**(mapping.get("training") or {}), "device": arguments.device}
     return name, config_from(mapping, origin)
 
 
@@ -84,9 +95,21 @@ def main(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / f"{name}-{config.method}-{config.seed}"
     if not arguments.resume:
         RunFolder(out).check_unused()
+    join_processes(config.training.device)
+    try:
+        return run(arguments, config, out)
+    finally:
+        leave_processes()
+
+
+def run(arguments: argparse.Namespace, config: RunConfig, out: Path) -> int:
+    """Run the job in this process, which may be one of several that train together."""
     job = IncrementalJob(config, out, download=arguments.download, workers=arguments.workers, cluster=arguments.cluster)
+    job.seconds_between_states = arguments.keep_every
     job.resume() if arguments.resume else job.start()
     metrics = job.run()
+    if not leads():
+        return 0
     print(summary(metrics, out))
     return 0 if agrees(metrics) else 1
 

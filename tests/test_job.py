@@ -191,7 +191,7 @@ BAD = {
     "backend": (["--backend", "gpu"], "unknown backend 'gpu'"),
     "cuda": (["--backend", "cuda"], "brian2cuda"),
     "shared": (["--backend", "cython", "--connectivity", "shared"], "no shared connectivity"),
-    "key": (["--set", "network.width=3"], "unknown key 'network.width'"),
+    "key": (["--set", "network.depth=3"], "unknown key 'network.depth'"),
     "type": (["--set", "init_cls=two"], "needs a whole number"),
     "range": (["--set", "network.decay=1.5"], "between 0 and 1"),
     "override": (["--set", "init_cls"], "key=value"),

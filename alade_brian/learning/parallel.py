@@ -69,10 +69,11 @@ def average_statistics(module: nn.Module) -> None:
     if not parallel():
         return
     for norm in module.modules():
-        if norm.training and isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is not None:
+        if norm.training and isinstance(norm, nn.modules.batchnorm._BatchNorm):
             for statistic in (norm.running_mean, norm.running_var):
-                statistic /= torch.distributed.get_world_size()
-                torch.distributed.all_reduce(statistic)
+                if statistic is not None:
+                    statistic /= torch.distributed.get_world_size()
+                    torch.distributed.all_reduce(statistic)
 
 
 def parallel() -> bool:

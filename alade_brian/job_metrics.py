@@ -1,0 +1,118 @@
+"""What a run keeps of every task, and of all of them: `metrics.json` and `metrics.csv`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alade_brian.analysis import incremental
+from alade_brian.analysis.records import LayerRecord
+from alade_brian.analysis.statistics import layer_statistics
+from alade_brian.config import RunConfig, to_mapping
+from alade_brian.conversion.comparison import Verification
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.data import ImageSet, Scenario, Task
+from alade_brian.files import write_json, write_text
+from alade_brian.learning import TaskHistory
+from alade_brian.runs import RunFolder
+
+# Energy of one 32-bit accumulate in 45 nm CMOS.
+JOULE_PER_SYNAPTIC_EVENT = 0.9e-12
+ENERGY_SOURCE = "0.9 pJ per 32-bit accumulate, 45 nm: Horowitz, ISSCC 2014; synaptic events between populations only"
+COLUMNS = (
+    "task", "classes_seen", "images", "accuracy_torch", "accuracy_brian2", "prediction_agreement", "spikes_compared",
+    "mismatched_spikes", "synaptic_events",
+)  # fmt: skip
+
+
+def run_metrics(config: RunConfig, scenario: Scenario, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`metrics.json` for the tasks done so far, each as `task_metrics` gives it."""
+    order, names = [int(c) for c in scenario.class_order], scenario.dataset.class_names
+    result: dict[str, Any] = {
+        "format": 1,
+        "config": to_mapping(config),
+        "method": config.method,
+        "dataset": config.dataset,
+        "class_order": order,
+        "class_names": [names[c] for c in order],
+        "tasks_planned": len(scenario),
+        "tasks": list(tasks),
+    }
+    for network in ("torch", "brian2"):
+        matrix = [task[f"accuracy_per_task_{network}"] for task in tasks]
+        accuracies = [task[f"accuracy_{network}"] for task in tasks]
+        result[f"average_incremental_accuracy_{network}"] = incremental.average_incremental_accuracy(accuracies)
+        result[f"last_accuracy_{network}"] = incremental.last_accuracy(accuracies)
+        result[f"forgetting_{network}"] = incremental.forgetting(matrix)
+        result[f"backward_transfer_{network}"] = incremental.backward_transfer(matrix)
+        result[f"accuracy_matrix_{network}"] = matrix
+    events = tasks[-1]["synaptic_events"] / tasks[-1]["images"]
+    result["energy"] = {
+        "synaptic_events_per_image": events,
+        "joule_per_synaptic_event": JOULE_PER_SYNAPTIC_EVENT,
+        "joule_per_image": events * JOULE_PER_SYNAPTIC_EVENT,
+        "source": ENERGY_SOURCE,
+    }
+    return result
+
+
+def write_metrics(folder: RunFolder, metrics: Mapping[str, Any]) -> None:
+    """Both files, each whole or as it was before."""
+    write_json(folder.metrics, metrics)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(metrics["tasks"])
+    write_text(folder.path / "metrics.csv", buffer.getvalue())
+
+
+def task_metrics(
+    task: Task,
+    scenario: Scenario,
+    spec: NetworkSpec,
+    test: ImageSet,
+    found: Verification,
+    history: TaskHistory,
+    seconds: float,
+) -> dict[str, Any]:
+    """The entry of one task in `metrics.json`."""
+    result: dict[str, Any] = {
+        "task": task.number,
+        "classes": [int(c) for c in task.classes],
+        "classes_seen": task.classes_seen,
+        "images": found.images,
+        "prediction_agreement": found.prediction_agreement,
+        "logit_max_abs_difference": found.logit_max_abs_difference,
+        "spikes_compared": found.spikes_compared,
+        "mismatched_spikes": found.mismatched_spikes,
+        "agrees": found.agrees,
+        "synaptic_events": found.synaptic_events,
+        "first_divergence": dataclasses.asdict(found.first_divergence) if found.first_divergence else None,
+        "training": dataclasses.asdict(history),
+        "seconds": {"train": seconds, **found.seconds},
+    }
+    for network, logits in (("torch", found.logits_torch), ("brian2", found.logits_brian2)):
+        predictions = logits.argmax(1)
+        result[f"accuracy_{network}"] = incremental.accuracy(predictions, test.labels)
+        result[f"accuracy_per_task_{network}"] = incremental.accuracy_per_task(predictions, test.labels, test.tasks)
+        result[f"confusion_{network}"] = incremental.confusion_matrix(
+            predictions, test.labels, range(task.classes_seen)
+        ).tolist()
+    result["layers"] = [
+        {
+            "name": a.name,
+            "neurons": a.neurons,
+            "spikes_torch": a.spikes_torch,
+            "spikes_brian2": a.spikes_brian2,
+            "mismatched_spikes": a.mismatched_spikes,
+            **layer_statistics(
+                LayerRecord(found.packed(a), (found.images, found.steps, a.neurons), a.mismatched()).brian2(),
+                spec.dt,
+            ),
+        }
+        for a in found.layers
+    ]
+    return result

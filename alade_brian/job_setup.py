@@ -1,0 +1,85 @@
+"""From a configuration to what a run needs; whatever does not fit is refused here, before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from alade_brian.config import RunConfig
+from alade_brian.data import (
+    Dataset,
+    ExemplarMemory,
+    Scenario,
+    check_memory,
+    class_order,
+    load_dataset,
+)
+from alade_brian.errors import UserError
+from alade_brian.learning import Learner, method_class
+from alade_brian.simulation import SimulationSettings
+
+
+def simulation_settings(config: RunConfig) -> SimulationSettings:
+    """The simulation section of a configuration as settings."""
+    return SimulationSettings(**dataclasses.asdict(config.simulation), reuse=True)
+
+
+def load_images(config: RunConfig, download: bool = False) -> Dataset:
+    """The data set, resampled, cut and split as the configuration says."""
+    root = Path(config.data_root) if config.data_root is not None else None
+    return load_dataset(config.dataset, root, download)
+
+
+def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
+    """The class-incremental scenario that a configuration asks for."""
+    order = config.class_order
+    if order is None:
+        order = class_order(config.seed, dataset.classes)
+    elif isinstance(order, str):
+        raise UserError("no named orders yet")
+    return Scenario(dataset, config.init_cls, config.increment, order)
+
+
+def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:
+    """An empty memory of the size that method and configuration ask for."""
+    if not method_class(config.method).rehearses:
+        return ExemplarMemory(0)
+    memory = ExemplarMemory(config.memory_size)
+    if not memory.size:
+        raise UserError(f"memory_size is 0, but the method '{config.method}' learns from exemplars; give it some")
+    check_memory(memory.size, scenario)
+    return memory
+
+
+def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
+    """A learner for the data set's images; an extractor is made and thrown away, so that one that cannot exist is
+    refused."""
+    _check_device(config)
+    steps = None
+    if steps is not None and steps != config.network.steps:
+        raise UserError(
+            f"network.steps is {config.network.steps}, but an image of '{dataset.name}' has {steps} frames; make them "
+            "the same"
+        )
+
+    def learner() -> Learner:
+        augment = None
+        return Learner(config, dataset.image_shape, augment, sequence=steps is not None)
+
+    try:
+        learner().network.add_extractor()
+        return learner()
+    except ValueError as error:
+        raise UserError(
+            f"section 'network' does not fit the {config.dataset} images of {dataset.image_shape}: {error}"
+        ) from None
+
+
+def _check_device(config: RunConfig) -> None:
+    if config.training.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "training.device is 'cuda', but PyTorch finds no GPU here; install a PyTorch build with CUDA where there is "
+            "one, or use --device cpu"
+        )
