@@ -130,17 +130,17 @@ class DsdConfig:
     initial: float = 0.3  # units of the first task
     growth: float = 0.125  # units that every later task adds, taken from the free ones
     prune: bool = True
-    prune_conv: tuple[float, ...] = (0.8, 0.5)  # rho in the first task, and later
-    prune_head: tuple[float, ...] = (1.3, 1.0)
+    rho: tuple[float, ...] = (0.8, 0.5)  # how severe pruning is in the first task, and later
+    credit: float = 5.0  # what a unit begins with, and is pruned without
     moving_norm: bool = False  # true: batch norm goes on moving in later tasks, and old sub-networks drift
 
     def __post_init__(self) -> None:
         check(0 < self.initial <= 1, f"dsd.initial is {self.initial}; use a fraction above 0, at most 1")
         check(0 < self.growth <= 1, f"dsd.growth is {self.growth}; use a fraction above 0, at most 1")
-        check(
-            len(self.prune_conv) == len(self.prune_head) == 2,
-            "dsd.prune_conv and dsd.prune_head are lists of two numbers: of the first task, and later",
-        )
+        check(len(self.rho) == 2, "dsd.rho is a list of two numbers: of the first task, and later")
+        # With 2 or more the strongest unit would lose credit too, and nothing need be left of the first task.
+        check(all(0 <= rho < 2 for rho in self.rho), f"dsd.rho is {list(self.rho)}; use numbers from 0 to below 2")
+        check(self.credit >= 0, f"dsd.credit is {self.credit}; use 0 or more")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from alade_brian.errors import UserError
 from alade_brian.learning.methods.alade import Alade
 from alade_brian.learning.methods.base import Method
 from alade_brian.learning.methods.der import Der
+from alade_brian.learning.methods.dsd import Dsd
 from alade_brian.learning.methods.finetune import Finetune
 
-_METHODS: tuple[type[Method], ...] = (Alade, Der, Finetune)
+_METHODS: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune)
 
 
 def available_methods() -> tuple[str, ...]:
