@@ -20,8 +20,7 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData, TaskHistory
 from alade_brian.learning import learner as learner_module
-from alade_brian.learning.units import Layer, Units
-from alade_brian.models import ConvBackbone
+from alade_brian.learning.units import Units
 from alade_brian.simulation import simulate
 
 # Of 12 units a layer: 4 in the first task, 3 more in each of the others.
@@ -201,45 +200,6 @@ def test_brian2_spikes_as_torch_after_every_task_with_pruned_units_too() -> None
 # Pruning
 
 
-def layer_of(sizes: list[float], fixed: list[bool], own: list[bool], credit: float) -> Layer:
-    conv = nn.Conv2d(2, len(sizes), 1, bias=False)
-    with torch.no_grad():
-        half = torch.tensor(sizes) / 2
-        conv.weight.copy_(torch.stack([half, -half], 1)[:, :, None, None])
-    layer = Layer("hand", conv, None, torch.tensor(fixed))
-    layer.own, layer.credit = torch.tensor(own), torch.full((len(sizes),), credit, dtype=torch.float64)
-    return layer
-
-
-def test_pruning_by_hand() -> None:
-    # Units 0 and 4 are of earlier tasks, 1 to 3 of this one, 5 is free. Scores of 1 to 3: 0, 1/3 and 2/3, as unit 0
-    # has 1; that unit 4 is weaker than they are does not count.
-    fixed, own = [True, False, False, False, True, False], [False, True, True, True, False, False]
-    layer = layer_of([4, 1, 2, 3, 0.5, 0], fixed, own, 1.5)
-    layer.prune(0, 0.8)
-    assert layer.credit.tolist() == [1.5] * 6
-    layer.prune(1, 0.8)
-    one, two, three = 1.4985 - 0.8, 1.4985 + 2 / 3 - 0.8, 1.4985 + 4 / 3 - 0.8 + 3
-    assert layer.credit.tolist() == pytest.approx([1.5, one, two, three, 1.5, 1.5])
-    assert layer.own.tolist() == own
-    layer.prune(2, 0.8)
-    two, three = 0.999 * two + 2 / 3 - 0.8, 0.999 * three + 4 / 3 - 0.8 + 3
-    assert layer.credit[1] == pytest.approx(0.999 * one - 0.8) and layer.credit[1] < 0
-    assert layer.own.tolist() == [False, False, True, True, False, False]
-    assert layer.used.tolist() == [True, False, True, True, True, False]
-    # Now unit 2 is the weakest, and unit 3 half way up; from epoch 14 on everything counts for less by e.
-    for epoch, fading in ((13, 1.0), (14, math.exp(-1))):
-        layer.credit = torch.full_like(layer.credit, 2.0)
-        layer.prune(epoch, 0.8)
-        assert layer.credit[2:4].tolist() == pytest.approx([1.998 - 0.8 * fading, 1.998 + 3.2 * fading])
-
-
-def test_equal_units_score_a_half() -> None:
-    layer = layer_of([2, 2], [False, False], [True, True], 1.0)
-    layer.prune(1, 0.5)
-    assert layer.credit.tolist() == pytest.approx([0.999 + 0.5 + 3] * 2)
-
-
 def test_a_pruned_unit_becomes_free_nobody_reads_it_and_it_can_grow_again() -> None:
     learner = make_learner(PRUNING)
     (history,) = learn(learner, 1)
@@ -310,16 +270,6 @@ def test_what_is_used_is_read_off_the_weights() -> None:
     found = Units(learner.network.extractors[0])
     assert all(torch.equal(layer.fixed, units) for layer, units in zip(found.layers, used(learner), strict=True))
     assert not any(layer.own.any() for layer in found.layers)
-
-
-def test_units_without_batch_norm_and_with_biases() -> None:
-    extractor = ConvBackbone(SHAPE, (4,), (1,), 2)
-    stage = extractor.stages[0]
-    stage.conv, stage.norm = nn.Conv2d(1, 4, 3, padding=1), nn.Identity()
-    units = Units(extractor, empty=True)
-    assert not stage.conv.weight.any() and not stage.conv.bias.any()
-    assert units.layers[0].grow(3, units.read(0), 5.0) == 3
-    assert units.features().tolist() == [True] * 27 + [False] * 9
 
 
 # Refusals
