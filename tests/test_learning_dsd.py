@@ -119,8 +119,12 @@ def test_rounding_in_the_mean_over_processes_does_not_reach_old_units(monkeypatc
                 module.running_mean += 1e-3
 
     monkeypatch.setattr(learner_module, "average_statistics", rounded)
-    learn(learner, 2)
-    assert same(before, old_rows(learner, units, 2))
+    again, states = make_learner(), []
+    again.take(copy.deepcopy(learner.network))
+    with one_thread():
+        learner.learn(task_data(2), keep=lambda state: states.append(copy.deepcopy(state())))
+        again.learn(task_data(2), state=states[1])
+    assert same(before, old_rows(learner, units, 2)) and same(weights(learner), weights(again))
 
 
 def test_kernels_begin_within_the_bound_of_what_they_read() -> None:

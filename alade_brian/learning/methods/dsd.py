@@ -94,7 +94,7 @@ class Dsd(Method):
 
     def end_task(self, data: TaskData) -> None:
         super().end_task(data)
-        # The mean of several processes' equal statistics may be off by a rounding.
+        # The mean of several processes' equal statistics, taken after every epoch, may be off by a rounding.
         self.stage.guard.restore()
 
 
@@ -135,6 +135,7 @@ class DsdStage(CrossEntropyStage):
         return {"units": self.units.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
+        self.guard.restore()  # for the reason in `end_task`
         self.units.restore(state["units"])
         self._guard()
 
