@@ -93,6 +93,8 @@ class Verification:
     reference         what Brian2 is compared with: ``torch`` or ``recorded``
     diagnosis         why the networks part, where they do
     rasters           by layer the Brian2 network's spikes, see packed.py; those of a long run are on disk
+    synaptic_events   synapses that carried a spike in Brian2: arrivals within a presentation, over all images;
+                      ``_per_layer`` by the layer at which they arrive, ``_per_projection`` by ``source -> target``
     """
 
     images: int = 0
@@ -103,6 +105,8 @@ class Verification:
     rasters: dict[str, np.ndarray] = field(default_factory=dict)
     spikes_compared: int = 0
     synaptic_events: int = 0
+    synaptic_events_per_layer: dict[str, int] = field(default_factory=dict)
+    synaptic_events_per_projection: dict[str, int] = field(default_factory=dict)
     first_divergence: Divergence | None = None
     diagnosis: Diagnosis | None = None
     decision: Literal["class", "value"] = "class"
@@ -182,6 +186,9 @@ class Comparison:
     def __init__(self, spec: NetworkSpec, reference: str = "torch") -> None:
         layers = [LayerAgreement(p.name, p.shape) for p in spec.spiking]
         self.result = Verification(steps=spec.steps, layers=layers, decision=spec.readout.decision, reference=reference)
+        self.result.synaptic_events_per_layer = {p.name: 0 for p in spec.populations}
+        self.result.synaptic_events_per_projection = {p.name: 0 for p in spec.projections}
+        self._projections = spec.projections
         self._rasters = {p.name: _Kept() for p in spec.spiking}
         self._logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
@@ -205,6 +212,16 @@ class Comparison:
         result.images += len(torch_side.logits)
         self._logits[0].append(torch_side.logits)
         self._logits[1].append(brian2_side.logits)
+        if brian2_side.events is not None:
+            self._count(brian2_side.events)
+
+    def _count(self, events: np.ndarray) -> None:
+        """Add synaptic events ``(images, projections)``."""
+        result = self.result
+        for projection, found in zip(self._projections, events.sum(0).tolist(), strict=True):
+            result.synaptic_events += found
+            result.synaptic_events_per_layer[projection.target] += found
+            result.synaptic_events_per_projection[projection.name] += found
 
     def finish(self) -> Verification:
         result = self.result

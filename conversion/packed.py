@@ -41,7 +41,8 @@ class PackedResponses:
     """What a network answered, see `Responses`; `spikes` are packed, and empty where nothing was recorded.
 
     shapes   of the populations that spike
-    events   int64 ``(images,)``: synapses that carried a spike; None where they were not counted
+    events   int64 ``(images, projections)``: synapses that carried a spike, in the order of the specification's
+             projections (0 where one sends a current); None where they were not counted
     """
 
     spikes: Mapping[str, np.ndarray]
@@ -56,7 +57,7 @@ class PackedResponses:
         return Responses(spikes, self.logits, self.traces)
 
 
-def packed(responses: Responses, shapes: Mapping[str, Shape]) -> PackedResponses:
-    """Responses with their spikes packed."""
+def packed(responses: Responses, shapes: Mapping[str, Shape], events: np.ndarray | None = None) -> PackedResponses:
+    """Responses with their spikes packed, and with the synaptic events where they were counted."""
     spikes = {name: pack(raster, shapes[name]) for name, raster in responses.spikes.items()}
-    return PackedResponses(spikes, {name: shapes[name] for name in spikes}, responses.logits, responses.traces)
+    return PackedResponses(spikes, {name: shapes[name] for name in spikes}, responses.logits, responses.traces, events)

@@ -228,10 +228,8 @@ def test_what_is_not_recorded_is_answered_alike() -> None:
 
 def test_synaptic_events_are_counted_where_they_happen() -> None:
     spec, shown = convert(conv_net(), (2, 7, 6)), dyadic_images(4, 2, 7, 6)
-    from alade_brian.simulation import synaptic_events
-
     ((_, found),) = open_simulator(spec, CPP).packed_chunks(shown)
-    assert found.events is not None and found.events.min() > 0
+    assert found.events is not None and found.events.sum(1).min() > 0
     assert found.events.sum() == synaptic_events(spec, found.unpacked())
 
 

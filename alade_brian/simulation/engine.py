@@ -13,6 +13,7 @@ from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.parts import split
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.simulation.events import EventCounter
 from alade_brian.simulation.growing import GrowingProgram
 from alade_brian.simulation.program import FusedProgram
 from alade_brian.simulation.runtime import RuntimeNetwork
@@ -47,8 +48,10 @@ class Streamed:
 
     def stream(self, blocks: Iterable[np.ndarray], record: bool = True) -> Iterator[PackedResponses]:
         """See `Engine`."""
-        shapes = {p.name: p.shape for p in self.spec.spiking}
-        return (packed(self.run(block), shapes) for block in blocks)
+        shapes, counter = {p.name: p.shape for p in self.spec.spiking}, EventCounter(self.spec)
+        for block in blocks:
+            responses = self.run(block)
+            yield packed(responses, shapes, counter.count(responses, block))
 
 
 def make_engine(spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str]) -> tuple[Engine, int]:

@@ -23,6 +23,7 @@ from alade_brian.conversion.brian2_text import (
 )
 from alade_brian.conversion.connectivity import out_degrees
 from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
+from alade_brian.simulation.events import sends
 from alade_brian.simulation.fused_layer import Current, FusedLayer, GivenSpikes, Input, Rows
 from alade_brian.simulation.gather import aligned, channels_last, gather, is_list, kernel, pixels
 
@@ -142,7 +143,7 @@ class _Builder:
                 p.delay,
                 out_degrees(self.spec, p) if is_list(self.spec, p) else None,
             )
-            for p in gathered(self.spec, target)
+            for _, p in gathered(self.spec, target)
         ])  # fmt: skip
 
     def add_current(self, index: int, projection: Projection) -> None:
@@ -176,16 +177,12 @@ class _Builder:
         return FusedNetwork(network, self.images, self.layers, self.answers, self.traces)
 
 
-def sends(spec: NetworkSpec, source: str) -> bool:
-    """Whether a source sends spikes: a layer that spikes, or a stimulus of spikes."""
-    return spec.sends_spikes(source) or (spec.is_stimulus(source) and spec.stimulus.coding == "spikes")
-
-
-def gathered(spec: NetworkSpec, target: str) -> list[Projection]:
-    """The projections that bring spikes to a population, in the order of their sums: first what was delayed."""
+def gathered(spec: NetworkSpec, target: str) -> list[tuple[int, Projection]]:
+    """The projections that bring spikes to a population, with their numbers, in the order of their sums: first what
+    was delayed."""
     names = [*(s.name for s in spec.stimuli), *(p.name for p in spec.populations)]
-    bring = [p for _, p in live_projections(spec) if p.target == target and sends(spec, p.source)]
-    return sorted(bring, key=lambda p: (p.delay == 0, names.index(p.source) if p.delay == 0 else 0))
+    bring = [(k, p) for k, p in live_projections(spec) if p.target == target and sends(spec, p.source)]
+    return sorted(bring, key=lambda found: (found[1].delay == 0, names.index(found[1].source) * (found[1].delay == 0)))
 
 
 def spike_bytes(spec: NetworkSpec) -> list[int]:
@@ -201,7 +198,7 @@ def fused_values(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.nda
             values[f"layer_{index}.{key}"] = _per_neuron(population, _in_seconds(parameter, spec.dt), batch)
         if population.bias is not None:
             values[f"layer_{index}.bias"] = _per_neuron(population, population.bias, batch)
-        for number, projection in enumerate(gathered(spec, population.name)):
+        for number, (_, projection) in enumerate(gathered(spec, population.name)):
             values[f"pass_{index}.in{number}_kernel"] = aligned(kernel(spec, projection), itemsize)
     for index, projection in live_projections(spec):
         if not sends(spec, projection.source):

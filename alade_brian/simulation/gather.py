@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import placed_synapses
+from alade_brian.conversion.connectivity import out_degrees, placed_synapses
 from alade_brian.conversion.operators import planar
 from alade_brian.conversion.spec import (
     Convolution,
@@ -169,6 +169,15 @@ def kernel(spec: NetworkSpec, projection: Projection) -> np.ndarray:
             return (gain if operator.gain.ndim > 1 else gain[:1])[..., None]
         case Sparse():
             raise AssertionError("a list of connections is a full matrix here")
+
+
+def degrees(spec: NetworkSpec, projection: Projection) -> np.ndarray:
+    """Synapses of every neuron of a projection's source, int64 ``(source size,)``; none of them is listed where taps
+    tell as much."""
+    if is_list(spec, projection):
+        return out_degrees(spec, projection)
+    taps, shape = gather(spec, projection), spec.shape(projection.source)
+    return np.tile(np.bincount(taps.source, minlength=pixels(shape)) * taps.row, shape[0])
 
 
 def stride(row: int, itemsize: int) -> int:

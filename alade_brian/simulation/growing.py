@@ -26,8 +26,10 @@ class GrowingProgram:
     def __init__(self, spec: NetworkSpec, parts: Parts, settings: SimulationSettings) -> None:
         self.spec = spec
         # Each part has the batch that suits itself: an extractor's program does not change when the network grows.
-        self.extractors = [Extractor(_program(part, settings), settings.cache_folder) for part in parts.extractors]
-        self.head = _program(parts.head, settings)
+        self.extractors = [
+            Extractor(_program(e, settings), settings.cache_folder, _numbers(spec, e)) for e in parts.extractors
+        ]
+        self.head, self.numbers = _program(parts.head, settings), _numbers(spec, parts.head)
         self.feeds = [s.name for s in parts.head.stimuli]
         self.compiled = self.head.compiled or any(e.program.compiled for e in self.extractors)
         self.bytes_per_image = self.head.bytes_per_image + sum(e.program.bytes_per_image for e in self.extractors)
@@ -37,10 +39,10 @@ class GrowingProgram:
         for block in blocks:
             keys = keys_of(block)
             bits: dict[str, np.ndarray] = {}
-            events = np.zeros(len(block), np.int64)
+            events = np.zeros((len(block), len(self.spec.projections)), np.int64)
             for extractor in self.extractors:
-                found, more = extractor.answers(block, keys)
-                bits, events = bits | found, events + more
+                found, events[:, extractor.numbers] = extractor.answers(block, keys)
+                bits |= found
             shown = np.concatenate([bits[name].reshape(len(block), -1) for name in self.feeds], axis=1)
             (answer,) = self.head.stream([shown], record)
             yield self._together(bits, events, answer, record)
@@ -49,23 +51,25 @@ class GrowingProgram:
         self, bits: dict[str, np.ndarray], events: np.ndarray, answer: PackedResponses, record: bool
     ) -> PackedResponses:
         assert answer.events is not None
+        events[:, self.numbers] = answer.events
         found = bits | dict(answer.spikes)
         spikes = {p.name: found[p.name] for p in self.spec.spiking} if record else {}
         shapes = {p.name: p.shape for p in self.spec.spiking}
-        return PackedResponses(spikes, shapes, answer.logits, {}, events + answer.events)
+        return PackedResponses(spikes, shapes, answer.logits, {}, events)
 
 
 class Extractor:
-    """An extractor's program, and what it answered before."""
+    """An extractor's program, and what it answered before; `numbers` of its projections within the whole network."""
 
-    def __init__(self, program: FusedProgram, cache: Path) -> None:
-        self.spec, self.program = program.spec, program
+    def __init__(self, program: FusedProgram, cache: Path, numbers: list[int]) -> None:
+        self.spec, self.program, self.numbers = program.spec, program, numbers
         self.sizes = {p.name: p.shape for p in self.spec.spiking}
         name = digest(self.spec, np.dtype(program.dtype).name, generator_digest())
-        self.kept = KeptAnswers(cache / "answers" / name, program.recorded_bytes + EVENT_BYTES)
+        self.kept = KeptAnswers(cache / "answers" / name, program.recorded_bytes + EVENT_BYTES * len(numbers))
 
     def answers(self, block: np.ndarray, keys: list[Key]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Packed spikes by population, and synaptic events, of images ``(n, rows, pixels)`` with these keys."""
+        """Packed spikes by population, and synaptic events ``(n, projections of the extractor)``, of images
+        ``(n, rows, pixels)`` with these keys."""
         known = self.kept.load(keys)
         unknown = {key: number for number, key in enumerate(keys) if key not in known}
         if unknown:
@@ -81,7 +85,7 @@ class Extractor:
     def _records(self, found: PackedResponses) -> np.ndarray:
         assert found.events is not None
         parts = [found.spikes[name].reshape(len(found.events), -1) for name in self.sizes]
-        return np.concatenate([*parts, found.events[:, None].view(np.uint8)], axis=1)
+        return np.concatenate([*parts, found.events.view(np.uint8)], axis=1)
 
     def _unfold(self, records: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         bits, start = {}, 0
@@ -89,7 +93,13 @@ class Extractor:
             stop = start + self.spec.steps * self.program.row_bytes(name)
             bits[name] = records[:, start:stop].reshape(len(records), self.spec.steps, -1)
             start = stop
-        return bits, np.ascontiguousarray(records[:, start:]).view(np.int64)[:, 0]
+        return bits, np.ascontiguousarray(records[:, start:]).view(np.int64)
+
+
+def _numbers(spec: NetworkSpec, part: NetworkSpec) -> list[int]:
+    """The numbers of a part's projections within the whole network: a part has all that lead to its populations."""
+    own = {p.name for p in part.populations}
+    return [number for number, p in enumerate(spec.projections) if p.target in own]
 
 
 def _program(part: NetworkSpec, settings: SimulationSettings) -> FusedProgram:

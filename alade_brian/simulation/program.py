@@ -147,6 +147,9 @@ class _Answer:
     def __init__(self, spec: NetworkSpec, batch: int, dtype: type, traces: Sequence[str]) -> None:
         self.spec, self.batch, self.dtype, self.traces = spec, batch, np.dtype(dtype), traces
         self.bits = {p.name: rows_of(p, batch).pixels * rows_of(p, batch).row_bytes for p in spec.spiking}
+        # By population that counts events: the numbers of the projections that they came through, in its order.
+        came = {p.name: [number for number, _ in gathered(spec, p.name)] for p in spec.populations}
+        self.events = {name: numbers for name, numbers in came.items() if numbers}
 
     def _parts(self, record: bool) -> list[tuple[str, str, np.dtype[Any], int]]:
         """Kind, population, type and numbers per image of every part."""
@@ -157,11 +160,7 @@ class _Answer:
         if not spec.answers_in_spikes:
             parts.append(("answers", answering, self.dtype, spec.steps * prod(spec.shape(answering))))
         parts += [("trace", name, self.dtype, spec.steps * prod(spec.shape(name))) for name in self.traces]
-        return [*parts, *self._events()]
-
-    def _events(self) -> list[tuple[str, str, np.dtype[Any], int]]:
-        counts = {p.name: len(gathered(self.spec, p.name)) for p in self.spec.populations}
-        return [("events", name, np.dtype(np.int64), n) for name, n in counts.items() if n]
+        return [*parts, *(("events", name, np.dtype(np.int64), len(came)) for name, came in self.events.items())]
 
     def size(self, record: bool) -> int:
         """Bytes of one presentation."""
@@ -177,12 +176,14 @@ class _Answer:
             start = stop
         bits = {n: v.reshape(images, spec.steps, -1) for (kind, n), v in found.items() if kind == "bits"}
         traces = {name: self._membranes(found["trace", name], name) for name in self.traces}
-        events = [v.sum(1) for (kind, _), v in found.items() if kind == "events"]
+        events = np.zeros((images, len(spec.projections)), np.int64)
+        for name, came in self.events.items():
+            events[:, came] = found["events", name]
         logits = read_out(spec.readout, self._values(found, bits))
         shapes = {name: spec.shape(name) for name in bits}
         if not record:
             bits = {}
-        return PackedResponses(bits, shapes, logits, traces, sum(events, np.zeros(images, np.int64)))
+        return PackedResponses(bits, shapes, logits, traces, events)
 
     def _values(self, found: dict[tuple[str, str], np.ndarray], bits: dict[str, np.ndarray]) -> np.ndarray:
         """What the readout reads: membranes, or spikes times their amplitude."""

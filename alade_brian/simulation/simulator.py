@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import out_degrees
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
@@ -135,13 +134,3 @@ def check_images(spec: NetworkSpec, images: Mapping[str, np.ndarray]) -> None:
             raise UserError("the stimulus is one of spikes, and the images hold numbers other than 0 and 1")
         if not np.all(np.isfinite(array)):
             raise UserError("the images hold values that are not finite; clean them before the simulation")
-
-
-def synaptic_events(spec: NetworkSpec, responses: Responses) -> int:
-    """Spikes times the synapses that carried them, over all images and projections between populations."""
-    total = 0
-    for projection in spec.projections:
-        if spec.sends_spikes(projection.source):
-            counts = responses.spikes[projection.source].sum((0, 1), dtype=np.int64)
-            total += int(counts @ out_degrees(spec, projection))
-    return total

@@ -1,0 +1,57 @@
+"""Synaptic events: how many synapses carried a spike, projection by projection.
+
+An event is the arrival of one spike at one synapse within the spike's presentation; what a delay carries beyond the
+last step arrives nowhere. Fused passes count while they deliver; here the same is counted from recorded spikes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from alade_brian.conversion.responses import Responses
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.simulation.gather import degrees
+
+
+def sends(spec: NetworkSpec, source: str) -> bool:
+    """Whether a source sends spikes: a layer that spikes, or a stimulus of spikes."""
+    return spec.sends_spikes(source) or (spec.is_stimulus(source) and spec.stimulus.coding == "spikes")
+
+
+class EventCounter:
+    """Counts the synaptic events of one network; what every neuron reaches is found out once."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        self.spec = spec
+        self._degrees = {k: degrees(spec, p) for k, p in enumerate(spec.projections) if sends(spec, p.source)}
+
+    def count(self, responses: Responses, shown: np.ndarray | None = None) -> np.ndarray:
+        """Events of every image, int64 ``(images, projections)``: a column for each projection of the specification,
+        zeros where it sends a current.
+
+        shown   what was shown, pixels ``(images, rows, pixels of all stimuli)``; needed where stimuli are spikes
+        """
+        spikes = {**responses.spikes, **self._given(shown)}
+        events = np.zeros((len(responses.logits), len(self.spec.projections)), np.int64)
+        for column, reached in self._degrees.items():
+            projection = self.spec.projections[column]
+            arrive = max(0, self.spec.steps - projection.delay)
+            events[:, column] = spikes[projection.source][:, :arrive].sum(1, dtype=np.int64) @ reached
+        return events
+
+    def _given(self, shown: np.ndarray | None) -> Mapping[str, np.ndarray]:
+        """The spikes of the stimuli by their names."""
+        if self.spec.stimulus.coding != "spikes":
+            return {}
+        if shown is None:
+            raise ValueError("the stimuli are spikes: their events are counted from the pixels that were shown")
+        ends = np.cumsum([s.size for s in self.spec.stimuli])[:-1]
+        parts = zip(self.spec.stimuli, np.split(shown, ends, axis=2), strict=True)
+        return {stimulus.name: part != 0 for stimulus, part in parts}
+
+
+def synaptic_events(spec: NetworkSpec, responses: Responses, shown: np.ndarray | None = None) -> int:
+    """All synaptic events of all images, see `EventCounter.count`."""
+    return int(EventCounter(spec).count(responses, shown).sum())
