@@ -61,6 +61,11 @@ def lowering_table(spec: NetworkSpec) -> list[Row]:
     return _rows(spec.stimuli, spec.populations, spec.projections)
 
 
+def synapses_per_projection(spec: NetworkSpec) -> list[int]:
+    """Connections of every projection, in their order, for one image."""
+    return [synapse_count(p.operator, spec.shape(p.source)) for p in spec.projections]
+
+
 def _rows(
     stimuli: Sequence[Stimulus], populations: Sequence[Population], projections: Sequence[Projection]
 ) -> list[Row]:

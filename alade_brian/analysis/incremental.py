@@ -2,6 +2,15 @@
 
 An accuracy matrix is a lower triangular list of lists: row l holds the accuracies after task l, column j the accuracy
 on the classes of task j, j <= l. Accuracies are fractions of images, without task identity.
+
+Libraries give other numbers the same names, and `tests/test_analysis_incremental.py` holds them side by side:
+
+- Continuum's `forgetting` leaves out the task before the last and looks for the best accuracy up to two tasks before the
+  end, yet divides by N - 1; its `backward_transfer` is a mean over all rows after the first, without the entries of the
+  task that was learnt just before.
+- Avalanche's `StreamForgetting` is the first accuracy minus the last, not the best: the negative of our
+  `backward_transfer`, which its `StreamBWT` equals.
+- "AA" in papers on prompts and adapters is mostly the last accuracy, not the average over tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +28,8 @@ AccuracyMatrix = Sequence[Sequence[float]]
 def average_incremental_accuracy(accuracies: Sequence[float]) -> float:
     """Mean over tasks, the first included, of the accuracy on all classes seen after each task.
 
-    `accuracies`: one fraction per task. Raises UserError when there is none.
+    `accuracies`: one fraction per task. Raises UserError when there is none. Each is a mean over images; Continuum's
+    `accuracy_A` is the mean over all entries of the accuracy matrix instead, in which small tasks count as much.
     Source: Rebuffi et al., iCaRL, CVPR 2017, and the class-incremental protocol since.
     """
     if len(accuracies) == 0:
