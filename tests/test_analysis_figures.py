@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from test_analysis_synthetic import DT, flip, make_run, make_spikes
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.style import new_axes, png_bytes, svg_bytes
+from alade_brian.analysis.style import new_axes, new_stack, png_bytes, svg_bytes
 from alade_brian.errors import UserError
 
 
@@ -38,6 +39,11 @@ def legend(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def measured(line: Line2D) -> np.ndarray:
+    """What a line of epochs shows, without the places where it is broken."""
+    return line.get_ydata()[np.isfinite(line.get_xdata())]
+
+
 def marks(ax: Axes) -> dict[str, int]:
     return {line.get_gid(): len(line.get_xdata()) for line in ax.lines if line.get_gid()}
 
@@ -56,6 +62,8 @@ def test_every_figure_returns_its_axes_and_needs_no_pyplot(metrics) -> None:
         lambda ax: figures.plot_isi(spikes, DT, ax),
         lambda ax: figures.plot_raster(one, one, DT, ax),
         lambda ax: figures.plot_time(metrics, ax),
+        lambda ax: figures.plot_energy(metrics["energy"], ax),
+        lambda ax: figures.plot_energy_tasks(metrics, ax),
     ]
     pyplot = sys.modules.get("matplotlib.pyplot")
     before = pyplot.get_fignums() if pyplot else []
@@ -114,17 +122,84 @@ def test_logits(metrics, single, ax) -> None:
 
 
 def test_alignment(metrics, single, ax) -> None:
-    assert figures.has_alignment(metrics) and not figures.has_alignment(single)
+    assert figures.has_gap(metrics) and not figures.has_gap(single)
     figures.plot_alignment(metrics, ax)
     epochs = [epoch for task in metrics["tasks"] for epoch in task["training"]["epochs"]]
     gap, gamma = ax.lines[:2]
+    assert len(gap.get_xdata()) == len(epochs) + 4
     np.testing.assert_allclose(gamma.get_ydata(), [epoch["gamma"] for epoch in epochs])
-    for value, epoch in zip(gap.get_ydata(), epochs, strict=True):
+    for value, epoch in zip(measured(gap), epochs, strict=True):
         if epoch["logit_old"] is None:
             assert np.isnan(value)
         else:
             assert value == pytest.approx(epoch["logit_new"] - epoch["logit_old"])
     assert texts(ax) == ["task 1", "task 2", "task 3"]
+
+
+def stack(metrics: dict[str, Any]) -> list[Axes]:
+    axes = new_stack(9.0, 2.5, figures.training_panels(metrics))[1]
+    assert figures.plot_training(metrics, axes) is axes
+    return axes
+
+
+def labels(axes: list[Axes]) -> list[str]:
+    return [ax.get_ylabel() for ax in axes]
+
+
+def test_training_shows_loss_logits_and_norms(metrics) -> None:
+    axes = stack(metrics)
+    assert labels(axes) == ["training loss", "logit", "mean norm of rows"]
+    epochs = [epoch for task in metrics["tasks"] for epoch in task["training"]["epochs"]]
+    loss, (old, new) = axes[0].lines[0], axes[2].lines[:2]
+    assert measured(loss).tolist() == [epoch["loss"] for epoch in epochs]
+    # Broken before every stage of every task, the first task having one stage.
+    assert np.flatnonzero(np.isnan(loss.get_xdata())).tolist() == [12, 25, 32, 45]
+    assert measured(new).tolist() == [epoch["norm_new"] for epoch in epochs]
+    assert np.isnan(measured(old)[:12]).all() and np.isfinite(measured(old)[12:]).all()
+    # Tasks are named once, stages of all panels are shaded alike.
+    assert [texts(ax) for ax in axes] == [["task 1", "task 2", "task 3"], [], []]
+    assert [len(ax.patches) for ax in axes] == [2, 2, 2]
+    assert [bool(ax.get_xlabel()) for ax in axes] == [False, False, True]
+
+
+def test_training_leaves_out_what_a_method_does_not_record() -> None:
+    plain = {"stage": 1, "loss": 0.5}
+    only_loss = {"tasks": [{"task": 1, "training": {"epochs": [plain, plain]}}, {"task": 2}]}
+    assert labels(stack(only_loss)) == ["training loss"]
+    gap = {
+        "tasks": [{"task": 1, "training": {"epochs": [plain, {**plain, "gamma": 0.0, "gap": -1.5, "logit_old": 9}]}}]
+    }
+    axes = stack(gap)
+    assert labels(axes) == ["training loss", "logit"]
+    # No gamma was ever added, and a gap that was recorded is not calculated again.
+    assert legend(axes[1]) == ["gap, new - old logit"]
+    np.testing.assert_array_equal(axes[1].lines[0].get_ydata(), [np.nan, -1.5])
+    falling = {"tasks": [{"task": 1, "training": {"epochs": [{**plain, "gamma": -0.5}]}}]}
+    assert legend(stack(falling)[1]) == ["gap, new - old logit", "gamma"]
+    assert not figures.has_epochs({"tasks": [{"task": 1, "training": None}]})
+
+
+def test_energy_by_layer(metrics, ax) -> None:
+    energy = metrics["energy"]
+    figures.plot_energy(energy, ax)
+    count = len(energy["layers"])
+    unit = {"(nJ)": 1e-9, "(µJ)": 1e-6}[ax.get_xlabel().split()[-1]]
+    added, multiplied, relu = (
+        np.array([b.get_width() for b in ax.patches[k : k + count]]) for k in (0, count, 2 * count)
+    )
+    wanted = [layer["joule_per_image"] / unit for layer in energy["layers"]]
+    np.testing.assert_allclose(added + multiplied, wanted)
+    np.testing.assert_allclose(relu, [layer["joule_per_image_relu"] / unit for layer in energy["layers"]])
+    assert multiplied[0] > 0 and not multiplied[1:].any() and ax.yaxis_inverted()
+
+
+def test_energy_over_tasks(metrics, ax) -> None:
+    figures.plot_energy_tasks(metrics, ax)
+    unit = {"(nJ)": 1e-9, "(µJ)": 1e-6}[ax.get_ylabel().split()[-1]]
+    keys = ("joule_per_image_relu", "joule_per_image_input_every_step", "joule_per_image_input_once")
+    for line, key in zip(ax.lines, keys, strict=True):
+        assert line.get_xdata().tolist() == [1, 2, 3]
+        np.testing.assert_allclose(line.get_ydata(), [task["energy"][key] / unit for task in metrics["tasks"]])
 
 
 def test_rates_first_layer_on_top(metrics, ax) -> None:

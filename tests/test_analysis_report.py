@@ -84,7 +84,8 @@ def test_a_page_of_its_own(wrong) -> None:
 
 def test_figures_stand_in_the_page_and_beside_it(wrong) -> None:
     folder, _, page = wrong
-    names = "accuracy_matrix alignment confusion incremental_accuracy isi logits raster rates time".split()
+    names = "accuracy_matrix confusion energy energy_tasks incremental_accuracy isi logits raster rates time".split()
+    names.append("training")
     assert sorted(path.name for path in (folder / "figures").iterdir()) == sorted(
         f"{name}.{ending}" for name in names for ending in ("png", "svg")
     )
@@ -132,7 +133,7 @@ def test_numbers_as_given(wrong) -> None:
         assert row[7:9] == [f"{task['spikes_compared']:,}", str(task["mismatched_spikes"])]
         assert row[9] == f"{task['seconds']['train']:.1f} s"
     for layer in metrics["tasks"][-1]["layers"]:
-        (row,) = [row for row in page.rows if row[0] == layer["name"]]
+        (row,) = [row for row in page.rows if row[0] == layer["name"] and len(row) == 9]
         counts = [layer[key] for key in ("neurons", "spikes_torch", "spikes_brian2", "mismatched_spikes")]
         assert row[1:5] == [f"{count:,}" for count in counts]
         assert row[5:8] == [f"{layer[key]:.3g}" for key in ("mean_rate_hz", "cv_isi", "fano_factor")]
@@ -140,7 +141,17 @@ def test_numbers_as_given(wrong) -> None:
     assert ["Forgetting", percent(metrics["forgetting_torch"]), percent(metrics["forgetting_brian2"])] in page.rows
     assert ["packages.numpy", "2.3.5"] in page.rows
     assert "init_cls: 2" in page.text
-    assert "1.85e-08 J per image" in page.text
+    energy = metrics["energy"]
+    assert f"{energy['joule_per_image']:.3g} J per image" in page.text
+    assert f"{percent(energy['ratio'])} of the same network with ReLU units" in page.text
+    every_step = energy["joule_per_image_input_every_step"]
+    relu = energy["joule_per_image_relu"]
+    assert ["Spiking, in every step", f"{every_step:.3g}", percent(every_step / relu)] in page.rows
+    for layer in energy["layers"]:
+        (row,) = [row for row in page.rows if row[0] == layer["name"] and len(row) == 8]
+        assert row[1] == f"{round(layer['synaptic_events_per_image']):,}"
+        assert row[3] == f"{layer['macs_per_image']:,}" and row[6] == f"{layer['macs_per_image_relu']:,}"
+        assert row[4] == f"{layer['joule_per_image']:.3g}"
 
 
 def test_agreement(tmp_path: Path) -> None:
@@ -175,7 +186,7 @@ def test_one_task_without_alignment_environment_and_record(tmp_path: Path) -> No
     (tmp_path / "spikes" / "task-01.npz").unlink()
     (tmp_path / "environment.json").unlink()
     page = Page(write_report(tmp_path))
-    assert "recorded no logit alignment" in page.text
+    assert "recorded nothing of its training epochs" in page.text
     assert "No spikes were recorded" in page.text
     assert "holds no environment.json" in page.text
     assert "energy" not in page.text
@@ -192,7 +203,7 @@ def test_a_damaged_record_is_reported_and_the_rest_is_there(tmp_path: Path) -> N
     (tmp_path / "spikes" / "task-02.npz").write_bytes(b"damaged")
     page = Page(write_report(tmp_path))
     assert "damaged or of another kind" in page.text
-    assert len(page.images) == 7
+    assert len(page.images) == 9
 
 
 def test_a_silent_network(tmp_path: Path) -> None:

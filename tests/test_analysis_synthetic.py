@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alade_brian.analysis import incremental, statistics
+from alade_brian.analysis.energy import energy_metrics
 from alade_brian.analysis.records import LayerRecord, TaskRecord, load_record, save_record
+from alade_brian.conversion.spec import (
+    Dense,
+    NetworkSpec,
+    NeuronEquations,
+    Population,
+    Projection,
+    Readout,
+    Stimulus,
+    constant,
+)
 
 DT = 1e-3
+STEPS = 8
 LAYERS = {"conv1": 96, "conv2": 320, "features": 64}
 
 
@@ -47,6 +60,23 @@ def make_record(torch: dict[str, np.ndarray], brian2: dict[str, np.ndarray], cla
     )
 
 
+def _energy(task: int, images: int) -> dict[str, Any]:
+    """Of a chain of layers that are wholly connected, at a firing rate that grows with the tasks."""
+    neuron = NeuronEquations("v : 1", {"v_threshold": constant(1.0)}, reset="none")
+    sizes = {"image": 16, **LAYERS, "head": 2 * task}
+    names = list(sizes)
+    spec = NetworkSpec(
+        (Stimulus((16,)),),
+        tuple(Population(name, (sizes[name],), neuron) for name in names[1:]),
+        tuple(Projection(a, b, Dense(np.ones((sizes[b], sizes[a])))) for a, b in pairwise(names)),
+        Readout("head", "spike_count"),
+        STEPS,
+    )
+    synapses = [sizes[a] * sizes[b] for a, b in pairwise(names)]
+    events = {b: int(0.04 * (4 + task) * STEPS * images * sizes[a] * sizes[b]) for a, b in pairwise(names[1:])}
+    return energy_metrics(spec, synapses, events, images)
+
+
 def _layer(name: str, torch: np.ndarray, brian2: np.ndarray) -> dict[str, Any]:
     return {
         "name": name,
@@ -69,6 +99,8 @@ def _training(rng: np.random.Generator, task: int, aligned: bool) -> dict[str, A
                     "epoch": epoch,
                     "loss": float(2 / epoch),
                     "gamma": 0.4 * (epoch - length // 2) if measured else 0.0,
+                    "norm_old": 1.2 - 0.02 * epoch if task > 1 else None,
+                    "norm_new": 0.8 + 0.05 * epoch + 0.05 * stage,
                     "logit_old": 4 + 0.1 * epoch if measured else None,
                     "logit_new": 7 - 0.2 * epoch + float(rng.normal(0, 0.1)) if measured else None,
                 }
@@ -88,7 +120,7 @@ def make_run(
     wrong: bool = False,
     aligned: bool = True,
     images: int = 60,
-    steps: int = 8,
+    steps: int = STEPS,
     class_names: list[str] | None = None,
 ) -> dict[str, Any]:
     """Write a run folder of `tasks` tasks of two classes; returns what metrics.json holds."""
@@ -120,6 +152,7 @@ def make_run(
                 "spikes_compared": sum(layer["spikes_torch"] for layer in layers),
                 "mismatched_spikes": sum(layer["mismatched_spikes"] for layer in layers),
                 "synaptic_events": 1234567 + task,
+                "energy": _energy(task, images),
                 "seconds": {"train": 21.5 + task, "build": 9.25, "simulate": 4.5 + task, "compare": 0.5},
                 "confusion_torch": confusion.tolist(),
                 "confusion_brian2": confusion.tolist(),
@@ -149,12 +182,7 @@ def make_run(
         "class_names": class_names or [str(number) for number in range(2 * planned)],
         "tasks_planned": planned,
         "tasks": per_task,
-        "energy": {
-            "synaptic_events_per_image": 20576.1,
-            "joule_per_synaptic_event": 9e-13,
-            "joule_per_image": 1.85e-8,
-            "source": "Horowitz 2014, 45 nm",
-        },
+        "energy": per_task[-1]["energy"],
     }
     for network in ("torch", "brian2"):
         metrics[f"accuracy_matrix_{network}"] = rows

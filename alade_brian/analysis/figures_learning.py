@@ -1,4 +1,4 @@
-"""Figures of what was learnt and what it cost, drawn from the contents of metrics.json."""
+"""Figures of what was learnt, drawn from the contents of metrics.json."""
 
 from __future__ import annotations
 
@@ -14,13 +14,6 @@ from alade_brian.analysis import style
 from alade_brian.errors import UserError
 
 Metrics = Mapping[str, Any]
-
-_TIME_PARTS = (
-    ("train", style.BLUE),
-    ("build", style.ORANGE),
-    ("simulate", style.GREEN),
-    ("compare", style.PURPLE),
-)
 
 
 def plot_incremental_accuracy(metrics: Metrics, ax: Axes) -> Axes:
@@ -96,107 +89,6 @@ def plot_confusion(
     return style.tidy(ax, grid=None)
 
 
-def has_alignment(metrics: Metrics) -> bool:
-    """Whether any epoch of the run measured the logit gap between old and new classes."""
-    return any(_gap(epoch) is not None for _, epoch in _epochs(metrics))
-
-
-def plot_logits(metrics: Metrics, ax: Axes) -> Axes:
-    """Mean true-class logit of each task's training images before and after alignment, in the last task (bars).
-
-    Averaged over the training images (exemplars for old tasks) of each task. UserError when the run did not record it.
-    """
-    recorded = [task for task in metrics["tasks"] if _training(task).get("logits_before_alignment")]
-    if not recorded:
-        raise UserError("This run recorded no logits before and after alignment.")
-    task = recorded[-1]
-    before, after = (task["training"][f"logits_{when}_alignment"] or [] for when in ("before", "after"))
-    for values, offset, colour, name in (
-        (before, -0.2, style.ORANGE, "before alignment"),
-        (after, 0.2, style.BLUE, "after alignment"),
-    ):
-        ax.bar(np.arange(1, len(values) + 1) + offset, values, width=0.38, color=colour, label=name)
-    ax.axhline(0, color=style.BLACK, linewidth=0.8)
-    _whole_ticks(ax, len(before))
-    ax.set_xlabel(f"task of the images (after learning task {task['task']})")
-    ax.set_ylabel("mean true-class logit")
-    _legend_above(ax, columns=2)
-    return style.tidy(ax)
-
-
-def plot_alignment(metrics: Metrics, ax: Axes) -> Axes:
-    """Gamma and the gap (new minus old mean true-class logit) over the epochs of all tasks; both are in logit units.
-
-    Grey background: stage 2, the classifier alone. Epochs that measured no gap leave a hole in its line.
-    """
-    epochs = _epochs(metrics)
-    if not epochs:
-        return style.note(ax, "no epochs recorded")
-    place = np.arange(1, len(epochs) + 1)
-    # A float array turns what was not measured (None) into NaN, which leaves a hole.
-    gaps = np.array([_gap(epoch) for _, epoch in epochs], dtype=np.float64)
-    gammas = np.array([epoch.get("gamma") for _, epoch in epochs], dtype=np.float64)
-    marker = "o" if len(epochs) <= 150 else None
-    ax.plot(place, gaps, color=style.ORANGE, marker=marker, markersize=3, label="gap, new - old logit")
-    ax.step(place, gammas, color=style.BLUE, where="mid", linewidth=1.8, label="gamma")
-    ax.axhline(0, color=style.BLACK, linewidth=0.8)
-    _mark_tasks(ax, epochs)
-    ax.set_xlim(0.5, len(epochs) + 0.5)
-    ax.set_xlabel("epoch, counted over all tasks (grey: stage 2)")
-    ax.set_ylabel("logit")
-    _legend_above(ax, columns=2)
-    return style.tidy(ax)
-
-
-def plot_time(metrics: Metrics, ax: Axes) -> Axes:
-    """Where the time went in each task: training, building, simulating and comparing, stacked (wall-clock)."""
-    tasks = metrics["tasks"]
-    totals = [sum(task["seconds"].get(part, 0.0) for part, _ in _TIME_PARTS) for task in tasks]
-    unit, scale = ("min", 60.0) if max(totals) > 600 else ("s", 1.0)
-    place = [task["task"] for task in tasks]
-    bottom = np.zeros(len(tasks))
-    for part, colour in _TIME_PARTS:
-        height = np.array([task["seconds"].get(part, 0.0) for task in tasks]) / scale
-        ax.bar(place, height, bottom=bottom, width=0.7, color=colour, label=part)
-        bottom += height
-    _whole_ticks(ax, len(tasks), first=place[0])
-    ax.set_xlabel("task")
-    ax.set_ylabel(f"wall-clock time ({unit})")
-    _legend_above(ax, columns=4)
-    return style.tidy(ax)
-
-
-def _training(task: Metrics) -> Metrics:
-    return task.get("training") or {}
-
-
-def _epochs(metrics: Metrics) -> list[tuple[int, Metrics]]:
-    """All epochs of the run in order, each with the number of its task."""
-    return [(task["task"], epoch) for task in metrics["tasks"] for epoch in _training(task).get("epochs") or []]
-
-
-def _gap(epoch: Metrics) -> float | None:
-    old, new = epoch.get("logit_old"), epoch.get("logit_new")
-    return None if old is None or new is None else new - old
-
-
-def _mark_tasks(ax: Axes, epochs: list[tuple[int, Metrics]]) -> None:
-    """Shade stage 2, and write each task's number above its epochs, with a line before it."""
-    numbers = np.array([task for task, _ in epochs])
-    stages = np.array([epoch.get("stage", 1) for _, epoch in epochs])
-    present = list(dict.fromkeys(numbers.tolist()))
-    for task in present:
-        own = np.flatnonzero(numbers == task) + 1
-        second = own[stages[own - 1] == 2]
-        if second.size:
-            ax.axvspan(second[0] - 0.5, second[-1] + 0.5, color="#EEEEEE", linewidth=0)
-        if own[0] > 1:
-            ax.axvline(own[0] - 0.5, color=style.GREY, linewidth=0.8)
-        label = f"task {task}" if len(present) <= 8 else str(task)
-        ax.text(own.mean(), 0.985, label, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=9)
-    ax.margins(y=0.15)
-
-
 def _write_cells(ax: Axes, grid: np.ndarray, low: float, high: float, texts: list[list[str]]) -> None:
     """Write `texts` into the cells of a cividis heat map, light on dark and dark on light; NaN cells stay empty."""
     cell = ax.get_window_extent().width * 72 / ax.figure.dpi / len(grid)
@@ -213,12 +105,3 @@ def _number_ticks(ax: Axes, size: int) -> None:
     numbers = range(1, size + 1, step)
     ax.set_xticks([number - 1 for number in numbers], [str(number) for number in numbers])
     ax.set_yticks([number - 1 for number in numbers], [str(number) for number in numbers])
-
-
-def _whole_ticks(ax: Axes, count: int, first: int = 1) -> None:
-    ax.set_xticks(range(first, first + count, max(1, -(-count // 20))))
-
-
-def _legend_above(ax: Axes, columns: int) -> None:
-    """Over the axes, where no bar or line can lie under it."""
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, borderaxespad=0.2)

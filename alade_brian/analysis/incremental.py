@@ -5,9 +5,9 @@ on the classes of task j, j <= l. Accuracies are fractions of images, without ta
 
 Libraries give other numbers the same names, and `tests/test_analysis_incremental.py` holds them side by side:
 
-- Continuum's `forgetting` leaves out the task before the last and looks for the best accuracy up to two tasks before the
-  end, yet divides by N - 1; its `backward_transfer` is a mean over all rows after the first, without the entries of the
-  task that was learnt just before.
+- Continuum's `forgetting` leaves out the task before the last and looks for the best accuracy up to two tasks before
+  the end, yet divides by N - 1; its `backward_transfer` is a mean over all rows after the first, in which the task that
+  was learnt just before counts as zero.
 - Avalanche's `StreamForgetting` is the first accuracy minus the last, not the best: the negative of our
   `backward_transfer`, which its `StreamBWT` equals.
 - "AA" in papers on prompts and adapters is mostly the last accuracy, not the average over tasks.

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from alade_brian.analysis import figures
 from alade_brian.analysis import report_figures as pictures
 from alade_brian.analysis import report_html as html
 from alade_brian.analysis import report_sections as sections
@@ -40,9 +41,10 @@ def write_report(run_folder: Path) -> Path:
         sections.verdict(metrics),
         sections.headline(metrics),
         *_learning(metrics, drawn),
-        *_alignment(metrics, drawn),
+        *_training(metrics, drawn),
         *_spikes(folder, metrics, drawn),
         *_cost(metrics, drawn),
+        *_energy(metrics, drawn),
         *_origin(folder),
     ]
     for picture in drawn:
@@ -68,13 +70,11 @@ def _learning(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
     ]
 
 
-def _alignment(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
-    found = pictures.alignment_pictures(metrics)
+def _training(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
+    found = pictures.training_pictures(metrics)
     drawn += found
-    if not found:
-        text = "This run recorded no logit alignment: its method does not align logits, or it has learnt one task only."
-        return [html.heading("Logit alignment"), html.paragraph(text)]
-    return [html.heading("Logit alignment"), *(_show(picture) for picture in found)]
+    text = sections.training(figures.has_epochs(metrics), figures.has_gap(metrics))
+    return [html.heading("Training"), html.paragraph(text), *(_show(picture) for picture in found)]
 
 
 def _spikes(folder: Path, metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
@@ -109,8 +109,17 @@ def _recorded(folder: Path, metrics: Metrics) -> tuple[list[pictures.Picture], s
 
 def _cost(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
     drawn.append(pictures.time_picture(metrics))
-    energy = sections.energy_sentence(metrics)
-    return [html.heading("What it cost"), _show(drawn[-1]), *([html.paragraph(energy)] if energy else [])]
+    return [html.heading("What it cost"), _show(drawn[-1])]
+
+
+def _energy(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
+    sentence = sections.energy_sentence(metrics)
+    if sentence is None:
+        return []
+    found = pictures.energy_pictures(metrics)
+    drawn += found
+    parts = [html.heading("Energy"), html.paragraph(sentence), *sections.energy_tables(metrics)]
+    return [*parts, *([html.pair([_show(picture) for picture in found])] if found else [])]
 
 
 def _origin(folder: Path) -> list[str]:

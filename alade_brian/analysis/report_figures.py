@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from alade_brian.analysis import figures
 from alade_brian.analysis.records import LayerRecord, TaskRecord
-from alade_brian.analysis.style import new_axes, png_bytes, svg_bytes
+from alade_brian.analysis.style import new_axes, new_stack, png_bytes, svg_bytes
 
 Metrics = Mapping[str, Any]
 
@@ -49,17 +49,11 @@ def learning_pictures(metrics: Metrics) -> list[Picture]:
     return pictures
 
 
-def alignment_pictures(metrics: Metrics) -> list[Picture]:
-    """Gamma with the logit gap, and logits before and after; empty for a method that records neither."""
+def training_pictures(metrics: Metrics) -> list[Picture]:
+    """What the epochs recorded, and logits before and after alignment; empty where nothing was recorded."""
     pictures = []
-    if figures.has_alignment(metrics):
-        caption = (
-            "Logit alignment during training. The gap is the mean true-class logit over the new classes' training"
-            " images minus that over the exemplars of old classes; gamma is the offset that training adds to the new"
-            " classes' logits to close it. One value per epoch, averaged over training images."
-        )
-        alt = "Lines: gamma and the gap between new and old classes' logits over the epochs of all tasks."
-        pictures.append(_draw("alignment", lambda ax: figures.plot_alignment(metrics, ax), caption, alt, (9.0, 3.8)))
+    if figures.has_epochs(metrics):
+        pictures.append(_training_picture(metrics))
     if any((task.get("training") or {}).get("logits_before_alignment") for task in metrics["tasks"]):
         caption = (
             "Mean true-class logit by task before and after alignment, in the last task that was aligned. Averaged over"
@@ -94,10 +88,48 @@ def time_picture(metrics: Metrics) -> Picture:
     return _draw("time", lambda ax: figures.plot_time(metrics, ax), caption, alt, (9.0, 3.4))
 
 
+def energy_pictures(metrics: Metrics) -> list[Picture]:
+    """Energy by layer, and over the tasks where more than one has it; empty where none was calculated."""
+    energy = metrics.get("energy") or {}
+    pictures = []
+    if energy.get("layers"):
+        caption = (
+            "Energy of one image by layer after the last task, averaged over the simulated images: additions for spikes"
+            " that arrived, multiplications for what is not a spike, beside the same layers computed once with ReLU"
+            f" units. The image goes through its weights {'in every step' if energy['input_every_step'] else 'once'}."
+        )
+        alt = f"Bars: energy per layer of the spiking and of the ReLU network, {len(energy['layers'])} layers."
+        height = min(9.0, max(3.8, 1.6 + 0.4 * len(energy["layers"])))
+        pictures.append(_draw("energy", lambda ax: figures.plot_energy(energy, ax), caption, alt, (4.8, height)))
+    if sum(bool(task.get("energy")) for task in metrics["tasks"]) > 1:
+        caption = (
+            "Energy of one image after each task, averaged over the simulated images. Solid: the image goes through the"
+            " first weights once; dashed: in every step, as on hardware that keeps no currents."
+        )
+        alt = "Lines: energy per image over the tasks, of the spiking and of the ReLU network."
+        draw = figures.plot_energy_tasks
+        pictures.append(_draw("energy_tasks", lambda ax: draw(metrics, ax), caption, alt, (4.8, 3.8)))
+    return pictures
+
+
 def _draw(name: str, plot: Callable[[Axes], object], caption: str, alt: str, size: tuple[float, float]) -> Picture:
     figure, ax = new_axes(*size)
     plot(ax)
     return Picture(name, caption, alt, svg_bytes(figure), png_bytes(figure), wide=size[0] > 6)
+
+
+def _training_picture(metrics: Metrics) -> Picture:
+    caption = (
+        "Training, epoch by epoch. Loss: mean over the training images of an epoch; what it is made of differs between"
+        " stages. Gap: mean true-class logit over the new classes' training images minus that over the exemplars of old"
+        " classes; gamma: the offset that training adds to the new classes' logits to close it, where the method does"
+        " so. Rows: mean L2 norm of the classifier's weights of one class. Vertical lines part the tasks. Quantities"
+        " that the method does not record have no line."
+    )
+    alt = "Lines over the epochs of all tasks: loss, gap between new and old classes' logits, norms of classifier rows."
+    figure, axes = new_stack(9.0, 2.5, figures.training_panels(metrics))
+    figures.plot_training(metrics, axes)
+    return Picture("training", caption, alt, svg_bytes(figure), png_bytes(figure), wide=True)
 
 
 def _accuracy_picture(metrics: Metrics) -> Picture:

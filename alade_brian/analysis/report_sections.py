@@ -141,6 +141,23 @@ def layer_table(metrics: Metrics) -> str:
     return html.table([*columns, "Silent"], rows, caption, alarm="Mismatched")
 
 
+def training(has_epochs: bool, has_gap: bool) -> str:
+    """What the figure of training is read for, by what was recorded."""
+    if not has_epochs:
+        return "This run recorded nothing of its training epochs."
+    if not has_gap:
+        return (
+            "No gap between the logits of old and new classes was measured: only one task has been learnt, or the"
+            " method keeps no images of old classes."
+        )
+    return (
+        "Classes with many training images get larger logits than old ones of which few exemplars are left: the gap is"
+        " then above zero, the rows of new classes in the classifier are longer, and answers lean towards new classes."
+        " A method that aligns logits adds gamma to the new classes' logits while it trains, so that the classifier"
+        " itself learns smaller ones; gamma is not there at test time."
+    )
+
+
 def energy_sentence(metrics: Metrics) -> str | None:
     """The estimate of energy and what it rests on; None when there is none."""
     energy = metrics.get("energy") or {}
@@ -151,7 +168,48 @@ def energy_sentence(metrics: Metrics) -> str | None:
         sentence += f", from {html.number(energy['synaptic_events_per_image'], 6)} synaptic events per image"
     if energy.get("joule_per_synaptic_event") is not None:
         sentence += f" at {html.number(energy['joule_per_synaptic_event'])} J each"
+    if energy.get("macs_per_image") is not None:
+        sentence += (
+            f" and {html.number(energy['macs_per_image'])} multiply-accumulates at"
+            f" {html.number(energy['joule_per_mac'])} J each"
+        )
+    if energy.get("ratio") is not None:
+        sentence += f"; {html.percent(energy['ratio'])} of the same network with ReLU units"
     return sentence + (f" (source: {energy['source']})." if energy.get("source") else ".")
+
+
+def energy_tables(metrics: Metrics) -> list[str]:
+    """The whole network three ways, and layer by layer; empty where only the total is known."""
+    energy = metrics["energy"]
+    if not energy.get("layers"):
+        return []
+    relu = energy["joule_per_image_relu"]
+    ways = [
+        ("Spiking, image through its weights once", energy["joule_per_image_input_once"]),
+        ("Spiking, in every step", energy["joule_per_image_input_every_step"]),
+        ("ReLU", relu),
+    ]
+    rows = [[name, html.number(joule), html.percent(joule / relu if relu else None)] for name, joule in ways]
+    caption = (
+        "Energy of one image after the last task, averaged over the simulated images. Both networks are counted by the"
+        " same rule: one accumulate for a spike at a synapse and for a connection of pooling or a shortcut, one"
+        " multiply-accumulate for a number at any other connection."
+    )
+    total = html.table(["", "J per image", "of ReLU"], rows, caption)
+    columns = ["Layer", "Events", "Accumulates", "MACs", "J", "Accumulates, ReLU", "MACs, ReLU", "J, ReLU"]
+    counts = ("accumulates", "macs")
+    layers = [
+        [
+            str(layer["name"]),
+            html.number(round(layer["synaptic_events_per_image"])),
+            *(html.number(round(layer[f"{key}_per_image"])) for key in counts),
+            html.number(layer["joule_per_image"]),
+            *(html.number(round(layer[f"{key}_per_image_relu"])) for key in counts),
+            html.number(layer["joule_per_image_relu"]),
+        ]
+        for layer in energy["layers"]
+    ]
+    return [total, html.table(columns, layers, "The same layer by layer: what arrives at it, for one image.")]
 
 
 def environment_table(environment: Mapping[str, Any]) -> str:

@@ -33,6 +33,13 @@ def new_axes(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def new_stack(width: float, height: float, panels: int) -> tuple[Figure, list[Axes]]:
+    """As `new_axes`, with `panels` Axes one below the other that share their x; `height` is that of one."""
+    figure = Figure(figsize=(width, height * panels), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(panels, 1, sharex=True, squeeze=False).ravel())
+
+
 def tidy(ax: Axes, grid: str | None = "y") -> Axes:
     """Take away the frame's upper and right side and draw a faint grid along `grid` ("x", "y", "both" or None)."""
     ax.spines[["top", "right"]].set_visible(False)
@@ -41,6 +48,16 @@ def tidy(ax: Axes, grid: str | None = "y") -> Axes:
         ax.grid(visible=True, **options)
     ax.set_axisbelow(True)
     return ax
+
+
+def whole_ticks(ax: Axes, count: int, first: int = 1) -> None:
+    """Ticks of x at `count` whole numbers from `first` on, at most twenty of them."""
+    ax.set_xticks(range(first, first + count, max(1, -(-count // 20))))
+
+
+def legend_above(ax: Axes, columns: int) -> None:
+    """A legend over the axes, where no bar or line can lie under it."""
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, borderaxespad=0.2)
 
 
 def note(ax: Axes, text: str) -> Axes:
