@@ -39,11 +39,21 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
         ("average incremental accuracy", "average_incremental_accuracy"),
         ("last accuracy", "last_accuracy"),
         ("forgetting", "forgetting"),
+        ("backward transfer", "backward_transfer"),
     ):
         lines.append(f"{label}: {metrics[f'{key}_torch']:.4f} in PyTorch, {metrics[f'{key}_brian2']:.4f} in Brian2")
+    lines += _energy(metrics.get("energy") or {})
     verdict = (
         "the simulated network is the trained one, spike by spike"
         if agrees(metrics)
         else "the simulated network DIFFERS from the trained one"
     )
     return "\n".join([*lines, f"{verdict}; report: {folder / 'report.html'}"])
+
+
+def _energy(energy: Mapping[str, Any]) -> list[str]:
+    """What an image costs after the last task, where it was calculated."""
+    if energy.get("ratio") is None:
+        return []
+    joule, ratio = energy["joule_per_image"], energy["ratio"]
+    return [f"energy of one image: {1e9 * joule:.4g} nJ, {ratio:.3f} of that of the same network with ReLU units"]

@@ -174,6 +174,9 @@ def test_training_leaves_out_what_a_method_does_not_record() -> None:
     # No gamma was ever added, and a gap that was recorded is not calculated again.
     assert legend(axes[1]) == ["gap, new - old logit"]
     np.testing.assert_array_equal(axes[1].lines[0].get_ydata(), [np.nan, -1.5])
+    assert axes[0].get_yscale() == "linear"
+    steep = {"tasks": [{"task": 1, "training": {"epochs": [plain, {**plain, "loss": 0.001}]}}]}
+    assert stack(steep)[0].get_yscale() == "log"
     falling = {"tasks": [{"task": 1, "training": {"epochs": [{**plain, "gamma": -0.5}]}}]}
     assert legend(stack(falling)[1]) == ["gap, new - old logit", "gamma"]
     assert not figures.has_epochs({"tasks": [{"task": 1, "training": None}]})

@@ -15,6 +15,7 @@ from test_analysis_synthetic import make_run
 from alade_brian.analysis.report import write_report
 from alade_brian.analysis.report_html import duration, number, percent
 from alade_brian.errors import UserError
+from alade_brian.summary import summary
 
 
 class Page(HTMLParser):
@@ -229,3 +230,15 @@ def test_writing_numbers() -> None:
     assert [percent(0.12345), percent(None), percent(float("nan"))] == ["12.35 %", "–", "–"]
     assert [number(1234567), number(2.4e-6), number(None)] == ["1,234,567", "2.4e-06", "–"]
     assert [duration(3.21), duration(245), duration(7620), duration(None)] == ["3.2 s", "4 min 05 s", "2 h 07 min", "–"]
+
+
+def test_the_summary_of_a_run(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=2)
+    lines = summary(metrics, tmp_path).splitlines()
+    assert lines[-2] == (
+        f"energy of one image: {1e9 * metrics['energy']['joule_per_image']:.4g} nJ, "
+        f"{metrics['energy']['ratio']:.3f} of that of the same network with ReLU units"
+    )
+    assert lines[-3] == "backward transfer: -0.0200 in PyTorch, -0.0200 in Brian2"
+    del metrics["energy"]
+    assert "energy" not in summary(metrics, tmp_path)

@@ -18,6 +18,8 @@ Epochs = list[tuple[int, Metrics]]
 
 # More epochs than this make a line of dots.
 _MARKED_EPOCHS = 150
+# Losses that differ by more than this factor are drawn on a logarithmic axis.
+_RANGE = 100
 
 
 def has_epochs(metrics: Metrics) -> bool:
@@ -95,7 +97,13 @@ def _panels(epochs: Epochs) -> list[Callable[[Epochs, Axes], None]]:
 def _loss(epochs: Epochs, ax: Axes) -> None:
     losses = _values(epochs, "loss")
     _line(ax, epochs, losses, style.BLACK)
-    _from_zero(ax, losses)
+    known = losses[np.isfinite(losses)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
+    if 0 < low < high / _RANGE:
+        ax.set_yscale("log")
+        ax.set_ylim(low / 1.5, high * (high / low) ** 0.2)
+    else:
+        _from_zero(ax, losses)
     ax.set_ylabel("training loss")
 
 
