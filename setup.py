@@ -35,7 +35,7 @@ setup(
     python_requires=">=3.11",
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
-    package_data={"alade_brian": ["py.typed", "simulation/templates/*"]},
+    package_data={"alade_brian": ["py.typed", "data/files/*", "simulation/templates/*"]},
     install_requires=[
         "brian2>=2.9,<2.12",
         "joblib>=1.4",
@@ -56,6 +56,8 @@ setup(
         # Its networks are converted, as are SpikingJelly's and Norse's; these two ask for torchvision, which has no CPU
         # build beside PyTorch's, and are installed with --no-deps (see experiments/peers/README.md).
         "snntorch": ["snntorch>=1.0,<1.1"],
+        # Recordings of event cameras; under the GPL-3, therefore never required.
+        "events": ["tonic>=1.6,<2"],
         # Clusters that share the images among their machines.
         "dask": ["distributed>=2024.5"],
         "ray": ["ray[client]>=2.10"],

@@ -79,7 +79,9 @@ def test_digits_have_every_class_in_both_splits_and_are_the_same_every_time(digi
 
 
 def test_unknown_data_set_is_refused_with_the_known_ones() -> None:
-    assert set(available_datasets()) == {"digits", "fashion-mnist"}
+    assert {"digits", "fashion-mnist", "omniglot", "cifar100", "folder", "npz", "tonic:NAME"} == set(
+        available_datasets()
+    )
     with pytest.raises(UserError, match=r"'mnist'.*digits.*fashion-mnist"):
         load_dataset("mnist")
 

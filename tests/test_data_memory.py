@@ -82,9 +82,9 @@ def test_quota_is_the_floor() -> None:
 def test_old_lists_are_cut_and_the_best_stay() -> None:
     memory = ExemplarMemory(7)
     memory.update(2, {0: np.array([9, 8, 7, 6]), 1: np.array([1, 2, 3])})
-    assert {k: v.tolist() for k, v in memory.per_class.items()} == {0: [9, 8, 7], 1: [1, 2, 3]}
+    assert {k: v.tolist() for k, v in memory.lists.items()} == {0: [9, 8, 7], 1: [1, 2, 3]}
     memory.update(3, {2: np.array([5, 4])})
-    assert {k: v.tolist() for k, v in memory.per_class.items()} == {0: [9, 8], 1: [1, 2], 2: [5, 4]}
+    assert {k: v.tolist() for k, v in memory.lists.items()} == {0: [9, 8], 1: [1, 2], 2: [5, 4]}
     assert memory.indices.tolist() == [9, 8, 1, 2, 5, 4]
     assert memory.indices.dtype == np.int64
 
@@ -101,7 +101,7 @@ def test_state_survives_json() -> None:
     memory.update(2, {0: np.array([4, 2]), 1: np.array([3])})
     again = ExemplarMemory.from_state(json.loads(json.dumps(memory.state())))
     assert again.size == 5
-    assert {k: v.tolist() for k, v in again.per_class.items()} == {0: [4, 2], 1: [3]}
+    assert {k: v.tolist() for k, v in again.lists.items()} == {0: [4, 2], 1: [3]}
     for each in (memory, again):
         each.update(3, {2: np.array([7, 8])})
     assert again.indices.tolist() == memory.indices.tolist() == [4, 3, 7]
@@ -109,7 +109,7 @@ def test_state_survives_json() -> None:
 
 def test_a_fresh_memory_is_empty() -> None:
     assert ExemplarMemory(3).indices.shape == (0,)
-    assert ExemplarMemory(3).per_class == {}
+    assert ExemplarMemory(3).lists == {}
 
 
 def test_without_memory_nothing_is_kept() -> None:

@@ -1,19 +1,29 @@
 """Data sets, the class-incremental scenario, and exemplar memory. Needs neither torch nor brian2."""
 
-from alade_brian.data.datasets import Dataset, available_datasets, load_dataset, make_dataset
+from alade_brian.data.augmentation import AUGMENTATIONS, Augmentation, augmentation
+from alade_brian.data.class_orders import ORDER_NAMES, class_order, named_class_order
+from alade_brian.data.dataset import Dataset, make_dataset
+from alade_brian.data.datasets import available_datasets, load_dataset
 from alade_brian.data.memory import ExemplarMemory, herd
-from alade_brian.data.scenario import ImageSet, Scenario, Task, check_memory, class_order
+from alade_brian.data.preparation import prepare
+from alade_brian.data.scenario import ImageSet, Scenario, Task, check_memory
 
 __all__ = [
+    "AUGMENTATIONS",
+    "ORDER_NAMES",
+    "Augmentation",
     "Dataset",
     "ExemplarMemory",
     "ImageSet",
     "Scenario",
     "Task",
+    "augmentation",
     "available_datasets",
     "check_memory",
     "class_order",
     "herd",
     "load_dataset",
     "make_dataset",
+    "named_class_order",
+    "prepare",
 ]

@@ -19,6 +19,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from alade_brian.data.dataset import Split
+from alade_brian.data.places import cache_folder
 from alade_brian.errors import UserError
 
 FASHION_MNIST_CLASSES = (
@@ -57,8 +59,6 @@ FILES: Mapping[str, RemoteFile] = MappingProxyType(
     }
 )
 
-Split = tuple[np.ndarray, np.ndarray]
-
 
 def read_fashion_mnist(
     data_root: Path | None, download: bool = False, address: str = ADDRESS, files: Mapping[str, RemoteFile] = FILES
@@ -70,7 +70,7 @@ def read_fashion_mnist(
     """
     folder = _find(data_root, files)
     if folder is None:
-        target = data_root if data_root is not None else cache_folder()
+        target = data_root if data_root is not None else cache_folder("fashion-mnist")
         if not download:
             raise UserError(_not_found(data_root))
         fetch(target, address, files)
@@ -78,13 +78,12 @@ def read_fashion_mnist(
     return _read_split(folder, "train"), _read_split(folder, "t10k")
 
 
-def cache_folder() -> Path:
-    """Where fetched files go when no folder is named."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alade_brian" / "fashion-mnist"
-
-
 def _places(data_root: Path | None) -> list[Path]:
-    return [data_root, data_root / "fashion-mnist"] if data_root is not None else [cache_folder(), DEBIAN_FOLDER]
+    return (
+        [data_root, data_root / "fashion-mnist"]
+        if data_root is not None
+        else [cache_folder("fashion-mnist"), DEBIAN_FOLDER]
+    )
 
 
 def _find(data_root: Path | None, files: Mapping[str, RemoteFile]) -> Path | None:

@@ -40,18 +40,28 @@ def herd(features: np.ndarray, count: int) -> np.ndarray:
 
 
 class ExemplarMemory:
-    """At most `size` training images in all, the same number for every class seen; lists are cut, never chosen
-    again."""
+    """Exemplars of the classes seen: training images, as many of every class. Lists are cut, never chosen again.
 
-    def __init__(self, size: int) -> None:
+    size        at most so many in all (the B0 protocols' budget)
+    per_class   a fixed number of every class instead, so that the memory grows (B50: 20); `size` then does not count
+    """
+
+    def __init__(self, size: int, per_class: int | None = None) -> None:
         if size < 0:
             raise UserError(f"memory_size is {size}; use 0 or more")
-        self.size = size
+        if per_class is not None and per_class < 1:
+            raise UserError(f"memory_per_class is {per_class}; use at least 1, or leave it out for memory_size")
+        self.size, self.per_class = size, per_class
         self._lists: dict[int, np.ndarray] = {}
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is room for exemplars at all."""
+        return self.size > 0 or self.per_class is not None
+
     def quota(self, classes_seen: int) -> int:
-        """Exemplars per class: ``floor(size / classes seen)``."""
-        return self.size // classes_seen
+        """Exemplars of each class: `per_class`, else ``floor(size / classes seen)``."""
+        return self.size // classes_seen if self.per_class is None else self.per_class
 
     def update(self, classes_seen: int, new: Mapping[int, np.ndarray]) -> None:
         """Cut the old lists and add new ones: incremental label -> indices into the training split, best first.
@@ -59,7 +69,7 @@ class ExemplarMemory:
         UserError where the memory is too small for the classes; ValueError where a label is remembered already.
         """
         quota = self.quota(classes_seen)
-        if self.size and not quota:
+        if self.holds_any and not quota:
             raise UserError(
                 f"memory_size is {self.size}, fewer than one exemplar for each of {classes_seen} classes; use more, "
                 "or 0"
@@ -71,7 +81,7 @@ class ExemplarMemory:
         self._lists = {label: indices[:quota] for label, indices in (self._lists | added).items()}
 
     @property
-    def per_class(self) -> dict[int, np.ndarray]:
+    def lists(self) -> dict[int, np.ndarray]:
         """Indices into the training split by incremental label."""
         return dict(self._lists)
 
@@ -82,11 +92,12 @@ class ExemplarMemory:
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"size": self.size, "lists": {label: indices.tolist() for label, indices in self._lists.items()}}
+        lists = {label: indices.tolist() for label, indices in self._lists.items()}
+        return {"size": self.size, "per_class": self.per_class, "lists": lists}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> ExemplarMemory:
         """The memory that gave this `state`."""
-        memory = cls(state["size"])
+        memory = cls(state["size"], state["per_class"])
         memory._lists = {int(label): np.array(indices, dtype=np.int64) for label, indices in state["lists"].items()}
         return memory

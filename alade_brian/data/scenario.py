@@ -8,7 +8,7 @@ from operator import index as whole_number
 
 import numpy as np
 
-from alade_brian.data.datasets import Dataset
+from alade_brian.data.dataset import Dataset
 from alade_brian.data.memory import ExemplarMemory
 from alade_brian.errors import UserError
 
@@ -40,8 +40,8 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """images float32 ``(n, C, H, W)``; labels int64 ``(n,)``, incremental; indices int64 ``(n,)`` into the data set's
-    split; tasks int64 ``(n,)``, the number of the task that brought the image's class."""
+    """images float32 ``(n, C, H, W)`` or ``(n, steps, C, H, W)``; labels int64 ``(n,)``, incremental; indices int64
+    ``(n,)`` into the data set's split; tasks int64 ``(n,)``, the number of the task that brought the image's class."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -54,16 +54,6 @@ class ImageSet:
     def select(self, chosen: np.ndarray) -> ImageSet:
         """Some of the images, in the given order."""
         return ImageSet(self.images[chosen], self.labels[chosen], self.indices[chosen], self.tasks[chosen])
-
-
-def class_order(seed: int, classes: int) -> tuple[int, ...]:
-    """A class order from a seed: ``numpy.random.seed(seed); numpy.random.permutation(classes)``, as PyCIL draws it.
-
-    UserError where the seed is not within 0..2**32 - 1.
-    """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}; use a whole number from 0 to 2**32 - 1")
-    return tuple(int(c) for c in np.random.RandomState(seed).permutation(classes))
 
 
 class Scenario:
@@ -98,31 +88,57 @@ class Scenario:
         labels = self._position[self.dataset.train_labels]
         return self._set(self.dataset.train_images, labels, np.flatnonzero(np.isin(labels, task.labels)))
 
+    def train_sets_until(self, task: Task) -> ImageSet:
+        """Training images of all classes seen with this task, ordered by task: what joint training sees."""
+        return self._first_classes(self.dataset.train_images, self.dataset.train_labels, task.classes_seen)
+
+    def train_sets_before(self, task: Task) -> ImageSet:
+        """Training images of all classes seen before this task, ordered by task."""
+        return self._first_classes(self.dataset.train_images, self.dataset.train_labels, task.first_label)
+
     def test_set(self, task: Task) -> ImageSet:
         """Test images of all classes seen with this task, ordered by task."""
-        labels = self._position[self.dataset.test_labels]
-        seen = np.flatnonzero(labels < task.classes_seen)
-        by_task = np.argsort(self._task_of_label[labels[seen]], kind="stable")
-        return self._set(self.dataset.test_images, labels, seen[by_task])
+        return self._first_classes(self.dataset.test_images, self.dataset.test_labels, task.classes_seen)
 
     def exemplars(self, memory: ExemplarMemory) -> ImageSet:
         """The memory's training images."""
         return self._set(self.dataset.train_images, self._position[self.dataset.train_labels], memory.indices)
 
+    def _first_classes(self, images: np.ndarray, own_labels: np.ndarray, count: int) -> ImageSet:
+        """Images of the first `count` classes in the class order, ordered by task, then as the data set has them."""
+        labels = self._position[own_labels]
+        seen = np.flatnonzero(labels < count)
+        by_task = np.argsort(self._task_of_label[labels[seen]], kind="stable")
+        return self._set(images, labels, seen[by_task])
+
     def _set(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> ImageSet:
         return ImageSet(images[indices], labels[indices], indices, self._task_of_label[labels[indices]])
 
 
-def check_memory(size: int, scenario: Scenario) -> None:
-    """UserError where a memory cannot be: more exemplars than training images, or fewer than classes."""
-    images = len(scenario.dataset.train_labels)
-    if size > images:
+def check_memory(memory: ExemplarMemory | int, scenario: Scenario) -> None:
+    """UserError where a memory cannot be: more exemplars than training images, or fewer than classes.
+
+    memory   as it will be used, or its size alone
+    """
+    if isinstance(memory, int):
+        memory = ExemplarMemory(memory)
+    dataset = scenario.dataset
+    images = len(dataset.train_labels)
+    largest = int(np.bincount(dataset.train_labels).max())
+    if memory.per_class is not None:
+        if memory.per_class > largest:
+            raise UserError(
+                f"memory_per_class is {memory.per_class}, but '{dataset.name}' has at most {largest} training images "
+                "of a class; use at most that"
+            )
+        return
+    if memory.size > images:
         raise UserError(
-            f"memory_size is {size}, but '{scenario.dataset.name}' has only {images} training images; use at most that"
+            f"memory_size is {memory.size}, but '{dataset.name}' has only {images} training images; use at most that"
         )
-    if 0 < size < scenario.dataset.classes:
+    if 0 < memory.size < dataset.classes:
         raise UserError(
-            f"memory_size is {size}, fewer than one exemplar for each of the {scenario.dataset.classes} classes; "
+            f"memory_size is {memory.size}, fewer than one exemplar for each of the {dataset.classes} classes; "
             "use more, or 0"
         )
 

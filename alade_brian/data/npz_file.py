@@ -1,0 +1,114 @@
+"""A data set in one `.npz` file of numpy arrays."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from alade_brian.data.dataset import Split
+from alade_brian.errors import UserError
+
+NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
+LAYOUTS = ("NCHW", "NHWC")
+# With four axes, the axis this short is taken for the channels.
+MOST_CHANNELS = 4
+# What numpy and zipfile raise for a file that is damaged, encrypted, pickled, or announces more than the memory holds.
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+
+
+def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...], float]:
+    """(images, labels) for training and for test, names of the classes, and the value that counts as 1.
+
+    The file holds
+    train_images, test_images   uint8 (255 counts as 1) or float (as they are); ``(n, H, W)``, ``(n, C, H, W)``,
+                                ``(n, H, W, C)``, or sequences of frames ``(n, steps, C, H, W)``
+    train_labels, test_labels   whole numbers from 0, ``(n,)``
+    class_names                 optional, text ``(classes,)``; the labels themselves where it is missing
+    layout                      optional, "NCHW" or "NHWC": needed where four axes could be either
+    Images given back are ``(n, C, H, W)`` or ``(n, steps, C, H, W)``. UserError for everything that does not fit.
+    """
+    arrays = _load(path)
+    layout = str(arrays["layout"]) if "layout" in arrays else None
+    if layout not in (None, *LAYOUTS):
+        raise UserError(f"{path}: layout is '{layout}'; use {' or '.join(LAYOUTS)}")
+    images = [_images(arrays[f"{split}_images"], f"{path}: {split}_images", layout) for split in ("train", "test")]
+    labels = [_labels(arrays[f"{split}_labels"], f"{path}: {split}_labels") for split in ("train", "test")]
+    is_bytes = [array.dtype == np.uint8 for array in images]
+    if is_bytes[0] != is_bytes[1]:
+        raise UserError(
+            f"{path}: train_images are {images[0].dtype}, test_images {images[1].dtype}; save both as the same type"
+        )
+    scale = 255.0 if is_bytes[0] else 1.0
+    return (images[0], labels[0]), (images[1], labels[1]), _names(arrays, labels[0], path), scale
+
+
+def _load(path: Path | None) -> dict[str, np.ndarray]:
+    if path is None:
+        raise UserError("the data set 'npz' is a file; name it with --data-root FILE.npz")
+    if not path.is_file():
+        raise UserError(f"{path} is no file; name the .npz file with --data-root FILE.npz")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            raise UserError(f"{path} is a single array, not an .npz file; write it with numpy.savez")
+        with content:
+            missing = [key for key in NEEDED if key not in content]
+            if missing:
+                raise UserError(f"{path} lacks {', '.join(missing)}; write it with numpy.savez and these names")
+            return {key: content[key] for key in (*NEEDED, "class_names", "layout") if key in content}
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} cannot be read as an .npz file of plain arrays ({reason}); write it anew with numpy.savez"
+        ) from None
+
+
+def _images(images: np.ndarray, where: str, layout: str | None) -> np.ndarray:
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"{where} are {images.dtype}; save them as uint8 (0..255) or as float")
+    if images.ndim not in (3, 4, 5) or not images.size:
+        raise UserError(
+            f"{where} have the shape {images.shape}; give (n, H, W), (n, C, H, W), (n, H, W, C), or "
+            "(n, steps, C, H, W) for sequences"
+        )
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and _channels_last(images.shape, where, layout):
+        return images.transpose(0, 3, 1, 2)
+    return images
+
+
+def _channels_last(shape: tuple[int, ...], where: str, layout: str | None) -> bool:
+    if layout is not None:
+        return layout == "NHWC"
+    first, last = shape[1] <= MOST_CHANNELS, shape[3] <= MOST_CHANNELS
+    if first == last:
+        raise UserError(
+            f"{where} have the shape {shape}, which could be (n, C, H, W) or (n, H, W, C); add layout='NCHW' or "
+            "layout='NHWC' to the file"
+        )
+    return last
+
+
+def _labels(labels: np.ndarray, where: str) -> np.ndarray:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"{where} are {labels.dtype} of shape {labels.shape}; save whole numbers from 0, one per image")
+    if len(labels) and labels.min() < 0:
+        raise UserError(f"{where} hold {labels.min()}; number the classes from 0")
+    return labels
+
+
+def _names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path | None) -> tuple[str, ...]:
+    classes = len(np.unique(labels))
+    if "class_names" not in arrays:
+        return tuple(str(label) for label in range(classes))
+    names = arrays["class_names"]
+    if names.shape != (classes,) or names.dtype.kind != "U":
+        raise UserError(
+            f"{path}: class_names are {names.dtype} of shape {names.shape}, but the labels ask for {classes} names; "
+            "save one text for each class"
+        )
+    return tuple(str(name) for name in names)

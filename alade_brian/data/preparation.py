@@ -1,0 +1,76 @@
+"""A data set made smaller: other image size, fewer images, validation images in place of the test images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alade_brian.data.dataset import Dataset, Split
+from alade_brian.data.normalisation import moments, normalised
+from alade_brian.data.resampling import area_average
+from alade_brian.data.splits import last_of_each, rank_in_class
+from alade_brian.errors import UserError
+
+
+def prepare(
+    dataset: Dataset,
+    image_size: int | None = None,
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    validation: float = 0.0,
+) -> Dataset:
+    """The data set with images of another size, with fewer images, or split for tuning.
+
+    image_size        pixels a side, by area averaging (`area_average`); none: as they are
+    train_per_class   at most so many training images of each class, the first in the data set's order
+    test_per_class    the same for test images
+    validation        this fraction of every class's training images, the last ones, takes the place of the test images,
+                      which are then not looked at; `train_per_class` counts among those that remain
+    Normalised anew by the training images that remain. UserError where a number is out of range, or a class is too
+    small to be split.
+    """
+    _check(image_size, train_per_class, test_per_class, validation)
+    train: Split = (dataset.train_images, dataset.train_labels)
+    test: Split = (dataset.test_images, dataset.test_labels)
+    if validation:
+        train, test = _held_out(dataset, validation)
+    train, test = _first_of_each(train, train_per_class), _first_of_each(test, test_per_class)
+    if image_size is not None:
+        train, test = (area_average(train[0], image_size), train[1]), (area_average(test[0], image_size), test[1])
+    mean, std = dataset.mean, dataset.std
+    if train[0] is not dataset.train_images:
+        # The images are normalised already, and averaging keeps that: the two steps become one in mean and std.
+        shift, factor = moments(train[0])
+        train, test = (normalised(train[0], shift, factor), train[1]), (normalised(test[0], shift, factor), test[1])
+        mean, std = mean + std * shift, std * factor
+    return Dataset(dataset.name, *train, *test, dataset.class_names, mean, std)
+
+
+def _check(image_size: int | None, train_per_class: int | None, test_per_class: int | None, validation: float) -> None:
+    given = {"image_size": image_size, "train_per_class": train_per_class, "test_per_class": test_per_class}
+    for key, value in given.items():
+        if value is not None and value < 1:
+            raise UserError(f"{key} is {value}; use at least 1, or leave it out")
+    if not 0 <= validation < 1:
+        raise UserError(f"validation is {validation}; use a fraction from 0 to below 1")
+
+
+def _held_out(dataset: Dataset, fraction: float) -> tuple[Split, Split]:
+    """Training images without, and those with, the last `fraction` of every class."""
+    images, labels = dataset.train_images, dataset.train_labels
+    counts = np.bincount(labels, minlength=dataset.classes)
+    if counts.min() < 2:
+        label = int(counts.argmin())
+        raise UserError(
+            f"class '{dataset.class_names[label]}' of '{dataset.name}' has {counts[label]} training image, of which "
+            "none can be held out; leave out validation"
+        )
+    held = last_of_each(labels, fraction)
+    return (images[~held], labels[~held]), (images[held], labels[held])
+
+
+def _first_of_each(split: Split, count: int | None) -> Split:
+    if count is None:
+        return split
+    images, labels = split
+    chosen = rank_in_class(labels) < count
+    return split if chosen.all() else (images[chosen], labels[chosen])
