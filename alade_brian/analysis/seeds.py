@@ -1,0 +1,36 @@
+"""What several seeds say together: mean, standard deviation, and how far two methods lie apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from alade_brian.errors import UserError
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (divided by n - 1) over seeds; the latter is None for one seed.
+
+    UserError where there is no value.
+    """
+    if len(values) == 0:
+        raise UserError("There is no seed to take a mean over.")
+    numbers = np.asarray(values, dtype=np.float64)
+    return float(numbers.mean()), float(numbers.std(ddof=1)) if len(numbers) > 1 else None
+
+
+def pooled_difference(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Mean of `one` minus mean of `other`, in units of their pooled sample standard deviation.
+
+    None where no deviation is known (fewer than three values in all), and where there is none.
+    Source: Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, section 2.2 (d_s).
+    """
+    freedom = len(one) + len(other) - 2
+    (mean, _), (mean_other, _) = mean_std(one), mean_std(other)
+    # Equal numbers may leave a rounding error of their mean behind, which is no deviation.
+    if freedom == 0 or max(np.ptp(one), np.ptp(other)) == 0:
+        return None
+    squares = sum(float(np.square(np.asarray(v) - m).sum()) for v, m in ((one, mean), (other, mean_other)))
+    return (mean - mean_other) / math.sqrt(squares / freedom)

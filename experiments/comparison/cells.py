@@ -1,0 +1,164 @@
+"""The cells of a grid: which are complete, and the others computed, several at once, each in its run folder."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import joblib
+import torch
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from alade_brian.conversion.spec import SpecError
+from alade_brian.conversion.table import RefusedLayers
+from alade_brian.errors import UserError
+from alade_brian.job import IncrementalJob
+from alade_brian.runs import RunFolder, read_json
+from comparison.grid import Cell
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went with a cell that was computed.
+
+    error   one sentence, where it failed; trace is added where that was nobody's fault but the program's
+    """
+
+    cell: Cell
+    error: str | None = None
+    trace: str | None = None
+
+
+def check_cell(cell: Cell, threads: int) -> bool:
+    """Whether a cell is complete; UserError where its folder holds anything but this run, or a part of it."""
+    if not begun(cell):
+        return False
+    folder = RunFolder(cell.folder)
+    if not (cell.folder / "config.yaml").is_file():
+        raise UserError(f"{cell.folder} holds files but no run; remove it, or choose another folder with --out")
+    folder.check_same(cell.config)
+    environment = cell.folder / "environment.json"
+    used = read_json(environment).get("torch_threads", threads) if environment.is_file() else threads
+    if used != threads:
+        raise UserError(
+            f"the run in {cell.folder} was started with {used} threads, the grid says {threads}, and they decide the "
+            "last digits; change 'threads' in the grid, or choose another folder with --out"
+        )
+    if not folder.metrics.is_file():
+        return False
+    metrics = read_json(folder.metrics)
+    return len(metrics["tasks"]) == metrics["tasks_planned"]
+
+
+def begun(cell: Cell) -> bool:
+    """Whether there is anything of a cell."""
+    return cell.folder.exists() and (not cell.folder.is_dir() or any(cell.folder.iterdir()))
+
+
+def try_rows(cells: Sequence[Cell], download: bool) -> None:
+    """UserError where a row cannot be run, before any is: its job is set up for one seed and thrown away."""
+    for cell in {cell.row: cell for cell in cells}.values():
+        try:
+            IncrementalJob(cell.config, cell.folder, download=download, progress=False)
+        except UserError as error:
+            raise UserError(f"row '{cell.row}': {error}") from None
+
+
+def compute(cells: Sequence[Cell], threads: int, jobs: int) -> Iterator[Outcome]:
+    """Every cell, `jobs` at once, as they end. A cell that fails does not stop the others.
+
+    A worker that was killed mostly ran out of memory: what is left then goes on with half as many.
+    """
+    left = list(cells)
+    while left:
+        pool = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+        try:
+            parent = os.getpid() if jobs > 1 else None
+            for outcome in pool(joblib.delayed(compute_cell)(cell, threads, parent) for cell in tuple(left)):
+                left.remove(outcome.cell)
+                yield outcome
+        except BrokenProcessPool:
+            jobs = max(1, jobs // 2)
+
+
+def compute_cell(cell: Cell, threads: int, parent: int | None) -> Outcome:
+    """Begin a cell's run or go on with it, to its end.
+
+    parent   process that this one works for, beside others; None: it has the machine for itself, simulates on all cores
+             and shows its progress
+    """
+    alone = parent is None
+    if parent is not None:
+        end_with(parent)
+    # A worker is a new process and has not heard what the command set.
+    logging.getLogger("brian2").setLevel(logging.ERROR)
+    torch.set_num_threads(threads)
+    try:
+        with claimed(cell):
+            job = IncrementalJob(cell.config, cell.folder, progress=alone, workers=None if alone else 1)
+            job.resume() if begun(cell) else job.start()
+            job.run()
+    except (UserError, SpecError, RefusedLayers) as error:
+        return Outcome(cell, str(error))
+    except Exception as error:  # whatever stops one cell must not cost the others' results
+        return Outcome(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Outcome(cell)
+
+
+@cache
+def end_with(parent: int) -> None:
+    """End this process as soon as its parent has ended, which may have been killed: nobody waits for what it computes.
+
+    Called once or often, it watches once. What is written is whole or not there, so that no moment is a bad one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def claimed(cell: Cell) -> Iterator[None]:
+    """Within it no other process computes the same cell; a process that dies gives it back."""
+    path = cell.folder.parent / f".{cell.folder.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is computing {cell.folder}; wait for it, or end it") from None
+        yield
+
+
+class Estimate:
+    """How long the cells that are left will take, from those that were computed."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.began = total, 0, time.monotonic()
+
+    def after_one(self) -> str:
+        """One more is done: the time that is left, in words."""
+        self.done += 1
+        if self.done == self.total:
+            return "none left"
+        seconds = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+        return f"about {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as one would say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

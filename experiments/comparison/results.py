@@ -1,0 +1,73 @@
+"""What the cells of a grid found: everything that the table and the figures need, in one small file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alade_brian.analysis.report_sections import agrees
+from alade_brian.config import to_mapping
+from alade_brian.errors import UserError
+from alade_brian.runs import RunFolder, read_json
+from comparison.grid import Cell, Grid
+
+NETWORKS = ("torch", "brian2")
+SUMMARIES = ("average_incremental_accuracy", "last_accuracy", "forgetting")
+# Of the network after the last task, per image; a run may lack one.
+COSTS = ("synaptic_events_per_image", "joule_per_image", "joule_per_image_relu")
+
+
+def collect(grid: Grid, complete: Sequence[Cell]) -> dict[str, Any]:
+    """`results.json` from the cells that are complete; UserError where there is none."""
+    if not complete:
+        raise UserError("no cell is complete yet; run the comparison without --report-only")
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in sorted(complete, key=lambda c: (list(grid.rows).index(c.row), grid.seeds.index(c.seed))):
+        row = rows.setdefault(cell.row, {"changes": grid.changes[cell.row], "config": row_config(cell), "seeds": {}})
+        row["seeds"][str(cell.seed)] = cell_results(read_json(RunFolder(cell.folder).metrics))
+    return {
+        "format": 1,
+        "grid": grid.name,
+        "reference": grid.reference,
+        "seeds": list(grid.seeds),
+        "threads": grid.threads,
+        "rows": rows,
+    }
+
+
+def row_config(cell: Cell) -> dict[str, Any]:
+    """The resolved configuration of a row; of its cells it differs in the seed alone."""
+    return {key: value for key, value in to_mapping(cell.config).items() if key != "seed"}
+
+
+def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a cell's metrics.json.
+
+    Accuracies are fractions, the curves one value per task. train_seconds: wall-clock, all tasks. images: tested after
+    each task, in both networks. events_per_image: synaptic events after the last task.
+    """
+    tasks, energy = metrics["tasks"], metrics.get("energy") or {}
+    found: dict[str, Any] = {
+        "class_order": metrics["class_order"],
+        "classes_seen": [task["classes_seen"] for task in tasks],
+        "images": [task["images"] for task in tasks],
+        "agrees": agrees(metrics),
+        "train_seconds": sum(task["seconds"]["train"] for task in tasks),
+        **{key: sum(task[key] for task in tasks) for key in ("mismatched_spikes", "spikes_compared")},
+        **{key: energy[key] for key in COSTS if energy.get(key) is not None},
+    }
+    for network in NETWORKS:
+        found[f"accuracy_{network}"] = [task[f"accuracy_{network}"] for task in tasks]
+        for summary in SUMMARIES:
+            found[f"{summary}_{network}"] = metrics[f"{summary}_{network}"]
+    return found
+
+
+def disagreeing(results: Mapping[str, Any]) -> list[str]:
+    """The cells whose simulated network is not the trained one, as text."""
+    return [
+        f"{name}, seed {seed}"
+        for name, row in results["rows"].items()
+        for seed, found in row["seeds"].items()
+        if not found["agrees"]
+    ]
