@@ -129,3 +129,36 @@ def test_fewer_exemplars_than_classes_are_refused_and_nothing_changes() -> None:
     with pytest.raises(UserError, match="memory_size is 3.*4 classes"):
         memory.update(4, {3: np.array([4])})
     assert memory.indices.tolist() == [1, 2, 3]
+
+
+# A fixed number per class
+
+
+def test_a_fixed_number_per_class_lets_the_memory_grow() -> None:
+    memory = ExemplarMemory(1, per_class=2)
+    assert [memory.quota(n) for n in (1, 50, 100)] == [2, 2, 2]
+    memory.update(2, {0: np.array([9, 8, 7]), 1: np.array([1])})
+    memory.update(3, {2: np.array([5, 4, 3])})
+    assert {k: v.tolist() for k, v in memory.lists.items()} == {0: [9, 8], 1: [1], 2: [5, 4]}
+
+
+@pytest.mark.parametrize(
+    ("size", "per_class", "holds"), [(0, None, False), (1, None, True), (0, 1, True), (200, 20, True)]
+)
+def test_whether_there_is_room_for_exemplars(size: int, per_class: int | None, holds: bool) -> None:
+    assert ExemplarMemory(size, per_class).holds_any is holds
+
+
+def test_state_keeps_the_number_per_class() -> None:
+    memory = ExemplarMemory(7, per_class=1)
+    memory.update(2, {0: np.array([4, 2]), 1: np.array([3])})
+    again = ExemplarMemory.from_state(json.loads(json.dumps(memory.state())))
+    assert (again.size, again.per_class, again.state()) == (7, 1, memory.state())
+    again.update(30, {2: np.array([7, 8])})
+    assert again.indices.tolist() == [4, 3, 7]
+
+
+@pytest.mark.parametrize("per_class", [0, -3])
+def test_fewer_than_one_per_class_is_refused(per_class: int) -> None:
+    with pytest.raises(UserError, match=f"memory_per_class is {per_class}"):
+        ExemplarMemory(10, per_class)

@@ -73,6 +73,18 @@ def test_test_set_holds_all_classes_seen_ordered_by_task(scenario, dataset) -> N
         assert identity(found.images, dataset) == [100 + i for i in indices[task.number]]
 
 
+def test_all_training_images_of_the_classes_seen_ordered_by_task(scenario, dataset) -> None:
+    by_task = {1: [3, 6], 2: [1, 4, 5, 8], 3: [0, 2, 7, 9, 10, 11]}
+    for task in scenario:
+        seen = [by_task[number] for number in range(1, task.number + 1)]
+        until, before = scenario.train_sets_until(task), scenario.train_sets_before(task)
+        assert until.indices.tolist() == [index for part in seen for index in part]
+        assert before.indices.tolist() == [index for part in seen[:-1] for index in part]
+        assert identity(until.images, dataset) == until.indices.tolist()
+        assert until.tasks.tolist() == [number for number, part in enumerate(seen, start=1) for _ in part]
+        np.testing.assert_array_equal(np.array(ORDER)[until.labels], dataset.train_labels[until.indices])
+
+
 def test_label_mapping_leads_back_to_the_data_sets_own_classes(scenario, dataset) -> None:
     for task in scenario:
         train, test = scenario.train_set(task), scenario.test_set(task)
@@ -164,15 +176,21 @@ def test_an_order_that_is_no_permutation_is_refused(dataset, order, message: str
         Scenario(dataset, 1, 2, order)
 
 
-@pytest.mark.parametrize("size", [0, 5, 12])
-def test_a_memory_that_can_be_is_accepted(scenario, size: int) -> None:
-    check_memory(size, scenario)
+@pytest.mark.parametrize(("size", "per_class"), [(0, None), (5, None), (12, None), (0, 1), (0, 4), (1, 4), (99, 4)])
+def test_a_memory_that_can_be_is_accepted(scenario, size: int, per_class: int | None) -> None:
+    check_memory(ExemplarMemory(size, per_class), scenario)
 
 
 @pytest.mark.parametrize(
-    ("size", "message"),
-    [(13, "13.*only 12 training images"), (4, "4, fewer than one.*5 classes"), (1, "1, fewer than one")],
+    ("size", "per_class", "message"),
+    [
+        (13, None, "memory_size is 13.*only 12 training images"),
+        (4, None, "memory_size is 4, fewer than one.*5 classes"),
+        (1, None, "memory_size is 1, fewer than one"),
+        # Class 2 has four images, the others two each.
+        (0, 5, "memory_per_class is 5, but 'made' has at most 4 training images of a class"),
+    ],
 )
-def test_a_memory_that_cannot_be_is_refused(scenario, size: int, message: str) -> None:
-    with pytest.raises(UserError, match=f"memory_size is {message}"):
-        check_memory(size, scenario)
+def test_a_memory_that_cannot_be_is_refused(scenario, size: int, per_class: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_memory(ExemplarMemory(size, per_class), scenario)

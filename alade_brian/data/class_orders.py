@@ -13,7 +13,7 @@ PYCIL_SEED = 1993
 
 # The three orders of CIFAR-100 that PODNet and DER share (Douillard et al., ECCV 2020; Yan, Xie, He, CVPR 2021), as
 # their repositories list them: arthurdouillard/incremental_learning.pytorch, options/data/cifar100_3orders.yaml, and
-# Rhyssiyan/DER-ClassIL.pytorch, inclearn/datasets/dataset.py, trials 2 to 4. The first is that of iCaRL (Rebuffi et al.,
+# Rhyssiyan/DER-ClassIL.pytorch, inclearn/datasets/dataset.py, trials 2 to 4. The first is iCaRL's too (Rebuffi et al.,
 # CVPR 2017).
 CIFAR100_ORDERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
