@@ -49,8 +49,8 @@ def check_cell(cell: Cell, threads: int) -> bool:
     used = read_json(environment).get("torch_threads", threads) if environment.is_file() else threads
     if used != threads:
         raise UserError(
-            f"the run in {cell.folder} was started with {used} threads, the grid says {threads}, and they decide the "
-            "last digits; change 'threads' in the grid, or choose another folder with --out"
+            f"the run in {cell.folder} was started with threads: {used}, the grid says threads: {threads}, and they "
+            "decide the last digits; change the grid, or choose another folder with --out"
         )
     if not folder.metrics.is_file():
         return False

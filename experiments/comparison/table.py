@@ -90,8 +90,8 @@ def _explanation(results: Results, reference: str | None) -> list[str]:
     seeds = ", ".join(map(str, results["seeds"]))
     text = [
         f"Mean ± sample standard deviation (n - 1) over seeds; the grid's are {seeds}. Accuracies and forgetting in"
-        " percent, of the same test images in both networks. Training: wall-clock seconds of all tasks; of a task that was"
-        " stopped, those since it went on. Events: synaptic events of one image in the network after the last task."
+        " percent, of the same test images in both networks. Training: wall-clock seconds of all tasks; of a task that"
+        " was stopped, those since it went on. Events: synaptic events of one image in the network after the last task."
     ]
     if reference is not None:
         text.append(

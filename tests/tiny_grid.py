@@ -1,0 +1,52 @@
+"""A small comparison, the command that runs it and the modules it is made of, for the tests of that command."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alade_brian.cli import run_command
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
+sys.path.insert(0, str(PROGRAMS))
+
+from comparison import cells, grid, table  # noqa: E402
+
+__all__ = ["GRID", "PROGRAMS", "cells", "compare", "grid", "table", "write_grid"]
+
+# Two methods, two seeds, two tasks of the digits, one epoch: about a second a cell.
+GRID: dict[str, Any] = {
+    "seeds": [1, 2],
+    "reference": "Grown, DER",
+    "set": {
+        "dataset": "digits",
+        "init_cls": 5,
+        "increment": 5,
+        "memory_size": 60,
+        "verify_images": 40,
+        "network": {"channels": [4], "strides": [2], "pool": 2, "steps": 2},
+        "learning": {"epochs": 1, "milestones": [], "align_from": 1},
+        "finetuning.epochs": 1,
+        "simulation.backend": "numpy",
+    },
+    "rows": {"Grown, DER": {"method": "der"}, "finetune": {"method": "finetune", "memory_size": 0}},
+}
+
+
+def write_grid(folder: Path, **changes: Any) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**GRID, **changes}, sort_keys=False))
+    return path
+
+
+def compare(*arguments: object) -> int:
+    """The command in this process; its exit code."""
+    program = runpy.run_path(str(PROGRAMS / "compare.py"))
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
+    return int(left.value.code or 0)
