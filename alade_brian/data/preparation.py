@@ -32,8 +32,10 @@ def prepare(
     train: Split = (dataset.train_images, dataset.train_labels)
     test: Split = (dataset.test_images, dataset.test_labels)
     if validation:
-        train, test = _held_out(dataset, validation)
-    train, test = _first_of_each(train, train_per_class), _first_of_each(test, test_per_class)
+        held = _held_out(dataset, validation)
+        train, test = _first_of_each(train, ~held, train_per_class), _first_of_each(train, held, test_per_class)
+    else:
+        train, test = _first_of_each(train, None, train_per_class), _first_of_each(test, None, test_per_class)
     if image_size is not None:
         train, test = (area_average(train[0], image_size), train[1]), (area_average(test[0], image_size), test[1])
     mean, std = dataset.mean, dataset.std
@@ -54,23 +56,22 @@ def _check(image_size: int | None, train_per_class: int | None, test_per_class: 
         raise UserError(f"validation is {validation}; use a fraction from 0 to below 1")
 
 
-def _held_out(dataset: Dataset, fraction: float) -> tuple[Split, Split]:
-    """Training images without, and those with, the last `fraction` of every class."""
-    images, labels = dataset.train_images, dataset.train_labels
-    counts = np.bincount(labels, minlength=dataset.classes)
+def _held_out(dataset: Dataset, fraction: float) -> np.ndarray:
+    """True for the last `fraction` of every class's training images; bool ``(n,)``."""
+    counts = np.bincount(dataset.train_labels, minlength=dataset.classes)
     if counts.min() < 2:
         label = int(counts.argmin())
         raise UserError(
             f"class '{dataset.class_names[label]}' of '{dataset.name}' has {counts[label]} training image, of which "
             "none can be held out; leave out validation"
         )
-    held = last_of_each(labels, fraction)
-    return (images[~held], labels[~held]), (images[held], labels[held])
+    return last_of_each(dataset.train_labels, fraction)
 
 
-def _first_of_each(split: Split, count: int | None) -> Split:
-    if count is None:
-        return split
+def _first_of_each(split: Split, among: np.ndarray | None, count: int | None) -> Split:
+    """The first `count` images of each class, of those that are `among`; the split itself where all are chosen."""
     images, labels = split
-    chosen = rank_in_class(labels) < count
-    return split if chosen.all() else (images[chosen], labels[chosen])
+    chosen = np.arange(len(labels)) if among is None else np.flatnonzero(among)
+    if count is not None:
+        chosen = chosen[rank_in_class(labels[chosen]) < count]
+    return split if len(chosen) == len(labels) else (images[chosen], labels[chosen])
