@@ -86,6 +86,13 @@ def test_unknown_data_set_is_refused_with_the_known_ones() -> None:
         load_dataset("mnist")
 
 
+@pytest.mark.parametrize("arguments", [{"image_size": 0}, {"steps": -1}])
+def test_sizes_below_one_are_refused(arguments) -> None:
+    key, value = next(iter(arguments.items()))
+    with pytest.raises(UserError, match=f"{key} is {value}; use at least 1"):
+        load_dataset("digits", **arguments)
+
+
 def test_normalisation_is_per_channel_by_the_training_images() -> None:
     train = np.zeros((2, 2, 1, 2))
     train[:, 0] = [[[1, 3]], [[5, 7]]]  # mean 4, variance (9 + 1 + 1 + 9) / 4 = 5

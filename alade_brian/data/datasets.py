@@ -55,6 +55,9 @@ def load_dataset(
     steps        frames of a recording, for event data alone
     UserError where the name is unknown, or files are missing or damaged.
     """
+    for key, value in (("image_size", image_size), ("steps", steps)):
+        if value is not None and value < 1:
+            raise UserError(f"{key} is {value}; use at least 1, or leave it out")
     source = Source(data_root, download, image_size, steps)
     if name.startswith(EVENTS):
         return _events(name.removeprefix(EVENTS), source)
