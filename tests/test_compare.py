@@ -261,15 +261,26 @@ def test_killed_in_two_processes_and_gone_on_with_equals_never_interrupted(
     while not list(out.glob("*/*/resume.pt")) and process.poll() is None:
         time.sleep(0.01)
     assert process.poll() is None
+    workers = {number for number, parent in running() if parent == process.pid}
+    assert len(workers) >= 2
     process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(2)  # a worker looks for its parent twice a second
+    deadline = time.monotonic() + 20
+    while workers & {number for number, _ in running()}:
+        assert time.monotonic() < deadline, "a worker outlives its command"
+        time.sleep(0.1)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert results(out) == results(finished)
     for name in CELLS:
         checkpoint = f"{name}/checkpoints/task-02.safetensors"
         assert (out / checkpoint).read_bytes() == (finished / checkpoint).read_bytes()
+
+
+def running() -> list[tuple[int, int]]:
+    """Number and parent of every process that has not ended."""
+    lines = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True).stdout.splitlines()
+    return [(int(number), int(parent)) for number, parent, state in map(str.split, lines) if state[0] != "Z"]
 
 
 @pytest.mark.slow
