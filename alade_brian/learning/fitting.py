@@ -25,7 +25,8 @@ class TrainingSet:
 
     inputs     images ``(n, C, H, W)``, or features ``(n, width)`` where a stage trains the classifier only
     labels     int64 ``(n,)``, incremental labels
-    features   mean features of the frozen extractors ``(n, old width)``, or None
+    features   what a frozen network makes of the images, computed once: mean features of old extractors or a teacher's
+               logits, ``(n, old width or classes)``; or None
     """
 
     inputs: Tensor

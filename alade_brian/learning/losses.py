@@ -9,7 +9,8 @@ from torch import Tensor
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """``KL(softmax(teacher / T) || softmax(student / T))``, mean over images; both ``(n, classes)``. No factor T².
 
-    Source: ALADE-SNN, stage 1.
+    Source: ALADE-SNN, stage 1. LwF's cross-entropy of softened answers differs by the teacher's entropy
+    alone, so that its gradient is the same.
     """
     log_student = F.log_softmax(student / temperature, 1)
     return F.kl_div(log_student, F.log_softmax(teacher / temperature, 1), reduction="batchmean", log_target=True)

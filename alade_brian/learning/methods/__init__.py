@@ -8,8 +8,13 @@ from alade_brian.learning.methods.base import Method
 from alade_brian.learning.methods.der import Der
 from alade_brian.learning.methods.dsd import Dsd
 from alade_brian.learning.methods.finetune import Finetune
+from alade_brian.learning.methods.icarl import Icarl
+from alade_brian.learning.methods.joint import Joint
+from alade_brian.learning.methods.lwf import Lwf
+from alade_brian.learning.methods.replay import Replay
+from alade_brian.learning.methods.wa import Wa
 
-_METHODS: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune)
+_METHODS: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune, Icarl, Joint, Lwf, Replay, Wa)
 
 
 def available_methods() -> tuple[str, ...]:

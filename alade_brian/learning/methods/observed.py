@@ -42,20 +42,27 @@ class ObservedStage(Stage):
 
 
 class CrossEntropyStage(ObservedStage):
-    """The whole newest extractor and the classifier, with cross-entropy on the mean logits."""
+    """The whole newest extractor and the classifier, with cross-entropy on the mean logits.
 
-    def __init__(self, method: Method, data: TaskData) -> None:
+    anew   whether nothing was learnt before: the settings are those of a first task
+    """
+
+    def __init__(self, method: Method, data: TaskData, anew: bool = False) -> None:
+        self.anew = anew or data.first
         trained = [p for p in method.network.parameters() if p.requires_grad]
         shown = TrainingSet(data.images, data.labels)
-        super().__init__(method, data, method.config.stage_one(data.first), trained, shown)
+        super().__init__(method, data, method.config.stage_one(self.anew), trained, shown)
 
     def before_epoch(self, epoch: int) -> None:
-        if epoch == self.config.reset_heads and not self.old_classes:
+        if epoch == self.config.reset_heads and self.anew:
             reset_heads(self.network)
 
     def loss(self, batch: TrainingSet) -> Tensor:
-        logits = self.note(self.network(batch.inputs), batch.labels)
-        return F.cross_entropy(logits / (self.config.temperature or 1.0), batch.labels)
+        return self.entropy(self.note(self.network(batch.inputs), batch.labels), batch.labels)
+
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of logits ``(n, classes)``, at the stage's temperature."""
+        return F.cross_entropy(logits / (self.config.temperature or 1.0), labels)
 
 
 def row_norms(network: ExpandableNetwork, old_classes: int) -> dict[str, float]:
