@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.responses import Responses, concatenate, read_out
-from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.packed import PackedResponses, pack
+from alade_brian.conversion.responses import Responses, read_out
+from alade_brian.conversion.spec import NetworkSpec, Population
 from alade_brian.conversion.torch_foreign import in_double, rest
 from alade_brian.conversion.torch_lower import detached
 from alade_brian.models import Neuron, Recurrent
@@ -32,26 +33,80 @@ def record(
     batch    images at a time (default: as many as suit the processor's cache)
     output   which of several tensors that the forward returns is the answer
     """
-    if batch is None:
-        fitting = NEURON_STEPS // (spec.steps * sum(p.size for p in spec.populations))
-        batch = min(max(fitting, BATCHES[0]), BATCHES[1])
-    reference = in_double(detached(model).double().eval())
-    parts = [
-        _record_batch(reference, images[start : start + batch], spec, output) for start in range(0, len(images), batch)
-    ]
-    return concatenate(parts)
+    return Reference(model, spec, output).packed(images, batch).unpacked()
 
 
-def _record_batch(model: nn.Module, images: np.ndarray, spec: NetworkSpec, output: int) -> Responses:
-    names = [population.name for population in spec.spiking]
-    with torch.no_grad(), _outputs(model, names) as seen:
-        answers = _run(model, images, spec, seen, output)
-    spikes = {name: _by_image(seen[name], spec.steps, len(images)) != 0 for name in names}
-    return Responses(spikes, _logits(answers, spec, len(images)))
+class Reference:
+    """A float64 copy of a model in eval mode, asked for the spikes of the layers that a specification names.
+
+    output   which of several tensors that the forward returns is the answer
+    """
+
+    def __init__(self, model: nn.Module, spec: NetworkSpec, output: int = 0) -> None:
+        self.model = in_double(detached(model).double().eval().requires_grad_(False))
+        self.spec, self.output = spec, output
+
+    def packed(self, images: np.ndarray, batch: int | None = None) -> PackedResponses:
+        """The answers to images as `record` takes them, with a bit for each spike."""
+        size = batch or batch_for(self.spec, self.spec.populations)
+        return joined([self.batch(images[start : start + size]) for start in range(0, len(images), size)])
+
+    def batch(self, images: np.ndarray, populations: Sequence[Population] | None = None) -> PackedResponses:
+        """The answers to images that are shown at once, with the spikes of all or some populations."""
+        spiking = self.spec.spiking if populations is None else populations
+        with outputs(self.model, [p.name for p in spiking]) as seen:
+            answers = self.run(images, seen)
+        spikes = packed_spikes(spiking, seen, self.spec.steps, len(images))
+        return PackedResponses(spikes, {p.name: p.shape for p in spiking}, _logits(answers, self.spec, len(images)))
+
+    @torch.no_grad()
+    def run(self, images: np.ndarray, seen: dict[str, list[Tensor]] | None = None) -> list[Tensor]:
+        """What the model answers: one tensor, or one per step where its forward is a single step.
+
+        seen   what `outputs` fills meanwhile
+        """
+        shown, seen = as_shown(images, self.spec), seen or {}
+        rest(self.model)
+        try:
+            answers = [self._answer(shown)]
+        except Exception:
+            if self.spec.stimulus.coding == "direct":
+                raise
+            # The forward of one step takes one step's images.
+            rest(self.model)
+            for outputs in seen.values():
+                outputs.clear()
+            return [self._answer(step) for step in shown]
+        if _one_step(self.spec, seen, len(images)):
+            answers += [self._answer(shown) for _ in range(self.spec.steps - 1)]
+        return answers
+
+    def _answer(self, images: Tensor) -> Tensor:
+        answer = self.model(images)
+        return answer[self.output] if isinstance(answer, tuple | list) else answer
+
+
+def batch_for(spec: NetworkSpec, populations: Iterable[Population]) -> int:
+    """Images at a time that suit the processor's cache where these populations are simulated."""
+    fitting = NEURON_STEPS // max(1, spec.steps * sum(p.size for p in populations))
+    return min(max(fitting, BATCHES[0]), BATCHES[1])
+
+
+def joined(parts: Sequence[PackedResponses]) -> PackedResponses:
+    """Answers to consecutive images as one."""
+    spikes = {name: np.concatenate([p.spikes[name] for p in parts]) for name in parts[0].spikes}
+    return PackedResponses(spikes, parts[0].shapes, np.concatenate([p.logits for p in parts]))
+
+
+def packed_spikes(
+    populations: Iterable[Population], seen: Mapping[str, list[Tensor]], steps: int, images: int
+) -> dict[str, np.ndarray]:
+    """By population the bits of what its layer put out, see packed.py."""
+    return {p.name: pack(by_image(seen[p.name], steps, images) != 0, p.shape) for p in populations}
 
 
 @contextmanager
-def _outputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Tensor]]]:
+def outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
     """What the layers of these names put out, call by call, while the block runs."""
     seen: dict[str, list[Tensor]] = {name: [] for name in names}
 
@@ -61,7 +116,7 @@ def _outputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Tens
 
         return hook
 
-    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in seen]
     try:
         yield seen
     finally:
@@ -69,36 +124,10 @@ def _outputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, list[Tens
             hook.remove()
 
 
-def _run(
-    model: nn.Module, images: np.ndarray, spec: NetworkSpec, seen: dict[str, list[Tensor]], output: int
-) -> list[Tensor]:
-    """What the model answers: one tensor, or one per step where its forward is a single step."""
+def as_shown(images: np.ndarray, spec: NetworkSpec) -> Tensor:
+    """Images as the model's forward takes them; of a sequence the steps come first."""
     shown = torch.from_numpy(np.asarray(images, dtype=np.float64))
-    steps = shown.transpose(0, 1) if spec.stimulus.coding != "direct" else None
-    rest(model)
-    try:
-        answers = [_answer(model, shown if steps is None else steps, output)]
-    except Exception:
-        if steps is None:
-            raise
-        # The forward of one step takes one step's images.
-        rest(model)
-        _clear(seen)
-        return [_answer(model, step, output) for step in steps]
-    if _one_step(spec, seen, len(images)):
-        more = [shown] * (spec.steps - 1)
-        answers += [_answer(model, step, output) for step in more]
-    return answers
-
-
-def _clear(seen: dict[str, list[Tensor]]) -> None:
-    for outputs in seen.values():
-        outputs.clear()
-
-
-def _answer(model: nn.Module, images: Tensor, output: int) -> Tensor:
-    answer = model(images)
-    return answer[output] if isinstance(answer, tuple | list) else answer
+    return shown if spec.stimulus.coding == "direct" else shown.transpose(0, 1)
 
 
 def _one_step(spec: NetworkSpec, seen: dict[str, list[Tensor]], images: int) -> bool:
@@ -109,7 +138,7 @@ def _one_step(spec: NetworkSpec, seen: dict[str, list[Tensor]], images: int) -> 
     return spec.steps > 1 and sum(o.numel() for o in outputs) == images * prod(spec.shape(name))
 
 
-def _by_image(outputs: list[Tensor], steps: int, images: int) -> np.ndarray:
+def by_image(outputs: list[Tensor], steps: int, images: int) -> np.ndarray:
     """A layer's outputs of all steps as ``(images, steps, neurons)``; steps come before images in all of them."""
     whole = torch.stack(outputs) if len(outputs) > 1 else outputs[0]
     return whole.reshape(steps, images, -1).transpose(0, 1).contiguous().numpy()
@@ -124,7 +153,7 @@ def _logits(answers: list[Tensor], spec: NetworkSpec, images: int) -> np.ndarray
         return whole.reshape(images, outputs).numpy()
     if readout.decoding == "every_step" and whole.shape[:1] == (images,) and len(answers) == 1:
         return whole.reshape(images, spec.steps, outputs).numpy()
-    every = _by_image([whole], spec.steps, images)
+    every = by_image([whole], spec.steps, images)
     return every.mean(1) if readout.decoding == "mean_input" else read_out(readout, every)
 
 
@@ -141,4 +170,4 @@ def membranes(model: nn.Module, image: np.ndarray, layer: str, steps: int) -> np
     module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     with torch.no_grad():
         reference(torch.from_numpy(np.asarray(image[None], dtype=np.float64)))
-        return _by_image([module.trace(seen[0])[1]], steps, 1)[0]
+        return by_image([module.trace(seen[0])[1]], steps, 1)[0]

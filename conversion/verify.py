@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alade_brian.conversion.comparison import Comparison, Divergence, LayerAgreement, Verification
-from alade_brian.conversion.packed import packed
+from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from alade_brian.conversion.diagnosis import Diagnosis
+    from alade_brian.conversion.torch_kept import Records
     from alade_brian.simulation import SimulationSettings
     from alade_brian.simulation.simulator import Images
 
@@ -52,22 +53,43 @@ def verify(
 
     torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly.
     """
+    from alade_brian.conversion.torch_kept import with_kept_answers
     from alade_brian.conversion.torch_lower import convert
-    from alade_brian.conversion.torch_record import membranes, record
+    from alade_brian.conversion.torch_record import Reference, membranes
 
     if spec is None:
         shape, steps = (images.shape[2:], images.shape[1]) if sequence else (images.shape[1:], steps)
         spec = convert(model, shape, steps=steps, sequence=sequence, readout=readout, output=output)
-    network = spec
+    network, reference = spec, Reference(model, spec, output)
+    kept = with_kept_answers(reference, images[:1], _OnDisk(settings)) if settings and settings.reuse else reference
     return _compare(
         network,
         images,
         settings,
         progress,
-        lambda part: record(model, images[part], network, output=output),
+        lambda part: kept.packed(images[part]),
         lambda image, layer: membranes(model, images[image], layer, network.steps),
         "torch",
     )
+
+
+class _OnDisk:
+    """Answers beside those that the simulation keeps."""
+
+    def __init__(self, settings: SimulationSettings) -> None:
+        self.folder = settings.cache_folder / "answers"
+
+    def keys(self, images: np.ndarray) -> list[bytes]:
+        """See `torch_kept.Answers`."""
+        from alade_brian.simulation.answers import keys_of
+
+        return keys_of(np.asarray(images, np.float64))
+
+    def records(self, name: str, size: int) -> Records:
+        """See `torch_kept.Answers`."""
+        from alade_brian.simulation.answers import KeptAnswers
+
+        return KeptAnswers(self.folder / f"torch-{name}", size)
 
 
 def compare(
@@ -87,7 +109,12 @@ def compare(
     count = len(images if isinstance(images, np.ndarray) else next(iter(images.values())))
     if len(responses.logits) != count:
         raise ValueError(f"the responses answer to {len(responses.logits)} images, there are {count}")
-    return _compare(spec, images, settings, lambda n: None, responses.select, lambda image, layer: None, "recorded")
+    shapes = {p.name: p.shape for p in spec.spiking}
+
+    def answers(part: slice) -> PackedResponses:
+        return packed(responses.select(part), shapes)
+
+    return _compare(spec, images, settings, lambda n: None, answers, lambda image, layer: None, "recorded")
 
 
 def _compare(
@@ -95,25 +122,20 @@ def _compare(
     images: Images,
     settings: SimulationSettings | None,
     progress: Callable[[int], None],
-    answers: Callable[[slice], Responses],
+    answers: Callable[[slice], PackedResponses],
     membranes: Callable[[int, str], np.ndarray | None],
     reference: str,
 ) -> Verification:
     """Compare the simulation of a specification with the answers of a reference; its membranes may not be known."""
-    from alade_brian.simulation import open_simulator, synaptic_events
+    from alade_brian.simulation import open_simulator
 
     simulator = open_simulator(spec, settings)
-    comparison, events, began = Comparison(spec, reference), 0, time.perf_counter()
-    shapes = {p.name: p.shape for p in spec.spiking}
+    comparison, began = Comparison(spec, reference), time.perf_counter()
     for part, found in simulator.packed_chunks(images):
-        comparison.add(packed(answers(part), shapes), found)
-        if found.events is not None:
-            events += int(found.events.sum())
-        else:
-            events += synaptic_events(spec, found.unpacked())
+        comparison.add(answers(part), found)
         progress(part.stop - part.start)
     result = comparison.finish()
-    result.synaptic_events, result.compiled = events, simulator.compiled
+    result.compiled = simulator.compiled
     result.first_divergence = first_divergence(spec, images, result, membranes)
     if result.first_divergence is not None:
         result.diagnosis = _diagnosis(spec, images, result)
