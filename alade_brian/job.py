@@ -66,6 +66,7 @@ class IncrementalJob:
         self.scenario = make_scenario(config, self.dataset)
         self.memory = make_memory(config, self.scenario)
         self.learner = make_learner(config, self.dataset)
+        self.learner.method.check(len(self.scenario))
         self.tasks: list[dict[str, Any]] = []
         self.seconds_between_states = SECONDS_BETWEEN_STATES
 
@@ -111,7 +112,7 @@ class IncrementalJob:
         history = self._learn(task)
         seconds = time.perf_counter() - began
         test = spread(self.scenario.test_set(task), self.config.verify_images)
-        spec = convert(self.learner.network, self.dataset.image_shape)
+        spec = convert(self.learner.network, self.dataset.image_shape, **self._coding())
         log.info("task %d, lowered:\n%s", task.number, format_rows(lowering_table(spec)))
         log.info("task %d: %s", task.number, advice(spec, self.settings))
         with self._bar(len(test), f"task {task.number} simulate") as bar:
@@ -131,19 +132,19 @@ class IncrementalJob:
         brought = [t.number for t in self.scenario for _ in t.labels]
         data = TaskData(
             task.number, torch.from_numpy(images), torch.from_numpy(labels), len(task.old_classes), task.classes_seen,
-            self.memory.quota(task.classes_seen) if self.memory.size else 0, torch.tensor(brought[: task.classes_seen]),
+            self.memory.quota(task.classes_seen), torch.tensor(brought[: task.classes_seen]),
         )  # fmt: skip
         state = self.folder.load_progress(task.number)
         with self._bar(self.learner.epochs(data.first), f"task {task.number} learn") as bar:
             history = self.learner.learn(data, bar.update, self._keeper(task), state)
-        if self.memory.size:
+        if self.memory.holds_any:
             self._remember(task, new)
         return history
 
     def _old_images(self, task: Task) -> ImageSet:
         """Images of earlier tasks that are learnt again: the exemplars, or all."""
         if self.learner.method.sees_all:
-            raise NotImplementedError
+            return self.scenario.train_sets_before(task)
         return self.scenario.exemplars(self.memory)
 
     def _keeper(self, task: Task) -> Callable[[Callable[[], State]], None]:
@@ -167,12 +168,18 @@ class IncrementalJob:
         kept = self.scenario.exemplars(self.memory)
         self.learner.method.remember(torch.from_numpy(kept.images), torch.from_numpy(kept.labels))
 
+    def _coding(self) -> dict[str, Any]:
+        """What `convert` must know where an image is a sequence."""
+        steps = self.dataset.sequence_steps
+        return {} if steps is None else {"steps": steps, "sequence": True}
+
     def _keep(self, task: Task, spec: NetworkSpec, test: ImageSet, found: Verification) -> None:
         header = {
             "task": task.number,
             "method": self.config.method,
             "dataset": self.config.dataset,
             "image_shape": list(self.dataset.image_shape),
+            "sequence": self.dataset.sequence_steps is not None,
             "classes": [int(c) for c in self.scenario.class_order[: task.classes_seen]],
             "class_names": [self.dataset.class_names[c] for c in self.scenario.class_order[: task.classes_seen]],
         }

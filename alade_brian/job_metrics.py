@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alade_brian.analysis import incremental
+from alade_brian.analysis.energy import energy_metrics
+from alade_brian.analysis.metrics_csv import metrics_csv
 from alade_brian.analysis.records import LayerRecord
 from alade_brian.analysis.statistics import layer_statistics
 from alade_brian.config import RunConfig, to_mapping
 from alade_brian.conversion.comparison import Verification
 from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.table import synapses_per_projection
 from alade_brian.data import ImageSet, Scenario, Task
 from alade_brian.files import write_json, write_text
 from alade_brian.learning import TaskHistory
 from alade_brian.runs import RunFolder
-
-# Energy of one 32-bit accumulate in 45 nm CMOS.
-JOULE_PER_SYNAPTIC_EVENT = 0.9e-12
-ENERGY_SOURCE = "0.9 pJ per 32-bit accumulate, 45 nm: Horowitz, ISSCC 2014; synaptic events between populations only"
-COLUMNS = (
-    "task", "classes_seen", "images", "accuracy_torch", "accuracy_brian2", "prediction_agreement", "spikes_compared",
-    "mismatched_spikes", "synaptic_events",
-)  # fmt: skip
 
 
 def run_metrics(config: RunConfig, scenario: Scenario, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -49,24 +42,14 @@ def run_metrics(config: RunConfig, scenario: Scenario, tasks: Sequence[Mapping[s
         result[f"forgetting_{network}"] = incremental.forgetting(matrix)
         result[f"backward_transfer_{network}"] = incremental.backward_transfer(matrix)
         result[f"accuracy_matrix_{network}"] = matrix
-    events = tasks[-1]["synaptic_events"] / tasks[-1]["images"]
-    result["energy"] = {
-        "synaptic_events_per_image": events,
-        "joule_per_synaptic_event": JOULE_PER_SYNAPTIC_EVENT,
-        "joule_per_image": events * JOULE_PER_SYNAPTIC_EVENT,
-        "source": ENERGY_SOURCE,
-    }
+    result["energy"] = tasks[-1]["energy"]
     return result
 
 
 def write_metrics(folder: RunFolder, metrics: Mapping[str, Any]) -> None:
     """Both files, each whole or as it was before."""
     write_json(folder.metrics, metrics)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(metrics["tasks"])
-    write_text(folder.path / "metrics.csv", buffer.getvalue())
+    write_text(folder.path / "metrics.csv", metrics_csv(metrics))
 
 
 def task_metrics(
@@ -90,6 +73,8 @@ def task_metrics(
         "mismatched_spikes": found.mismatched_spikes,
         "agrees": found.agrees,
         "synaptic_events": found.synaptic_events,
+        "synaptic_events_per_layer": found.synaptic_events_per_layer,
+        "energy": energy_metrics(spec, synapses_per_projection(spec), found.synaptic_events_per_layer, found.images),
         "first_divergence": dataclasses.asdict(found.first_divergence) if found.first_divergence else None,
         "training": dataclasses.asdict(history),
         "seconds": {"train": seconds, **found.seconds},

@@ -12,9 +12,12 @@ from alade_brian.data import (
     Dataset,
     ExemplarMemory,
     Scenario,
+    augmentation,
     check_memory,
     class_order,
     load_dataset,
+    named_class_order,
+    prepare,
 )
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, method_class
@@ -29,7 +32,11 @@ def simulation_settings(config: RunConfig) -> SimulationSettings:
 def load_images(config: RunConfig, download: bool = False) -> Dataset:
     """The data set, resampled, cut and split as the configuration says."""
     root = Path(config.data_root) if config.data_root is not None else None
-    return load_dataset(config.dataset, root, download)
+    dataset = load_dataset(config.dataset, root, download, image_size=config.image_size, steps=config.network.steps)
+    return prepare(
+        dataset, image_size=config.image_size, train_per_class=config.train_per_class,
+        test_per_class=config.test_per_class, validation=config.validation,
+    )  # fmt: skip
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
@@ -38,7 +45,7 @@ def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
     if order is None:
         order = class_order(config.seed, dataset.classes)
     elif isinstance(order, str):
-        raise UserError("no named orders yet")
+        order = named_class_order(order, dataset.classes, config.seed)
     return Scenario(dataset, config.init_cls, config.increment, order)
 
 
@@ -46,10 +53,10 @@ def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:
     """An empty memory of the size that method and configuration ask for."""
     if not method_class(config.method).rehearses:
         return ExemplarMemory(0)
-    memory = ExemplarMemory(config.memory_size)
-    if not memory.size:
+    memory = ExemplarMemory(config.memory_size, config.memory_per_class)
+    if not memory.holds_any:
         raise UserError(f"memory_size is 0, but the method '{config.method}' learns from exemplars; give it some")
-    check_memory(memory.size, scenario)
+    check_memory(memory, scenario)
     return memory
 
 
@@ -57,7 +64,7 @@ def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
     """A learner for the data set's images; an extractor is made and thrown away, so that one that cannot exist is
     refused."""
     _check_device(config)
-    steps = None
+    steps = dataset.sequence_steps
     if steps is not None and steps != config.network.steps:
         raise UserError(
             f"network.steps is {config.network.steps}, but an image of '{dataset.name}' has {steps} frames; make them "
@@ -65,7 +72,7 @@ def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
         )
 
     def learner() -> Learner:
-        augment = None
+        augment = augmentation(config.augmentation, dataset) if config.augmentation else None
         return Learner(config, dataset.image_shape, augment, sequence=steps is not None)
 
     try:
@@ -80,6 +87,6 @@ def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
 def _check_device(config: RunConfig) -> None:
     if config.training.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "training.device is 'cuda', but PyTorch finds no GPU here; install a PyTorch build with CUDA where there is "
-            "one, or use --device cpu"
+            "training.device is 'cuda', but PyTorch finds no GPU here; install a PyTorch build with CUDA on a machine "
+            "that has one, or use --device cpu"
         )

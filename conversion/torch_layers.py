@@ -25,7 +25,7 @@ from alade_brian.conversion.torch_readouts import lower_over_steps, lower_popula
 from alade_brian.conversion.torch_shapes import LowerFunction, along, check_axes, per_channel, to_numpy
 from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
 from alade_brian.models.neuron import Neuron, numbers
-from alade_brian.models.time import HoldCurrent, OverSteps, PopulationVote
+from alade_brian.models.time import Frames, HoldCurrent, OverSteps, PopulationVote
 
 Conv = nn.Conv1d | nn.Conv2d
 TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d
@@ -211,6 +211,7 @@ def lowerings() -> dict[type[nn.Module], LowerFunction]:
         Neuron: _lower_neuron,
         Recurrent: _lower_recurrent,
         HoldCurrent: _lower_pass,
+        Frames: _lower_pass,
         **_linear_lowerings(),
         nn.MaxPool1d: lower_max_pool,
         nn.MaxPool2d: lower_max_pool,

@@ -23,6 +23,7 @@ from alade_brian.conversion.torch_foreign import container, foreign, layer_doors
 from alade_brian.conversion.torch_functions import Batch, function_lowerings, known_functions, method_lowerings
 from alade_brian.conversion.torch_layers import LowerFunction, is_refused_class, refuse_class
 from alade_brian.conversion.torch_time import AtStep, Clock, Membrane, OverSteps, Reading, State, readout_of
+from alade_brian.models.time import Frames
 
 Known = Mapping[type[nn.Module], LowerFunction]
 
@@ -160,6 +161,8 @@ class Interpreter(fx.Interpreter):
         door = neuron_door(module)
         if door is not None:
             return self.clock.call(name, lambda: door(module), args[0], args[1:], driven)
+        if isinstance(module, Frames) and isinstance(args[0], OverSteps):
+            return args[0].value  # from here on time has no axis of its own
         function = self._lowering_of(module)
         if isinstance(module, nn.Flatten) and isinstance(args[0], OverSteps) and not _knows_steps(module, driven):
             module = nn.Flatten(module.start_dim - 1, module.end_dim - (module.end_dim > 0))

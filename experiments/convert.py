@@ -84,7 +84,8 @@ def read_model(arguments: argparse.Namespace) -> NetworkSpec:
     if path.suffix == ".npz":
         return load_spec(path)
     network, header = load_checkpoint(path)
-    return convert(network, tuple(header["image_shape"]))
+    coding = {"steps": network.steps, "sequence": True} if header.get("sequence") else {}
+    return convert(network, tuple(header["image_shape"]), **coding)
 
 
 def _write(spec: NetworkSpec, target: Path) -> None:

@@ -7,15 +7,17 @@ averages over time and batch.
 """
 
 from alade_brian.models.adaptive import AdaptiveLIF
-from alade_brian.models.backbone import ConvBackbone
+from alade_brian.models.backbone import ConvBackbone, make_backbone
 from alade_brian.models.expandable import ExpandableNetwork
 from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
 from alade_brian.models.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
 from alade_brian.models.neurons import IF, LI, LIF, I
+from alade_brian.models.resnet import ResNet
 from alade_brian.models.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
 from alade_brian.models.time import (
     EveryStep,
     FirstSpike,
+    Frames,
     HoldCurrent,
     LastStep,
     MaxOverSteps,
@@ -37,6 +39,7 @@ __all__ = [
     "EveryStep",
     "ExpandableNetwork",
     "FirstSpike",
+    "Frames",
     "HoldCurrent",
     "I",
     "LastStep",
@@ -47,11 +50,13 @@ __all__ = [
     "PassiveNeuron",
     "PopulationVote",
     "Recurrent",
+    "ResNet",
     "Scale",
     "SpikingNeuron",
     "SumOverSteps",
     "SumPool1d",
     "SumPool2d",
     "Synaptic",
+    "make_backbone",
     "neuron_classes",
 ]

@@ -1,4 +1,4 @@
-"""Feature extractors."""
+"""Feature extractors by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from alade_brian.models.neurons import LIF
-from alade_brian.models.time import HoldCurrent
+from alade_brian.models.resnet import RESNETS, ResNet
+from alade_brian.models.stem import Norm, Stem, convolution
 
 
 class ConvBackbone(nn.Module):
@@ -18,6 +19,8 @@ class ConvBackbone(nn.Module):
     strides       stride of each stage
     pool          window of the average pooling behind the last stage, which must fit into its image
     steps, decay, threshold: see `LIF`
+    norm          ``batch``, or ``none``: a bias instead
+    sequence      images are ``(steps, n, C, H, W)``
 
     ``forward``: images ``(n, C, H, W)`` -> features of every step, ``(steps * n, width)``.
     """
@@ -31,22 +34,23 @@ class ConvBackbone(nn.Module):
         steps: int = 4,
         decay: float = 0.5,
         threshold: float = 1.0,
+        norm: Norm = "batch",
+        sequence: bool = False,
     ) -> None:
         super().__init__()
         if len(channels) != len(strides) or not channels:
             raise ValueError(f"{len(channels)} channel numbers and {len(strides)} strides: give one of each per stage")
-        stages: list[nn.Module] = []
-        rows, columns = image_shape[1:]
-        for index, (width, stride) in enumerate(zip(channels, strides, strict=True)):
-            before = channels[index - 1] if index else image_shape[0]
+        first = Stem(image_shape[0], channels[0], 3, strides[0], steps, decay, threshold, norm, sequence)
+        stages: list[nn.Module] = [first]
+        for before, width, stride in zip(channels, channels[1:], strides[1:], strict=False):
             stage = nn.Sequential()
-            stage.add_module("conv", nn.Conv2d(before, width, 3, stride, 1, bias=False))
-            stage.add_module("norm", nn.BatchNorm2d(width))
-            if index == 0:
-                # The current is the same in every step, so the stem's convolution is done once per image.
-                stage.add_module("hold", HoldCurrent(steps))
+            conv, normalised = convolution(before, width, 3, stride, norm)
+            stage.add_module("conv", conv)
+            stage.add_module("norm", normalised)
             stage.add_module("lif", LIF(steps, decay, threshold=threshold))
             stages.append(stage)
+        rows, columns = image_shape[1:]
+        for stride in strides:
             rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
         if pool > min(rows, columns):
             raise ValueError(f"a pooling window of {pool} does not fit into the last stage's {rows}x{columns} image")
@@ -60,3 +64,26 @@ class ConvBackbone(nn.Module):
         for stage in self.stages:
             x = stage(x)
         return self.flatten(self.pool(x))
+
+
+def make_backbone(
+    name: str,
+    image_shape: tuple[int, int, int],
+    *,
+    width: float = 1.0,
+    channels: Sequence[int] = (16, 32, 64),
+    strides: Sequence[int] = (1, 2, 1),
+    pool: int = 2,
+    steps: int = 4,
+    decay: float = 0.5,
+    threshold: float = 1.0,
+    norm: Norm = "batch",
+    sequence: bool = False,
+) -> nn.Module:
+    """An extractor: `small` (see `ConvBackbone`), or one of `RESNETS` (see `ResNet`), whose channels `width`
+    multiplies. ValueError for another name, and where the images are too small."""
+    if name == "small":
+        return ConvBackbone(image_shape, channels, strides, pool, steps, decay, threshold, norm, sequence)
+    if name in RESNETS:
+        return ResNet(RESNETS[name], image_shape, width, steps, decay, threshold, norm, sequence)
+    raise ValueError(f"there is no backbone '{name}'; use one of small, {', '.join(RESNETS)}")

@@ -1,7 +1,7 @@
 """Where time begins and ends in a network: an image becomes a held current, and what the last layer says in the steps
 becomes an answer.
 
-Every class behind `HoldCurrent` is one way to read an answer out: it takes what a layer of neurons sends, or (the
+Every class derived from `OverSteps` is one way to read an answer out: it takes what a layer of neurons sends, or (the
 linear ones) what a linear layer makes of it, ``(steps * images, answers)``.
 """
 
@@ -26,6 +26,13 @@ class HoldCurrent(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         return current.expand(self.steps, *current.shape).reshape(-1, *current.shape[1:])
+
+
+class Frames(nn.Module):
+    """A sequence of frames, one per step: ``(steps, n, C, H, W)`` -> ``(steps * n, C, H, W)``."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames.flatten(0, 1)
 
 
 class OverSteps(nn.Module):

@@ -146,24 +146,71 @@ def test_resuming_with_another_configuration_names_the_key(
     assert files(finished) == before
 
 
+KILLS = 10
+
+
 @pytest.mark.slow
-def test_killed_and_resumed_equals_never_interrupted(finished: Path, quick: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    command = [sys.executable, str(PROGRAM), "--config", str(quick), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    # Task 2 is complete when its state is written; the process is then at work on task 3.
-    while not (out / "resume.pt").is_file() or torch.load(out / "resume.pt", weights_only=True)["task"] < 2:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert torch.load(out / "resume.pt", weights_only=True)["task"] == 2
+def test_killed_at_random_moments_and_resumed_equals_never_interrupted(
+    finished: Path, quick: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the midst of learning, converting, simulating and writing; state is kept after every epoch."""
+    out, moments = tmp_path / "killed", np.random.default_rng(5)
+    command = [sys.executable, str(PROGRAM), "--config", str(quick), "--out", str(out), "--keep-every", "0"]
+    kills, reached = 0, set()
+    while kills < KILLS:
+        begun = (out / "config.yaml").is_file()
+        process = subprocess.Popen(
+            [*command, *(["--resume"] if begun else [])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before = work_done(out)
+        # Something new has been kept before each kill, or the run would never come to its end.
+        while work_done(out) == before and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.05))
+        reached.add(work_done(out)[:2])
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills == KILLS and len(reached) > 3
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert metrics(out) == metrics(finished)
     for task in (1, 2, 3):
         name = f"checkpoints/task-0{task}.safetensors"
         assert (out / name).read_bytes() == (finished / name).read_bytes()
+    assert not (out / "resume-epoch.pt").exists()
+
+
+def work_done(out: Path) -> tuple[int, int, int]:
+    """Tasks that are complete, stages and epochs of the next one that are kept."""
+    tasks, stage, epochs = 0, 0, 0
+    if (out / "resume.pt").is_file():
+        tasks = torch.load(out / "resume.pt", weights_only=True)["task"]
+    try:
+        state = torch.load(out / "resume-epoch.pt", weights_only=True)["state"]
+        stage, epochs = state["stage"], len(state["fitting"]["history"])
+    except FileNotFoundError:
+        pass  # deleted when the task is complete
+    return tasks, stage, epochs
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(quick: Path, tmp_path: Path) -> None:
+    """Without batch norm, whose statistics are a process's own, the gradients' sum is the whole batch's gradient."""
+    options = ["--set", "network.norm=none", "--set", "learning.epochs=1", "--set", "init_cls=10"]
+    options += ["--set", "learning.milestones=[]", "--set", "learning.batch_size=32", "--config", str(quick)]
+    outs = tmp_path / "one", tmp_path / "two"
+    assert run(*options, "--out", outs[0]) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
+    done = subprocess.run([*command, *options, "--out", str(outs[1])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_checkpoint(out / "checkpoints" / "task-01.safetensors")[0].state_dict() for out in outs)
+    assert metrics(outs[1])["tasks"][0]["mismatched_spikes"] == 0
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-3)
+    assert not all(torch.equal(one[name], two[name]) for name in one)  # they did share the work
 
 
 def test_a_disagreement_is_exit_code_1_with_a_report(

@@ -115,13 +115,8 @@ class Scenario:
         return ImageSet(images[indices], labels[indices], indices, self._task_of_label[labels[indices]])
 
 
-def check_memory(memory: ExemplarMemory | int, scenario: Scenario) -> None:
-    """UserError where a memory cannot be: more exemplars than training images, or fewer than classes.
-
-    memory   as it will be used, or its size alone
-    """
-    if isinstance(memory, int):
-        memory = ExemplarMemory(memory)
+def check_memory(memory: ExemplarMemory, scenario: Scenario) -> None:
+    """UserError where a memory cannot be: more exemplars than training images, or fewer than classes."""
     dataset = scenario.dataset
     images = len(dataset.train_labels)
     largest = int(np.bincount(dataset.train_labels).max())

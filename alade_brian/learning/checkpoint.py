@@ -78,13 +78,18 @@ def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[Expanda
     """
     header = read_header(path)
     config = config_from(header["config"], str(path))
+    if learner is not None and learner.config.method != config.method:
+        raise UserError(
+            f"the checkpoint {path} is of the method '{config.method}', not '{learner.config.method}'; use the "
+            "configuration it was trained with"
+        )
     if learner is not None and learner.config.network != config.network:
         keys = differing_keys(asdict(learner.config.network), asdict(config.network), "network.")
         raise UserError(
             f"the checkpoint {path} is of another architecture ({', '.join(keys)} differs); use the configuration it "
             "was trained with"
         )
-    found = Learner(config, tuple(header["image_shape"]))
+    found = Learner(config, tuple(header["image_shape"]), sequence=bool(header.get("sequence")))
     network = found.network
     while len(network.extractors) < header["extractors"]:
         network.add_extractor(inherit=False)

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
+def as_shown(images: Tensor) -> Tensor:
+    """Images as a network takes them: of sequences ``(n, steps, C, H, W)`` time comes first."""
+    return images.transpose(0, 1) if images.ndim == 5 else images
+
+
 @dataclass(frozen=True)
 class TaskData:
     """Training images of one task: the new ones, then the exemplars of old classes.
 
     number        task, from 1
-    images        float32 ``(n, C, H, W)``
+    images        float32 ``(n, C, H, W)``; of sequences ``(n, steps, C, H, W)``
     labels        int64 ``(n,)``: position in the class order
     old_classes   classes seen before, which are the labels below it
     classes       classes seen with this task

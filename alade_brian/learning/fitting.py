@@ -1,4 +1,4 @@
-"""One training stage: epochs of SGD over a fixed set, with hooks, which can be left and entered again between epochs."""
+"""One training stage: epochs of SGD over a fixed set, with hooks; it can be left and entered again between epochs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.config import StageConfig, TrainingConfig
+from alade_brian.learning.data import as_shown
 from alade_brian.learning.parallel import Share, share
 
 # What is done to a batch of images before it is shown: float32 ``(n, C, H, W)``, and where random numbers come from.
@@ -45,9 +46,10 @@ class TrainingSet:
             self.inputs[index], self.labels[index], None if self.features is None else self.features[index]
         )
 
-    def to(self, device: str) -> TrainingSet:
+    def shown_on(self, device: str) -> TrainingSet:
+        """On a device, with the inputs as a network takes them."""
         features = None if self.features is None else self.features.to(device)
-        return TrainingSet(self.inputs.to(device), self.labels.to(device), features)
+        return TrainingSet(as_shown(self.inputs.to(device)), self.labels.to(device), features)
 
 
 class Stage:
@@ -130,7 +132,7 @@ class Fitting:
         batch = batch.select(part.rows) if part.of > 1 else batch
         self.optimiser.zero_grad()
         with self._precision():
-            loss = self.stage.loss(batch.to(self.training.device))
+            loss = self.stage.loss(batch.shown_on(self.training.device))
         loss.backward()
         total = self._together(part, loss.detach() * len(batch))
         self.optimiser.step()

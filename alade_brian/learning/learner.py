@@ -15,7 +15,7 @@ from alade_brian.learning.fitting import Augment, Fitting, Stage, seeded
 from alade_brian.learning.methods import method_class
 from alade_brian.learning.methods.base import mean_features
 from alade_brian.learning.parallel import average_statistics
-from alade_brian.models import ConvBackbone, ExpandableNetwork
+from alade_brian.models import ExpandableNetwork, make_backbone
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
 State = dict[str, Any]
@@ -50,7 +50,10 @@ class Learner:
         net = config.network
 
         def extractor() -> torch.nn.Module:
-            return ConvBackbone(image_shape, net.channels, net.strides, net.pool, net.steps, net.decay, net.threshold)
+            return make_backbone(
+                net.backbone, image_shape, width=net.width, channels=net.channels, strides=net.strides, pool=net.pool,
+                steps=net.steps, decay=net.decay, threshold=net.threshold, norm=net.norm, sequence=sequence,
+            )  # fmt: skip
 
         self.config, self.image_shape, self.augment = config, image_shape, augment
         self.network = ExpandableNetwork(extractor, net.steps)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from alade_brian.config import RunConfig
-from alade_brian.learning.data import TaskData
+from alade_brian.learning.data import TaskData, as_shown
 from alade_brian.learning.fitting import Stage
 from alade_brian.models import ExpandableNetwork
 
@@ -40,6 +40,9 @@ class Method(ABC):
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         self.config, self.network = config, network
 
+    def check(self, tasks: int) -> None:  # noqa: B027 - most methods have nothing to refuse
+        """UserError where a run of so many tasks cannot end well; called before it begins."""
+
     @abstractmethod
     def begin_task(self, data: TaskData) -> None:
         """Let the network grow for the task's classes."""
@@ -56,7 +59,7 @@ class Method(ABC):
         """Called when all stages have ended."""
         self.network.set_auxiliary(None)
 
-    def remember(self, exemplars: Tensor, labels: Tensor) -> None:
+    def remember(self, exemplars: Tensor, labels: Tensor) -> None:  # noqa: B027
         """Called after the task with all exemplars ``(n, C, H, W)``, int64 ``(n,)``; the network is complete from here
         on."""
 
@@ -64,7 +67,7 @@ class Method(ABC):
         """What the method remembers beside the network, as tensors and plain values."""
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Go on from a `state`."""
 
 
@@ -76,7 +79,7 @@ def mean_features(
     network.eval()
     with torch.no_grad():
         device = next(network.parameters()).device
-        parts = [network.mean_features(part.to(device), extractors).cpu() for part in images.split(batch)]
+        parts = [network.mean_features(as_shown(part.to(device)), extractors).cpu() for part in images.split(batch)]
         features = torch.cat(parts)
     network.train(was_training)
     return features

@@ -1,0 +1,108 @@
+"""Spiking residual networks: the addition stands in front of the neuron, the shortcut has none.
+
+Source of the layout: He et al., Deep Residual Learning (CVPR 2016); with 3, 3 and 2 blocks as the ResNet-19 of Zheng et
+al., Going Deeper With Directly-Trained Larger Spiking Neural Networks (AAAI 2021), which ALADE-SNN uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from alade_brian.models.neurons import LIF
+from alade_brian.models.stem import Norm, Stem, convolution
+
+
+@dataclass(frozen=True)
+class Layout:
+    """blocks, channels, strides: of each stage. stem, kernel, stride: channels, kernel and stride of the first
+    convolution; pool: whether pooling follows it."""
+
+    blocks: tuple[int, ...]
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    stem: int = 64
+    kernel: int = 3
+    stride: int = 1
+    pool: bool = False
+
+
+RESNETS = {
+    "resnet18": Layout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2)),
+    "resnet18-imagenet": Layout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), kernel=7, stride=2, pool=True),
+    "resnet19": Layout((3, 3, 2), (128, 256, 512), (1, 2, 2)),
+}
+
+
+class BasicBlock(nn.Module):
+    """conv-norm-LIF-conv-norm, plus the shortcut, LIF. The shortcut is a 1x1 convolution and norm where the shape
+    changes."""
+
+    def __init__(
+        self, before: int, after: int, stride: int, steps: int, decay: float, threshold: float, norm: Norm
+    ) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = convolution(before, after, 3, stride, norm)
+        self.lif1 = LIF(steps, decay, threshold=threshold)
+        self.conv2, self.norm2 = convolution(after, after, 3, 1, norm)
+        changes = stride != 1 or before != after
+        self.shortcut = nn.Sequential(*convolution(before, after, 1, stride, norm)) if changes else nn.Identity()
+        self.lif2 = LIF(steps, decay, threshold=threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.lif1(self.norm1(self.conv1(x)))
+        return self.lif2(self.norm2(self.conv2(inner)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """The body of a spiking ResNet with global average pooling.
+
+    image_shape   (channels, height, width)
+    width         multiplies the channels (rounded, at least 1)
+    sequence      images are ``(steps, n, C, H, W)``
+
+    ``forward``: images -> features of every step, ``(steps * n, width)``.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        image_shape: Sequence[int],
+        width: float = 1.0,
+        steps: int = 4,
+        decay: float = 0.5,
+        threshold: float = 1.0,
+        norm: Norm = "batch",
+        sequence: bool = False,
+    ) -> None:
+        super().__init__()
+        before, *channels = [max(1, round(c * width)) for c in (layout.stem, *layout.channels)]
+        self.stem = Stem(image_shape[0], before, layout.kernel, layout.stride, steps, decay, threshold, norm, sequence)
+        self.stem_pool = nn.AvgPool2d(2) if layout.pool else nn.Identity()
+        blocks: list[nn.Module] = []
+        for count, after, stride in zip(layout.blocks, channels, layout.strides, strict=True):
+            for number in range(count):
+                step = stride if number == 0 else 1
+                blocks.append(BasicBlock(before, after, step, steps, decay, threshold, norm))
+                before = after
+        self.blocks = nn.Sequential(*blocks)
+        self.pool = nn.AvgPool2d(_final_size(layout, image_shape))
+        self.flatten = nn.Flatten()
+        self.width = before
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.flatten(self.pool(self.blocks(self.stem_pool(self.stem(images)))))
+
+
+def _final_size(layout: Layout, image_shape: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the last stage's image; ValueError where the pooling of the stem leaves nothing."""
+    size = [(n - 1) // layout.stride + 1 for n in image_shape[1:]]
+    if layout.pool:
+        size = [n // 2 for n in size]
+    if min(size) < 1:
+        raise ValueError(f"an image of {image_shape[1]}x{image_shape[2]} is too small for a stem with pooling")
+    for stride in layout.strides:
+        size = [(n - 1) // stride + 1 for n in size]
+    return size[0], size[1]

@@ -1,0 +1,79 @@
+"""Backbones: their size as published, what they refuse, and the same spikes in both networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import NUMPY
+from torch import nn
+
+from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.verify import verify
+from alade_brian.learning.data import as_shown
+from alade_brian.models import ExpandableNetwork, make_backbone
+
+STEPS = 3
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def test_resnet_19_has_as_many_parameters_as_published() -> None:
+    net = make_backbone("resnet19", (3, 32, 32))
+    assert parameters(net) == 12_496_960
+    assert net.width == 512
+
+
+def test_resnet_18_by_hand() -> None:
+    """Stem, and per stage four 3x3 convolutions with their norms, and a 1x1 one where the shape changes."""
+    expected = 3 * 64 * 9 + 2 * 64
+    for before, after in ((64, 64), (64, 128), (128, 256), (256, 512)):
+        expected += 9 * after * (before + 3 * after) + 8 * after
+        expected += (before * after + 2 * after) if before != after else 0
+    assert parameters(make_backbone("resnet18", (3, 32, 32))) == expected
+    assert parameters(make_backbone("resnet18-imagenet", (3, 64, 64))) == expected + 3 * 64 * (49 - 9)
+
+
+def test_width_multiplies_every_layer() -> None:
+    net = make_backbone("resnet18", (3, 16, 16), width=0.25)
+    assert net.width == 128
+    assert next(m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)) == 16
+
+
+@pytest.mark.parametrize(("name", "shape"), [("resnet18", (1, 28, 28)), ("resnet19", (3, 9, 7)), ("small", (1, 9, 8))])
+def test_features_are_as_wide_as_said(name: str, shape: tuple[int, int, int]) -> None:
+    net = make_backbone(name, shape, width=0.05, steps=STEPS)
+    assert net(torch.rand(2, *shape)).shape == (STEPS * 2, net.width)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="no backbone 'vgg'; use one of small, resnet18"):
+        make_backbone("vgg", (3, 32, 32))
+    with pytest.raises(ValueError, match="too small for a stem with pooling"):
+        make_backbone("resnet18-imagenet", (3, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18", "resnet18-imagenet", "resnet19"])
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("sequence", [False, True])
+def test_both_networks_spike_alike(name: str, norm: str, sequence: bool) -> None:
+    torch.manual_seed(0)
+
+    def extractor() -> nn.Module:
+        # A low threshold, so that spikes come as far as the last of many layers.
+        return make_backbone(
+            name, (3, 16, 16), width=0.05, channels=(4, 5), strides=(1, 2), steps=STEPS, threshold=0.15, norm=norm,
+            sequence=sequence,
+        )  # fmt: skip
+
+    net = ExpandableNetwork(extractor, STEPS)
+    net.add_extractor()
+    net.set_classifier(4)
+    images = np.random.default_rng(0).normal(0, 2, (3, STEPS, 3, 16, 16) if sequence else (3, 3, 16, 16))
+    net.train()(as_shown(torch.from_numpy(images).float()))
+    coding = {"steps": STEPS, "sequence": True} if sequence else {}
+    found = verify(net, images, convert(net.eval(), (3, 16, 16), **coding), NUMPY)
+    assert found.mismatched_spikes == 0 and found.logit_max_abs_difference < 1e-12
+    assert all(layer.spikes_torch for layer in found.layers)
