@@ -25,8 +25,8 @@ class Wa(Distilling):
     2; after the task the new classes' rows are multiplied by (mean norm of old rows) / (mean norm of new rows).
 
     As in the source, negative weights of the classifier are set to zero after every step. Features are rates, never
-    negative either, so that the norm of a row says how large its logits are; only then does aligning norms align
-    logits (public implementations leave the step out; without it, aligning made these networks worse).
+    negative either, so that the norm of a row says how large its logits are, and aligning the one aligns the other.
+    (Public implementations leave the step out; it is worth much on small networks.)
     The aligned network decides, goes on learning in the next task, and teaches it.
     """
 
