@@ -17,8 +17,11 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation import simulator as simulators
+from alade_brian.simulation.builds import generator_digest
 from alade_brian.simulation.cluster import Cluster
-from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.program import FusedProgram, _Process
+from alade_brian.simulation.shards import ShardedEngine, Work
+from alade_brian.simulation.simulator import pixels
 
 SPEC = convert(conv_net(), (2, 7, 6))
 IMAGES = dyadic_images(61, 2, 7, 6)
@@ -63,22 +66,23 @@ def test_processes_answer_as_one() -> None:
     assert_alike(found, answered(NUMPY)[1])
 
 
-def test_a_program_that_dies_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first program to be asked is killed before it can answer; its block is done once, by another."""
-    stream, killed = FusedProgram.stream, []
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_program_that_dies_is_started_again(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first program is killed when its first answer is waited for; what it was asked is done by another."""
+    read, killed = _Process.read, []
 
-    def deadly(program: FusedProgram, blocks, record: bool = True):  # type: ignore[no-untyped-def]
-        answers = stream(program, blocks, record)
-        process = program._started(record)
+    def deadly(process: _Process, size: int) -> np.ndarray:
         if not killed:
             killed.append(process._child.pid)
             process._child.kill()
             process._child.wait()
-        yield from answers
+        return read(process, size)
 
     wanted = answered(CPP)[1]
-    monkeypatch.setattr(FusedProgram, "stream", deadly)
-    assert_alike(answered(shared(CPP, 2))[1], wanted)
+    monkeypatch.setattr(_Process, "read", deadly)
+    found = ShardedEngine(Work(SPEC, CPP, (), generator_digest()), workers, None)
+    blocks = [pixels(SPEC, {"image": IMAGES[k : k + 8]}) for k in range(0, len(IMAGES), 8)]
+    assert_alike(joined(list(found.stream(blocks))), wanted)
     assert len(killed) == 1
 
 

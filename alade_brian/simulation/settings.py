@@ -23,9 +23,10 @@ DTYPES = ("float64", "float32")
 
 # Images per run of a program that takes its images as a file: enough to make loading the synapses a small part of it.
 IMAGES_PER_RUN = 128
-# What a running program is given at a time: so many images, or fewer where their answers take more bytes.
-IMAGES_PER_BLOCK = 512
-BYTES_PER_BLOCK = 2**24
+# What a running program is given at a time: so many images, or fewer where their answers take more bytes. Fewer cost
+# more than they are worth in handing over; with more, one of several programs waits longer for the others at the end.
+IMAGES_PER_BLOCK = 128
+BYTES_PER_BLOCK = 2**23
 # Explicit synapses held at once, over all copies: about 50 bytes each while they are created.
 SYNAPSES_AT_ONCE = 8_000_000
 # Beyond this a single image's synapses do not fit into a common machine's memory.

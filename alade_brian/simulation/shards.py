@@ -1,7 +1,7 @@
 """Images in shards: over the cores of one machine, or over a Dask or Ray cluster.
 
 Every image is answered by itself, so the numbers do not depend on who answers it. joblib hands out the blocks and
-brings the answers back in order; on one machine fused programs are processes already and are fed by threads.
+brings the answers back in order; on one machine fused programs are processes already, and threads feed them.
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.remote import Block
+from alade_brian.simulation import crew
 from alade_brian.simulation.builds import generator_digest
 from alade_brian.simulation.cluster import Cluster
+from alade_brian.simulation.crew import TRIES
 from alade_brian.simulation.engine import Engine, make_engine
 from alade_brian.simulation.program import ProgramEnded
 from alade_brian.simulation.settings import SimulationSettings
 
 # Blocks that are under way, for each worker: one is simulated while another waits.
 BLOCKS_PER_WORKER = 2
-# How often a block is tried whose program ended in the middle.
-TRIES = 2
 # Brian2 has one network at a time in a process.
 _brian2 = threading.RLock()
-
-
 TOKEN_BYTES = 16
 
 
@@ -128,28 +126,20 @@ class ShardedEngine:
         """See `Engine`."""
         if self.cluster is not None:
             with self.cluster.serving(self._packed):
-                yield from self._handed_out(remote.serve, blocks, record, None)
+                yield from self._handed_out(blocks, record, None)
         elif self._threads:
-            yield from self._handed_out(
-                lambda _, block, how: self._here.answer(block.pixels, how), blocks, record, "threading"
-            )
+            yield from crew.stream(self._here.one, self.workers, blocks, record)
         else:
-            yield from self._handed_out(remote.serve, blocks, record, "loky")
+            yield from self._handed_out(blocks, record, "loky")
 
-    def _handed_out(
-        self,
-        answer: Callable[[bytes, Block, bool], PackedResponses],
-        blocks: Iterable[np.ndarray],
-        record: bool,
-        backend: str | None,
-    ) -> Iterator[PackedResponses]:
+    def _handed_out(self, blocks: Iterable[np.ndarray], record: bool, backend: str | None) -> Iterator[PackedResponses]:
         under_way = BLOCKS_PER_WORKER * self.workers
         in_order = self.cluster is None or self.cluster.in_order
         parallel = joblib.Parallel(
             n_jobs=self.workers, backend=backend, return_as="generator" if in_order else "list", batch_size=1,
             pre_dispatch=under_way, max_nbytes=None,
         )  # fmt: skip
-        tasks = (joblib.delayed(answer)(self._packed, Block(block), record) for block in blocks)
+        tasks = (joblib.delayed(remote.serve)(self._packed, Block(block), record) for block in blocks)
         try:
             if in_order:
                 yield from parallel(tasks)
