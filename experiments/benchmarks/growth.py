@@ -1,13 +1,12 @@
 """`benchmark.py growth`: what it costs per image to verify the tenth task of a growing network, against the second.
 
 Every task brings an extractor and images of its own; all images so far are verified, as in a class-incremental run.
-What frozen extractors answered is kept. Compiling the head of a task is counted apart.
+What frozen extractors answered is kept, on both sides. Compiling the head of a task is counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,12 @@ import numpy as np
 import torch
 
 from alade_brian.conversion.verify import verify
+from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.models import ConvBackbone, ExpandableNetwork
 from alade_brian.simulation import SimulationSettings
 from benchmarks.machine import machine
+from benchmarks.memory import Memory
 from benchmarks.network import DECAY, SIZE, STEPS, THRESHOLD, random_images
 from benchmarks.reporting import add_options, check_options
 
@@ -38,15 +39,20 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
 def main(arguments: argparse.Namespace) -> int:
     """Measure; 0 where every spike agrees, else 1."""
     check_options(arguments.json, arguments.rounds)
-    rounds = [_round(arguments, turn) for turn in range(arguments.rounds)]
+    if arguments.tasks < 2 or arguments.images < 1:
+        raise UserError(f"{arguments.tasks} tasks with {arguments.images} images each: use at least 2 with 1")
+    with Memory() as memory:
+        rounds = [_round(arguments, turn) for turn in range(arguments.rounds)]
     result: dict[str, Any] = {"format": 1, "machine": machine(), "tasks": rounds[0], "rounds": rounds}
     for part in ("simulate", "whole"):
         ratios = [tasks[-1][part] / tasks[1][part] for tasks in rounds]
         result[f"ratio_{part}"] = float(np.median(ratios))
         print(f"per image, {part}: task {arguments.tasks} takes {result[f'ratio_{part}']:.2f} times as long as task 2")
-    # Of this process; the programs that it feeds hold one presentation at a time.
-    result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"peak memory {result['peak_bytes'] / 2**30:.2f} GiB")
+    result |= {"peak_bytes": memory.whole, "peak_bytes_process": memory.process}
+    print(
+        f"{arguments.images * arguments.tasks:,} images x {arguments.tasks} extractors: peak memory "
+        f"{memory.whole / 2**30:.2f} GiB with simulations and compilers, {memory.process / 2**30:.2f} GiB without"
+    )
     if arguments.json:
         write_json(arguments.json, result)
     return 0 if not any(task["mismatched"] for tasks in rounds for task in tasks) else 1
