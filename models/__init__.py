@@ -13,6 +13,7 @@ from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
 from alade_brian.models.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
 from alade_brian.models.neurons import IF, LI, LIF, I
 from alade_brian.models.resnet import ResNet
+from alade_brian.models.stem import Norm
 from alade_brian.models.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
 from alade_brian.models.time import (
     EveryStep,
@@ -46,6 +47,7 @@ __all__ = [
     "MaxOverSteps",
     "MeanOverSteps",
     "Neuron",
+    "Norm",
     "OverSteps",
     "PassiveNeuron",
     "PopulationVote",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from alade_brian.learning.fitting import Augment, Fitting, Stage, seeded
 from alade_brian.learning.methods import method_class
 from alade_brian.learning.methods.base import mean_features
 from alade_brian.learning.parallel import average_statistics
-from alade_brian.models import ExpandableNetwork, make_backbone
+from alade_brian.models import ExpandableNetwork, Norm, make_backbone
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
 State = dict[str, Any]
@@ -52,7 +52,7 @@ class Learner:
         def extractor() -> torch.nn.Module:
             return make_backbone(
                 net.backbone, image_shape, width=net.width, channels=net.channels, strides=net.strides, pool=net.pool,
-                steps=net.steps, decay=net.decay, threshold=net.threshold, norm=net.norm, sequence=sequence,
+                steps=net.steps, decay=net.decay, threshold=net.threshold, norm=cast(Norm, net.norm), sequence=sequence,
             )  # fmt: skip
 
         self.config, self.image_shape, self.augment = config, image_shape, augment
