@@ -21,7 +21,15 @@ from alade_brian.conversion.table import lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
-from alade_brian.simulation.needs import STREAM_BYTES, available_bytes, check_memory, needed_bytes
+from alade_brian.simulation.needs import (
+    STREAM_BYTES,
+    available_bytes,
+    check_memory,
+    needed_bytes,
+    said_bytes,
+    said_seconds,
+)
+from alade_brian.simulation.pace import expected_seconds, slowness
 
 SPEC = convert(conv_net(), (2, 7, 6))
 EXPLICIT = dataclasses.replace(NUMPY, connectivity="explicit")
@@ -63,10 +71,77 @@ def test_memory_that_does_not_suffice_is_refused(monkeypatch: pytest.MonkeyPatch
     assert found is not None and found > 2**28
     check_memory(SPEC, CPP)
     monkeypatch.setattr("alade_brian.simulation.needs.available_bytes", lambda: 2**20)
-    with pytest.raises(UserError, match=r"needs about 0\.1 GiB in 1 process\(es\), and 0\.0 GiB are free; use"):
+    with pytest.raises(UserError, match=r"needs about \d+ MiB in 1 process\(es\), and 1 MiB are free; use"):
         open_simulator(SPEC, CPP)
 
 
 def test_where_memory_cannot_be_found_out_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alade_brian.simulation.needs.available_bytes", lambda: None)
     check_memory(SPEC, CPP)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 MiB"), (5.4 * 2**20, "5 MiB"), (2**30 - 2**20, "1,023 MiB"), (2.25 * 2**30, "2.2 GiB")]
+)
+def test_sizes_are_said_for_reading(count: float, said: str) -> None:
+    assert said_bytes(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0312, "0.03 s"),
+        (4.4, "4 s"),
+        (9.7, "10 s"),
+        (44, "40 s"),
+        (89, "90 s"),
+        (100, "2 min"),
+        (5000, "83 min"),
+        (9000, "2 h"),
+    ],
+)
+def test_durations_are_said_as_roughly_as_they_are_known(seconds: float, said: str) -> None:
+    assert said_seconds(seconds) == said
+
+
+def test_a_duration_is_said_before_a_run() -> None:
+    assert " s for 1,000 images where neurons spike in 10% of the steps" in advice(SPEC, CPP)
+    elsewhere = dataclasses.replace(CPP, cluster="tcp://host:8786")
+    assert "up to the cluster at tcp://host:8786" in advice(SPEC, elsewhere)
+
+
+def test_a_duration_is_counted_from_neurons_and_events() -> None:
+    """By hand, with the costs of one path: 2 layers of 50 neurons, 4 steps, 50 currents that are held, 50 * 50 synapses
+    of which a fifth carries a spike in every step."""
+    spec, settings = dense(50), dataclasses.replace(NUMPY, workers=1)
+    each = 4 * 100 * 60 + (50 + 4 * 2500 * 0.2) * 7
+    assert expected_seconds(spec, settings, 10, activity=0.2) == pytest.approx(10 * each * 1e-9 * slowness())
+    assert expected_seconds(spec, settings, 10, activity=0.4) < 2 * expected_seconds(spec, settings, 10, activity=0.2)
+
+
+def test_many_cores_are_counted_but_no_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    one, two, many = (expected_seconds(SPEC, dataclasses.replace(CPP, workers=n), 100) for n in (1, 2, 50))
+    assert (one / two, one / many) == (pytest.approx(2), pytest.approx(3))
+
+
+def test_slower_ways_are_expected_to_be_slower() -> None:
+    ways = [
+        {"dtype": "float32"}, {}, {"passes": "separate"}, {"connectivity": "explicit"},
+        {"backend": "numpy", "connectivity": "explicit"},
+    ]  # fmt: skip
+    found = [expected_seconds(SPEC, dataclasses.replace(CPP, **way), 1) for way in ways]
+    assert found == sorted(found) and len(set(found)) == len(found)
+    assert 0.05 < slowness() < 50
+
+
+def test_auto_is_the_compiled_backend_where_there_is_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "alade_brian"):
+        assert SimulationSettings(backend="auto") == SimulationSettings(backend="cpp")
+        monkeypatch.setenv("CXX", "no-such-compiler")
+        settings = SimulationSettings(backend="auto")
+    settings.check()
+    assert settings.backend == "numpy" and settings.shares and not settings.fuses(SPEC)
+    assert "backend auto: cpp, as the C++ compiler is" in caplog.text and "numpy, as no C++ compiler" in caplog.text

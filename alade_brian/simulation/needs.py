@@ -9,24 +9,51 @@ from alade_brian.conversion.spec import NetworkSpec, Projection, operator_values
 from alade_brian.conversion.table import lowering_table
 from alade_brian.errors import UserError
 from alade_brian.simulation.gather import is_list
+from alade_brian.simulation.pace import ACTIVITY, expected_seconds
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.settings import BYTES_PER_BLOCK, SimulationSettings
 
 # What one program is given and gives back at a time, with copies on both sides of its pipes.
 STREAM_BYTES = 6 * BYTES_PER_BLOCK
+# What a duration is said for.
+IMAGES_SAID = 1000
 
 
 def advice(spec: NetworkSpec, settings: SimulationSettings) -> str:
-    """Size of a network, the path that it takes, and its memory, in one line."""
+    """Size of a network, the path that it takes, its memory, and about how long it will take, in one line."""
     table = lowering_table(spec)
     passes = "fused" if settings.fuses(spec) else "separate"
     kernels = "shared kernels" if settings.shares else "a list of synapses"
-    workers, mib = settings.workers_for(spec), needed_bytes(spec, settings) / 2**20
+    workers, each = settings.workers_for(spec), said_bytes(needed_bytes(spec, settings))
+    batch = settings.batch_for(spec)
+    together = f"{batch} images side by side" if batch > 1 else "an image at a time"
     return (
         f"{sum(row.neurons for row in table):,} neurons and {sum(row.synapses for row in table):,} synapses per image; "
-        f"{settings.backend}, {passes} passes with {kernels}, {settings.batch_for(spec)} images side by side, "
-        f"{workers} process{'es' if workers > 1 else ''} with about {mib:,.0f} MiB each"
+        f"{settings.backend}, {passes} passes with {kernels}, {together}, "
+        f"{workers} process{'es' if workers > 1 else ''} with about {each} each; {_duration(spec, settings)}"
     )
+
+
+def _duration(spec: NetworkSpec, settings: SimulationSettings) -> str:
+    if settings.cluster is not None:
+        return f"how long it takes is up to the cluster at {settings.cluster}"
+    seconds = expected_seconds(spec, settings, IMAGES_SAID)
+    return (
+        f"about {said_seconds(seconds)} for {IMAGES_SAID:,} images where neurons spike in {ACTIVITY:.0%} of the steps, "
+        "building apart"
+    )
+
+
+def said_bytes(count: float) -> str:
+    """A size for reading."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
+
+
+def said_seconds(seconds: float) -> str:
+    """A duration for reading, as roughly as it is known."""
+    if seconds < 90:
+        return f"{seconds:.1g} s" if seconds < 9.5 else f"{round(seconds, -1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
 def needed_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
@@ -67,7 +94,7 @@ def check_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
     needed = needed_bytes(spec, settings) * workers
     if available is not None and needed > available:
         raise UserError(
-            f"the simulation needs about {needed / 2**30:.1f} GiB in {workers} process(es), and "
-            f"{available / 2**30:.1f} GiB are free; use fewer --workers, a smaller simulation.batch, "
+            f"the simulation needs about {said_bytes(needed)} in {workers} process(es), and "
+            f"{said_bytes(available)} are free; use fewer --workers, a smaller simulation.batch, "
             "float32, or a smaller network"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from alade_brian.errors import UserError
 from alade_brian.simulation.cluster import check_address
 from alade_brian.simulation.gather import can_gather
 
-BACKENDS = ("numpy", "cython", "cpp", "cuda")
+log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "numpy", "cython", "cpp", "cuda")
 CONNECTIVITIES = ("auto", "shared", "explicit")
 PASSES = ("auto", "fused", "separate")
 DTYPES = ("float64", "float32")
@@ -37,7 +40,7 @@ NEURONS_AT_ONCE = 8_192
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """backend       numpy, cython, cpp or cuda
+    """backend       numpy, cython, cpp, cuda, or auto, which at once becomes cpp where there is a compiler, else numpy
     connectivity  shared (one kernel for all positions and images), explicit (one weight per synapse), or auto: shared
                   where the backend has it
     passes        fused (a layer's update, input, threshold and reset in one pass), separate (a pass each), or auto:
@@ -59,6 +62,13 @@ class SimulationSettings:
     workers: int | None = 1
     cluster: str | None = None
     reuse: bool = False
+
+    def __post_init__(self) -> None:
+        if self.backend == "auto":
+            found = compiler()
+            object.__setattr__(self, "backend", "numpy" if found is None else "cpp")
+            reason = "no C++ compiler was found" if found is None else f"the C++ compiler is {found}"
+            log.info("backend auto: %s, as %s", self.backend, reason)
 
     def check(self) -> None:
         """Raise UserError, with what to do, where this machine cannot simulate in this way."""
