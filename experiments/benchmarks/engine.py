@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
-from benchmarks.field import EXPLICIT, NAMES, SHARED, Field, process_counts
+from benchmarks.field import EXPLICIT, LIMITS, NAMES, SHARED, Field, process_counts
 from benchmarks.figure import write_figure
 from benchmarks.machine import cores, machine
 from benchmarks.network import CALIBRATION_IMAGES, DESCRIPTION, HIGHEST_RATE, SIZE, calibrated, random_images
@@ -98,9 +99,30 @@ def _measure(field: Field, rate: float, arguments: argparse.Namespace) -> dict[s
     names = tuple(name for name in arguments.only if name not in EXPLICIT or rate in explicit)
     weights = calibrated(rate, field.images, arguments.seed)
     competitors, checks = field.ready(names, weights)
+    competitors += [twice(c) for c in competitors if c.name in LIMITS]
     speeds = measure(competitors, arguments.rounds, arguments.seconds)
     found = table_row(competitors, speeds, field.cores)
-    return {**found, **ratios(found["images_per_second"], field.cores), "layer_rates": weights.rates, "checks": checks}
+    return {
+        **found, **ratios(found["images_per_second"], field.cores), **doubled(competitors, speeds),
+        "layer_rates": weights.rates, "checks": checks,
+    }  # fmt: skip
+
+
+def twice(competitor: Competitor) -> Competitor:
+    """Two of a competitor that is one process, at the same time: what a machine makes of a second core."""
+
+    def run(seconds: float) -> float:
+        with ThreadPoolExecutor(2) as both:
+            return sum(both.map(competitor.run, [seconds] * 2))
+
+    return Competitor(competitor.name, 2, run)
+
+
+def doubled(competitors: Sequence[Competitor], speeds: Sequence[Sequence[float]]) -> dict[str, float | None]:
+    """By limit program, how much faster two of them at once are than one: no simulation can gain more."""
+    found = {(c.name, c.processes): summary(s)[0] for c, s in zip(competitors, speeds, strict=True)}
+    both = {name: (found.get((name, 2)), found.get((name, None))) for name in LIMITS}
+    return {f"ratio_two_{name}": two / one if one and two else None for name, (two, one) in both.items()}
 
 
 def table_row(competitors: Sequence[Competitor], speeds: Sequence[Sequence[float]], cores: int) -> dict[str, Any]:

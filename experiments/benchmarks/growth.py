@@ -48,10 +48,11 @@ def main(arguments: argparse.Namespace) -> int:
         ratios = [tasks[-1][part] / tasks[1][part] for tasks in rounds]
         result[f"ratio_{part}"] = float(np.median(ratios))
         print(f"per image, {part}: task {arguments.tasks} takes {result[f'ratio_{part}']:.2f} times as long as task 2")
-    result |= {"peak_bytes": memory.whole, "peak_bytes_process": memory.process}
+    result |= {"peak_bytes": memory.whole, "peak_bytes_process": memory.process, "peak_parts": memory.parts}
     print(
         f"{arguments.images * arguments.tasks:,} images x {arguments.tasks} extractors: peak memory "
-        f"{memory.whole / 2**30:.2f} GiB with simulations and compilers, {memory.process / 2**30:.2f} GiB without"
+        f"{memory.whole / 2**30:.2f} GiB with simulations and compilers, {memory.process / 2**30:.2f} GiB without "
+        f"({', '.join(f'{name} {held / 2**20:,.0f} MiB' for name, held in memory.parts.items())})"
     )
     if arguments.json:
         write_json(arguments.json, result)

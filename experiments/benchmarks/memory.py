@@ -16,10 +16,12 @@ class Memory:
     process   the most that this process ever held
     whole     the most that this process and its descendants (simulations, compilers) were seen to hold together; pages
               that they share count once for each
+    parts     what it was made of, by the name of the program
     """
 
     def __init__(self) -> None:
         self.process, self.whole = 0, 0
+        self.parts: dict[str, int] = {}
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
@@ -35,7 +37,19 @@ class Memory:
 
     def _look(self) -> None:
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            self.whole = max(self.whole, sum(map(resident, [os.getpid(), *descendants(os.getpid())])))
+            found = {pid: resident(pid) for pid in (os.getpid(), *descendants(os.getpid()))}
+            if sum(found.values()) > self.whole:
+                self.whole, self.parts = sum(found.values()), {}
+                for pid, held in found.items():
+                    self.parts[program(pid)] = self.parts.get(program(pid), 0) + held
+
+
+def program(pid: int) -> str:
+    """What a process runs."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "ended"
 
 
 def resident(pid: int) -> int:
