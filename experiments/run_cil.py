@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="key=value",
         help="override one key of the configuration; repeatable",
     )
-    p.add_argument("--backend", help="how Brian2 runs: numpy, cython, cpp or cuda (default: cpp)")
+    p.add_argument("--backend", help="how Brian2 runs: auto, numpy, cython, cpp or cuda (default: cpp)")
     p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
     p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
     p.add_argument(
