@@ -149,7 +149,6 @@ class TrainingConfig:
 
     device: str = "cpu"
     precision: str = "float32"
-    compile: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("training.device", self.device, DEVICES)
