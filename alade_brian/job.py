@@ -78,6 +78,7 @@ class IncrementalJob:
     def resume(self) -> None:
         """Go on with the run in the folder: behind its last complete task, where one has begun at its last epoch."""
         self.folder.check_same(self.config)
+        self.folder.warn_of_threads()
         state = self.folder.load_state()
         if state is not None:
             load_checkpoint(self.folder.checkpoint(state["task"]), self.learner)

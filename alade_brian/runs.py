@@ -23,6 +23,8 @@ from alade_brian.errors import UserError
 from alade_brian.files import write_bytes, write_json, write_text
 from alade_brian.machine import processor
 
+log = logging.getLogger(__name__)
+
 FORMAT = 2
 PACKAGES = ("alade-brian", "brian2", "torch", "numpy", "scipy", "scikit-learn", "nir", "safetensors", "matplotlib")
 
@@ -101,6 +103,17 @@ class RunFolder:
                 f"the run in {self.path} was started with another value of {', '.join(keys)}; resume it without "
                 "changing that, or use another --out"
             )
+
+    def warn_of_threads(self) -> None:
+        """Say it where sums will be rounded in another order than in the part of the run that is done."""
+        file, now = self.path / "environment.json", torch.get_num_threads()
+        before = read_json(file)["torch_threads"] if file.is_file() else now
+        if before != now:
+            log.warning(
+                "%s was begun with %d threads of torch and goes on with %d: what it learns will differ in its last "
+                "digits from a run without interruption; OMP_NUM_THREADS=%d keeps them equal",
+                self.path, before, now, before,
+            )  # fmt: skip
 
     def save_state(self, task: int, state: Mapping[str, Any]) -> None:
         """Note that a task is complete: the last thing written for it."""

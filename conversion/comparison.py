@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses, count, unpack
+from alade_brian.conversion.packed import PackedResponses, count, unpack, words
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.spec_error import Shape
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Wide enough for sums in float32, far below what any fault of the readout would make.
 LOGIT_TOLERANCE = 1e-4
-# Packed spikes of a layer that are kept in memory.
-BYTES_IN_MEMORY = 2**26
+# Packed spikes that are kept in memory, of all layers together.
+BYTES_IN_MEMORY = 2**28
 # Images unpacked at once.
 IMAGES_AT_ONCE = 256
 
@@ -189,7 +189,7 @@ class Comparison:
         self.result.synaptic_events_per_layer = {p.name: 0 for p in spec.populations}
         self.result.synaptic_events_per_projection = {p.name: 0 for p in spec.projections}
         self._projections = spec.projections
-        self._rasters = {p.name: _Kept() for p in spec.spiking}
+        self._rasters = _Kept()
         self._logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
     def add(self, torch_side: PackedResponses, brian2_side: PackedResponses) -> None:
@@ -202,13 +202,16 @@ class Comparison:
                     f"layer {agreement.name}: packed spikes of {left.shape} {_in(result.reference)}, {right.shape} in "
                     "Brian2 (images, steps, bytes)"
                 )
-            agreement.spikes_torch += count(left)
-            agreement.spikes_brian2 += count(right)
-            for different in _different(left ^ right, agreement.shape):
-                different[:, 0] += result.images
-                agreement.mismatches.append(different)
+            agreement.spikes_torch += (fired := count(left))
+            if np.array_equal(words(left), words(right)):
+                agreement.spikes_brian2 += fired
+            else:
+                agreement.spikes_brian2 += count(right)
+                for different in _different(left ^ right, agreement.shape):
+                    different[:, 0] += result.images
+                    agreement.mismatches.append(different)
             result.spikes_compared += left.shape[0] * left.shape[1] * agreement.neurons
-            self._rasters[agreement.name].add(right)
+            self._rasters.add(agreement.name, right)
         result.images += len(torch_side.logits)
         self._logits[0].append(torch_side.logits)
         self._logits[1].append(brian2_side.logits)
@@ -225,7 +228,7 @@ class Comparison:
 
     def finish(self) -> Verification:
         result = self.result
-        result.rasters = {name: kept.whole() for name, kept in self._rasters.items()}
+        result.rasters = {layer.name: self._rasters.take(layer.name) for layer in result.layers}
         result.logits_torch, result.logits_brian2 = (np.concatenate(parts) for parts in self._logits)
         return result
 
@@ -239,26 +242,35 @@ def _different(bits: np.ndarray, shape: Shape) -> Iterator[np.ndarray]:
 
 
 class _Kept:
-    """Arrays that follow each other; more of them than fit well into memory go to a file that nobody else sees."""
+    """Of each layer, arrays that follow each other; when all together no longer fit well into memory, they go to files
+    that nobody else sees."""
 
     def __init__(self) -> None:
-        self.parts: list[np.ndarray] = []
-        self.bytes, self.images = 0, 0
-        self.file: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self.parts: dict[str, list[np.ndarray]] = {}
+        self.files: dict[str, tempfile._TemporaryFileWrapper[bytes]] = {}
+        self.rows: dict[str, tuple[int, ...]] = {}
+        self.bytes = 0
 
-    def add(self, part: np.ndarray) -> None:
-        self.parts.append(np.ascontiguousarray(part))
+    def add(self, layer: str, part: np.ndarray) -> None:
+        self.parts.setdefault(layer, []).append(np.ascontiguousarray(part))
+        self.rows[layer] = part.shape[1:]
         self.bytes += part.nbytes
-        self.images += len(part)
         if self.bytes > BYTES_IN_MEMORY:
-            if self.file is None:
-                self.file = tempfile.NamedTemporaryFile(prefix="alade_brian_spikes_")
-            for waiting in self.parts:
-                self.file.write(waiting.data)
-            self.shape, self.parts = part.shape[1:], []
+            for each in self.parts:
+                self._write(each)
+            self.bytes = 0
 
-    def whole(self) -> np.ndarray:
-        if self.file is None:
-            return np.concatenate(self.parts)
-        self.file.flush()
-        return np.memmap(self.file, np.uint8, "r", shape=(self.images, *self.shape))
+    def _write(self, layer: str) -> None:
+        if layer not in self.files:
+            self.files[layer] = tempfile.NamedTemporaryFile(prefix="alade_brian_spikes_")
+        for part in self.parts[layer]:
+            self.files[layer].write(part.data)
+        self.parts[layer].clear()
+
+    def take(self, layer: str) -> np.ndarray:
+        """All of a layer as one array; what was held in parts is held no longer."""
+        if layer not in self.files:
+            return np.concatenate(self.parts.pop(layer))
+        self._write(layer)
+        self.files[layer].flush()
+        return np.memmap(self.files[layer], np.uint8, "r").reshape(-1, *self.rows[layer])

@@ -31,9 +31,15 @@ def unpack(bits: np.ndarray, shape: Shape) -> np.ndarray:
     return found.view(bool).swapaxes(-1, -2).reshape(*bits.shape[:2], -1)
 
 
+def words(bits: np.ndarray) -> np.ndarray:
+    """The same bits, flat, 64 at a time where they are whole words: an eighth of the numbers to go through."""
+    flat = np.ascontiguousarray(bits).reshape(-1)
+    return flat if flat.size % 8 else flat.view(np.uint64)
+
+
 def count(bits: np.ndarray) -> int:
     """Number of spikes."""
-    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+    return int(np.bitwise_count(words(bits)).sum(dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,9 @@ import brian2  # noqa: F401
 import pytest
 import torch
 
+# What every process starts with.
+THREADS = torch.get_num_threads()
+
 # Brian2 collects garbage before every run and would walk through all of torch each time.
 gc.collect()
 gc.freeze()
@@ -25,7 +28,6 @@ def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """The number of threads decides the last digits of what torch learns: no test leaves another one behind."""
-    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
     yield
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    torch.set_num_threads(THREADS)

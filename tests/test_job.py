@@ -137,6 +137,14 @@ def test_resuming_a_finished_run_changes_no_result(finished: Path, quick: Path) 
     assert metrics(finished, without_times=False) == before
 
 
+def test_resuming_with_another_number_of_threads_is_said(
+    finished: Path, quick: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    assert run("--out", finished, "--resume") == 0
+    assert f"OMP_NUM_THREADS={torch.get_num_threads() - 1}" in caplog.text
+
+
 def test_resuming_with_another_configuration_names_the_key(
     finished: Path, quick: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,23 @@ def test_a_program_that_dies_is_started_again(workers: int, monkeypatch: pytest.
     assert len(killed) == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_program_serves_one_call_after_the_other(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulators, "WHOLE", 1)
+    started: list[int] = []
+    begin = _Process.__init__
+
+    def counting(process: _Process, *arguments: object) -> None:
+        begin(process, *arguments)  # type: ignore[arg-type]
+        started.append(process._child.pid)
+
+    monkeypatch.setattr(_Process, "__init__", counting)
+    simulator = open_simulator(SPEC, shared(CPP, workers))
+    first = simulator.answers(IMAGES)
+    assert all(np.array_equal(simulator.answers(IMAGES), first) for _ in range(3))
+    assert len(started) <= workers
+
+
 def test_a_program_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     read = FusedProgram._started
 

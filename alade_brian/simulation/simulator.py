@@ -63,6 +63,8 @@ class Simulator:
             responses = next(answers)
             self.seconds_simulate += time.perf_counter() - began
             yield part, responses
+        # A stream that was read to its end leaves its program ready for the next images; one that was not ends it.
+        next(answers, None)
 
     def answers(self, images: Images) -> np.ndarray:
         """The logits alone, ``(images, classes)``: no spike is recorded."""
