@@ -35,7 +35,10 @@ setup(
     python_requires=">=3.11",
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
-    package_data={"alade_brian": ["py.typed", "data/files/*", "simulation/templates/*"]},
+    package_data={
+        "alade_brian": ["py.typed", "data/files/*", "simulation/templates/*"],
+        "alade_brian.models": ["*.cpp"],
+    },
     install_requires=[
         "brian2>=2.9,<2.12",
         "joblib>=1.4",

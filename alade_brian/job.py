@@ -33,6 +33,7 @@ from alade_brian.job_setup import (
 from alade_brian.learning import State, TaskData, TaskHistory
 from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
 from alade_brian.learning.parallel import leads
+from alade_brian.models.kernels import keep_freed_memory
 from alade_brian.runs import RunFolder
 from alade_brian.simulation import advice
 
@@ -88,6 +89,7 @@ class IncrementalJob:
 
     def run(self) -> dict[str, Any]:
         """All tasks that are left, then the report; returns the metrics."""
+        keep_freed_memory()
         if not leads():
             for task in list(self.scenario)[len(self.tasks) :]:
                 self._learn(task)

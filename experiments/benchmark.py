@@ -16,7 +16,7 @@ from pathlib import Path
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarks import agreement, build, engine, growth, recording
+from benchmarks import agreement, build, engine, growth, recording, training
 
 from alade_brian.cli import run_command
 
@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Command] = {
     "build": build.command,
     "growth": growth.command,
     "agreement": agreement.command,
+    "training": training.command,
 }
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from alade_brian.models.neurons import LIF
 from alade_brian.models.resnet import RESNETS, ResNet
-from alade_brian.models.stem import Norm, Stem, convolution
+from alade_brian.models.stem import Norm, Stage, Stem
 
 
 class ConvBackbone(nn.Module):
@@ -43,19 +42,14 @@ class ConvBackbone(nn.Module):
         first = Stem(image_shape[0], channels[0], 3, strides[0], steps, decay, threshold, norm, sequence)
         stages: list[nn.Module] = [first]
         for before, width, stride in zip(channels, channels[1:], strides[1:], strict=False):
-            stage = nn.Sequential()
-            conv, normalised = convolution(before, width, 3, stride, norm)
-            stage.add_module("conv", conv)
-            stage.add_module("norm", normalised)
-            stage.add_module("lif", LIF(steps, decay, threshold=threshold))
-            stages.append(stage)
+            stages.append(Stage(before, width, 3, stride, steps, decay, threshold, norm))
         rows, columns = image_shape[1:]
         for stride in strides:
             rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
         if pool > min(rows, columns):
             raise ValueError(f"a pooling window of {pool} does not fit into the last stage's {rows}x{columns} image")
         self.stages = nn.ModuleList(stages)
-        self.pool = nn.AvgPool2d(pool)
+        self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.flatten = nn.Flatten()
         self.width = channels[-1] * (rows // pool) * (columns // pool)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.spec import NeuronEquations, Parameter, constant
+from alade_brian.models.multistep import Plain, spikes_of
 from alade_brian.models.surrogate import triangle_spike
 
 Comparison = Literal[">", ">="]
@@ -214,6 +215,18 @@ class SpikingNeuron(Neuron[S]):
             spikes.append(last)
             state = self.fired(state, last)
         return torch.cat(spikes), torch.cat(membranes)
+
+    def plain(self) -> Plain | None:
+        """The neuron's constants where `multistep` knows all that it does; otherwise None, and `trace` loops."""
+        return None
+
+    def forward(self, current: Tensor) -> Tensor:
+        # What a simulation is held against asks in float64 and for no gradient: it hears the loop, never a kernel.
+        reference = current.dtype == torch.float64 and not torch.is_grad_enabled()
+        constants = None if reference or torch.compiler.is_compiling() else self.plain()
+        if constants is None or not current.numel() or len(current) % self.steps:
+            return super().forward(current)
+        return self.sent(spikes_of(current, constants))
 
     def sent(self, spikes: Tensor) -> Tensor:
         """Spikes times their amplitude."""

@@ -11,6 +11,7 @@ from typing import Unpack
 from torch import Tensor
 
 from alade_brian.conversion.spec import NeuronEquations, constant
+from alade_brian.models.multistep import Plain, plain
 from alade_brian.models.neuron import (
     Constant,
     Conventions,
@@ -88,6 +89,10 @@ class LIF(_Leaky, SpikingNeuron[State]):
         super().__init__(steps, **conventions)
         self._set(decay, scale_input)
 
+    def plain(self) -> Plain | None:
+        gain = 1 - self.decay if self.scale_input else 1.0
+        return plain(self, self.decay, gain) if type(self) is LIF else None
+
 
 class LI(_Leaky, PassiveNeuron[State]):
     """Leaky integrator, a `LIF` that never spikes and passes its membrane on; often the last layer."""
@@ -101,6 +106,9 @@ class LI(_Leaky, PassiveNeuron[State]):
 
 class IF(_Perfect, SpikingNeuron[State]):
     """Integrate-and-fire without a leak: ``v[t] = v'[t-1] + x[t]``."""
+
+    def plain(self) -> Plain | None:
+        return plain(self, 1.0, 1.0) if type(self) is IF else None
 
 
 class I(_Perfect, PassiveNeuron[State]):  # noqa: E742 - NIR's name for it

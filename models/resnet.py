@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from alade_brian.models.multistep import normalised_spikes
 from alade_brian.models.neurons import LIF
+from alade_brian.models.spike_convolution import convolve
 from alade_brian.models.stem import Norm, Stem, convolution
 
 
@@ -52,8 +54,8 @@ class BasicBlock(nn.Module):
         self.lif2 = LIF(steps, decay, threshold=threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.lif1(self.norm1(self.conv1(x)))
-        return self.lif2(self.norm2(self.conv2(inner)) + self.shortcut(x))
+        inner = normalised_spikes(convolve(self.conv1, x), self.norm1, self.lif1)
+        return normalised_spikes(convolve(self.conv2, inner), self.norm2, self.lif2, added=self.shortcut(x))
 
 
 class ResNet(nn.Module):

@@ -1,12 +1,14 @@
-"""Where an image enters a network: its first convolution, and the time axis."""
+"""Stages of a convolutional network, and where an image enters it: its first convolution, and the time axis."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
+from alade_brian.models.multistep import normalised_spikes
 from alade_brian.models.neurons import LIF
+from alade_brian.models.spike_convolution import convolve
 from alade_brian.models.time import Frames, HoldCurrent
 
 Norm = Literal["batch", "none"]
@@ -18,6 +20,28 @@ def convolution(
     """A convolution that keeps the size (at stride 1) and its norm: batch norm, or none and a bias instead."""
     layer = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=norm == "none")
     return layer, nn.BatchNorm2d(after) if norm == "batch" else nn.Identity()
+
+
+class Stage(nn.Sequential):
+    """A convolution, its norm and neurons, ``(steps * n, channels, height, width)`` in and out."""
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        stride: int,
+        steps: int,
+        decay: float,
+        threshold: float,
+        norm: Norm = "batch",
+    ) -> None:
+        super().__init__()
+        self.conv, self.norm = convolution(before, after, kernel, stride, norm)
+        self.lif = LIF(steps, decay, threshold=threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalised_spikes(convolve(self.conv, x), self.norm, self.lif)
 
 
 class Stem(nn.Sequential):
@@ -40,11 +64,12 @@ class Stem(nn.Sequential):
         sequence: bool = False,
     ) -> None:
         super().__init__()
-        conv, normalised = convolution(before, after, kernel, stride, norm)
         if sequence:
-            self.add_module("frames", Frames())
-        self.add_module("conv", conv)
-        self.add_module("norm", normalised)
-        if not sequence:
-            self.add_module("hold", HoldCurrent(steps))
-        self.add_module("lif", LIF(steps, decay, threshold=threshold))
+            self.frames = Frames()
+        self.conv, self.norm = convolution(before, after, kernel, stride, norm)
+        self.hold = None if sequence else HoldCurrent(steps)
+        self.lif = LIF(steps, decay, threshold=threshold)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images if self.hold is not None else self.frames(images)
+        return normalised_spikes(convolve(self.conv, x), self.norm, self.lif, hold=self.hold)
