@@ -21,6 +21,7 @@ PACKAGES = [
     "alade_brian.learning",
     "alade_brian.learning.methods",
     "alade_brian.models",
+    "alade_brian.perturbations",
     "alade_brian.simulation",
 ]
 TEST = ["pytest>=8", "hypothesis>=6.100"]

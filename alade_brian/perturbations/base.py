@@ -1,0 +1,147 @@
+"""What a perturbation is, and the registry of all."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from alade_brian.conversion.spec import Identity, NetworkSpec, NeuronEquations, Operator, Population, Projection
+from alade_brian.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A network, and images as it takes them: ``(n, ...)``, or by the name of the stimulus where there are several.
+
+    first   number of the first image among all that are shown: random numbers belong to an image, not to a batch
+    """
+
+    spec: NetworkSpec
+    images: np.ndarray | Mapping[str, np.ndarray]
+    first: int = 0
+
+
+class Perturbation(ABC):
+    """A change with a strength; at strength 0 the network spikes exactly as without it.
+
+    A subclass that has a `name` is registered under it.
+
+    name       on the command line and in results
+    unit       of the strength, as a figure's axis says it
+    highest    strengths are from 0 to this; whole says that they are whole numbers
+    strengths  what a study tries when it is told nothing, 0 among them
+    random     whether it draws random numbers, so that a repeat with another seed is another network
+    """
+
+    name: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    highest: ClassVar[float] = math.inf
+    whole: ClassVar[bool] = False
+    strengths: ClassVar[tuple[float, ...]] = ()
+    random: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.name:
+            _REGISTRY[cls.name] = cls
+
+    def __call__(self, shown: Shown, strength: float, seed: int = 0) -> Shown:
+        """The perturbed network and images. UserError where the strength is out of range, or the network cannot have
+        this perturbation."""
+        self.check(strength)
+        return self.apply(shown, float(strength), seed)
+
+    def check(self, strength: float) -> None:
+        """UserError where a strength is out of range."""
+        if not (math.isfinite(strength) and 0 <= strength <= self.highest):
+            end = "up" if math.isinf(self.highest) else f"to {self.highest:g}"
+            raise UserError(f"'{self.name}' has no strength {strength:g}; use 0 {end} ({self.unit})")
+        if self.whole and strength != int(strength):
+            raise UserError(f"'{self.name}' has no strength {strength:g}; use a whole number ({self.unit})")
+
+    @abstractmethod
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        """As `__call__`, for a strength in range."""
+
+    def refuse(self, reason: str) -> UserError:
+        """The error that this network cannot have the perturbation."""
+        return UserError(f"'{self.name}' does not suit this network: {reason}")
+
+
+class SpecPerturbation(Perturbation):
+    """A perturbation of the network alone."""
+
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        return dataclasses.replace(shown, spec=self.changed(shown.spec, strength, seed))
+
+    @abstractmethod
+    def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
+        """The perturbed network."""
+
+
+_REGISTRY: dict[str, type[Perturbation]] = {}
+
+
+def available_perturbations() -> tuple[str, ...]:
+    """All names, sorted."""
+    return tuple(sorted(_REGISTRY))
+
+
+def perturbation(name: str, **options: Any) -> Perturbation:
+    """The perturbation of that name; UserError where there is none."""
+    if name not in _REGISTRY:
+        raise UserError(f"unknown perturbation '{name}'; known are {', '.join(available_perturbations())}")
+    try:
+        return _REGISTRY[name](**options)
+    except TypeError:
+        raise UserError(f"the perturbation '{name}' does not take {', '.join(options)}; leave it out") from None
+
+
+def each_spiking(spec: NetworkSpec, change: Callable[[Population], NeuronEquations]) -> NetworkSpec:
+    """The network with the neurons of every spiking population changed."""
+    for population in spec.spiking:
+        spec = spec.replace_population(population.name, neuron=change(population))
+    return spec
+
+
+def each_weighted(spec: NetworkSpec, change: Callable[[Projection, np.ndarray], np.ndarray]) -> NetworkSpec:
+    """The network with the weights of every projection changed; what has none (pooling) stays."""
+
+    def changed(projection: Projection) -> Projection:
+        weight = weights(projection.operator)
+        if weight is None:
+            return projection
+        return dataclasses.replace(projection, operator=with_weights(projection.operator, change(projection, weight)))
+
+    return dataclasses.replace(spec, projections=tuple(changed(p) for p in spec.projections))
+
+
+def weights(operator: Operator) -> np.ndarray | None:
+    """The weights of an operator that has some."""
+    return getattr(operator, "weight", None)
+
+
+def with_weights(operator: Operator, weight: np.ndarray) -> Operator:
+    """An operator that has weights, with other ones."""
+    changes: dict[str, Any] = {"weight": weight}
+    return dataclasses.replace(operator, **changes)
+
+
+def scaled(operator: Operator, factor: float) -> Operator | None:
+    """An operator times a number; None for one that has no numbers (pooling)."""
+    weight = weights(operator)
+    if weight is not None:
+        return with_weights(operator, weight * factor)
+    return dataclasses.replace(operator, gain=operator.gain * factor) if isinstance(operator, Identity) else None
+
+
+def generator(seed: int, *place: str | int) -> np.random.Generator:
+    """Random numbers of a place in the network (a population's or projection's name, an image's number)."""
+    words = [int.from_bytes(p.encode(), "little") % 2**64 if isinstance(p, str) else p for p in place]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))

@@ -1,0 +1,93 @@
+"""Random perturbations that differ from image to image: noise on membranes, and a stimulus of random events.
+
+Random numbers are drawn for each image by its number and the seed, and shown to the simulation as one more stimulus:
+the result depends neither on the backend nor on how images are shared among processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from alade_brian.conversion.spec import Identity, NetworkSpec, Population, Projection, Stimulus
+from alade_brian.perturbations.base import Perturbation, Shown, generator
+
+
+def as_sequences(shown: Shown) -> tuple[NetworkSpec, dict[str, np.ndarray]]:
+    """The same network whose held images are shown anew in every step, and its images by stimulus."""
+    spec = shown.spec
+    given = shown.images if isinstance(shown.images, Mapping) else {spec.stimulus.name: shown.images}
+    if spec.stimulus.coding != "direct":
+        return spec, dict(given)
+    stimuli = tuple(dataclasses.replace(s, coding="sequence") for s in spec.stimuli)
+    images = {name: np.repeat(array[:, None], spec.steps, axis=1) for name, array in given.items()}
+    return dataclasses.replace(spec, stimuli=stimuli), images
+
+
+class MembraneNoise(Perturbation):
+    """Every spiking neuron's membrane is an Ornstein-Uhlenbeck process around what its input makes of it. The strength
+    is the standard deviation that it has without input and threshold, whatever the length of a step.
+
+    Per step, ``v += strength * sqrt(1 - d^2) * normal`` behind the leak ``d = exp(-dt / tau)``: the exact solution of
+    ``dv = -v / tau dt + strength * sqrt(2 / tau) dW``.
+    """
+
+    name = "membrane-noise"
+    unit = "s.d. of the free membrane (membrane units)"
+    random = True
+    strengths = (0, 0.05, 0.1, 0.2, 0.4)
+
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        if shown.spec.stimulus.coding == "spikes":
+            raise self.refuse("its stimulus is one of spikes, beside which no current can be shown")
+        spec, images = as_sequences(shown)
+        count = len(next(iter(images.values())))
+        for population in spec.spiking:
+            name = f"noise of {population.name}"
+            scale = strength * self._innovation(population)
+            stimulus = Stimulus(population.shape, name, "sequence")
+            projection = Projection(name, population.name, Identity())
+            spec = dataclasses.replace(
+                spec, stimuli=(*spec.stimuli, stimulus), projections=(*spec.projections, projection)
+            )
+            images[name] = np.stack(
+                [
+                    scale * generator(seed, population.name, k).standard_normal((spec.steps, *population.shape))
+                    for k in range(shown.first, shown.first + count)
+                ]
+            )
+        return Shown(spec, images, shown.first)
+
+    def _innovation(self, population: Population) -> np.ndarray:
+        neuron = population.neuron
+        if "tau" not in neuron.parameters or neuron.takes_input != neuron.membrane:
+            raise self.refuse(f"the neurons of '{population.name}' have no leaky membrane that takes the input itself")
+        decay = np.exp(-1 / neuron.parameters["tau"].value)
+        return np.sqrt(1 - decay**2)
+
+
+class PoissonStimulus(Perturbation):
+    """Instead of a held image, random events: in every step a pixel x is ``k * strength`` for a Poisson number k of
+    mean ``|x| / strength``, with the sign of x; mean x, variance ``strength * |x|``."""
+
+    name = "poisson-stimulus"
+    unit = "size of one event (pixel units)"
+    random = True
+    strengths = (0, 0.1, 0.3, 1)
+
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        if shown.spec.stimulus.coding != "direct":
+            raise self.refuse("its images are not held, but sequences")
+        spec, images = as_sequences(shown)
+        if strength > 0:
+            images = {name: self._events(array, strength, seed, shown.first) for name, array in images.items()}
+        return Shown(spec, images, shown.first)
+
+    @staticmethod
+    def _events(images: np.ndarray, size: float, seed: int, first: int) -> np.ndarray:
+        found = np.empty(images.shape)
+        for k, image in enumerate(images):
+            found[k] = np.sign(image) * size * generator(seed, first + k).poisson(np.abs(image) / size)
+        return found

@@ -1,0 +1,120 @@
+"""Perturbations of synapses: weights, their signs and resolution, and what a synapse does to a spike in time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Population, Projection, constant
+from alade_brian.perturbations.base import SpecPerturbation, each_weighted, generator
+from alade_brian.perturbations.neurons import extended
+
+
+class WeightNoise(SpecPerturbation):
+    """Every weight gets a normally distributed number, in units of the standard deviation of its projection's weights.
+    A convolution keeps one kernel for all places."""
+
+    name = "weight-noise"
+    unit = "noise (s.d. of the projection's weights)"
+    random = True
+    strengths = (0, 0.1, 0.2, 0.4, 0.8)
+
+    def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
+        def noisy(projection: Projection, weight: np.ndarray) -> np.ndarray:
+            draw = generator(seed, projection.name, projection.first).standard_normal(weight.shape)
+            return weight + strength * weight.std() * draw
+
+        return each_weighted(spec, noisy)
+
+
+class WeightResolution(SpecPerturbation):
+    """Weights are rounded to multiples of a step; b bits, one of them the sign, are a step of ``1 / (2^(b-1) - 1)``."""
+
+    name = "weight-resolution"
+    unit = "step (fraction of the projection's largest weight)"
+    highest = 1.0
+    strengths = (0, 1 / 127, 1 / 7, 1 / 3, 1)
+
+    def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
+        def rounded(projection: Projection, weight: np.ndarray) -> np.ndarray:
+            step = strength * np.abs(weight).max(initial=0.0)
+            return weight if step == 0 else np.round(weight / step) * step
+
+        return each_weighted(spec, rounded)
+
+
+class SignConstraint(SpecPerturbation):
+    """Dale's principle: what a neuron sends has one sign. Weights against the sign of the sum of a sender's weights
+    shrink by the strength; senders that share weights (a channel) share their sign. Weights of stimuli stay."""
+
+    name = "dale"
+    unit = "part taken away from weights of the wrong sign"
+    highest = 1.0
+    strengths = (0, 0.25, 0.5, 0.75, 1)
+
+    def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
+        def signed(projection: Projection, weight: np.ndarray) -> np.ndarray:
+            if spec.is_stimulus(projection.source) or weight.ndim < 2:
+                return weight
+            sums = weight.sum(axis=(0, *range(2, weight.ndim)), keepdims=True)
+            return np.where(weight * sums < 0, weight * (1 - strength), weight)
+
+        return each_weighted(spec, signed)
+
+
+class _Filter(SpecPerturbation):
+    """What arrives at a neuron (spikes and its bias; not the stimulus) passes through a filter of unit area before the
+    membrane sees it. The strength is its time constant."""
+
+    unit = "synaptic time constant (steps)"
+    strengths = (0, 0.5, 1, 2, 4)
+    states = ""
+    filtered = ""
+
+    def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
+        if strength == 0:
+            # The same numbers, but summed in another order.
+            return spec
+        for population in spec.populations:
+            inputs = spec.inputs(population.name)
+            if any(spec.sends_spikes(p.source) for p in inputs) and population.neuron.spiking:
+                if any(not spec.sends_spikes(p.source) for p in inputs):
+                    raise self.refuse(f"'{population.name}' takes currents beside spikes")
+                spec = spec.replace_population(population.name, neuron=self._slow(population, strength))
+        return spec
+
+    def _slow(self, population: Population, strength: float) -> NeuronEquations:
+        neuron = population.neuron
+        slow = extended(
+            dataclasses.replace(neuron, update=""),
+            states=f"arrived : 1\n{self.states}",
+            parameters={"keep": constant(np.exp(-1 / strength))},
+        )
+        update = self.filtered.format(neuron.takes_input)
+        return dataclasses.replace(
+            slow, input="arrived", update="\n".join(part for part in (update, neuron.update) if part)
+        )
+
+
+class ExponentialFilter(_Filter):
+    """An exponential postsynaptic current, normalised: a spike's effect arrives over the following steps.
+
+    ``s[t] = k s[t-1] + (1 - k) x[t]``, ``k = exp(-1 / strength)``.
+    """
+
+    name = "exponential-synapses"
+    states = "slow : 1"
+    filtered = "slow = keep * slow + (1 - keep) * arrived\narrived = 0\n{0} += slow"
+
+
+class AlphaFilter(_Filter):
+    """As `ExponentialFilter`, twice behind each other: a current that rises and falls (an alpha function in discrete
+    time)."""
+
+    name = "alpha-synapses"
+    states = "rising : 1\nslow : 1"
+    filtered = (
+        "rising = keep * rising + (1 - keep) * arrived\narrived = 0\n"
+        "slow = keep * slow + (1 - keep) * rising\n{0} += slow"
+    )
