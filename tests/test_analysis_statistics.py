@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from alade_brian.analysis import statistics
+from alade_brian.analysis import statistics, statistics_input
 from alade_brian.errors import UserError
 
 
@@ -62,7 +62,7 @@ def test_silent_and_saturated() -> None:
 def test_blocks_give_what_the_whole_gives(monkeypatch) -> None:
     spikes = np.random.default_rng(4).random((23, 9, 17)) < 0.3
     whole = statistics.layer_statistics(spikes, 1e-3)
-    monkeypatch.setattr(statistics, "_BLOCK_ENTRIES", 40)
+    monkeypatch.setattr(statistics_input, "_BLOCK_ENTRIES", 40)
     assert statistics.layer_statistics(spikes, 1e-3) == whole
     counts = spikes.sum(axis=1)
     assert whole["fano_factor"] == pytest.approx(np.mean(counts.var(axis=0) / counts.mean(axis=0)))
