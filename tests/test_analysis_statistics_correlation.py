@@ -53,10 +53,11 @@ def test_mean_correlation_needs_two_trains_that_vary(rows: tuple[str, ...]) -> N
 
 
 def test_tiling_by_hand() -> None:
-    # 8 ms; A at 2 ms, B at 3 ms and 7 ms; window 1 ms. Tiled: A 1 to 3 ms, T = 1/4; B 2 to 4 and 6 to 8 ms, T = 1/2.
-    found = tiling(trains("00100000", "00010001"), DT, window=1e-3)
-    of_a = (1 - 1 / 2) / (1 - 1 / 2)
-    of_b = (1 / 2 - 1 / 4) / (1 - 1 / 8)
+    # 10 ms, window 1.5 ms. A at 2 and 5 ms tiles 0.5 to 6.5 ms; B at 3 and 9 ms tiles 1.5 to 4.5 and 7.5 to 10 ms.
+    # One spike of each is met.
+    found = tiling(trains("0010010000", "0001000001"), DT, window=1.5e-3)
+    of_a = (0.5 - 0.55) / (1 - 0.5 * 0.55)
+    of_b = (0.5 - 0.6) / (1 - 0.5 * 0.6)
     assert found == pytest.approx(np.array([[1, (of_a + of_b) / 2], [(of_a + of_b) / 2, 1]]))
 
 
