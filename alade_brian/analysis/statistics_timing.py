@@ -44,8 +44,8 @@ def cv2(spikes: Spikes) -> float | None:
     """Mean of 2 |I' - I| / (I' + I) over all pairs of successive intervals I, I' of a neuron in a presentation.
 
     Pooled over images and neurons, each pair counted once; None without a pair (no train of three spikes). No unit;
-    0 for regular firing, 1 for a Poisson process in continuous time. Raises UserError as `cv_isi_per_neuron`.
-    Source: Holt et al. 1996, J. Neurophysiol. 75, 1806.
+    0 for regular firing, 1 for a Poisson process in continuous time. A pair needs I + I' steps, so presentations of few
+    steps keep it low. Raises UserError as `cv_isi_per_neuron`. Source: Holt et al. 1996, J. Neurophysiol. 75, 1806.
     """
     return _pooled(spikes, _cv2_term)
 
