@@ -6,14 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from spike_trains import trains
 
-from alade_brian.analysis import statistics
+from alade_brian.analysis import statistics, statistics_input
 from alade_brian.errors import UserError
-
-
-def trains(*rows: str) -> np.ndarray:
-    """One image; each row is a neuron, "1" a spike: shape (1, steps, neurons)."""
-    return (np.array([list(row) for row in rows]) == "1").T[np.newaxis]
 
 
 def test_rate_counts_silent_neurons() -> None:
@@ -44,6 +40,16 @@ def test_fano_by_hand() -> None:
     assert statistics.fano_factor(np.zeros((3, 4, 5), dtype=bool)) is None
 
 
+def test_fano_per_neuron_leaves_silent_neurons_undefined() -> None:
+    spikes = np.concatenate([trains("1000", "1100", "0000"), trains("1110", "0011", "0000")])
+    assert statistics.fano_factor_per_neuron(spikes) == pytest.approx([0.5, 0.0, np.nan], nan_ok=True)
+
+
+def test_mean_of_what_is_defined() -> None:
+    assert statistics.defined_mean(np.array([1.0, np.nan, 4.0])) == 2.5
+    assert statistics.defined_mean(np.array([np.nan])) is None
+
+
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.8])
 def test_independent_spikes_follow_the_closed_forms(probability: float) -> None:
     spikes = np.random.default_rng(3).random((400, 200, 30)) < probability
@@ -62,7 +68,7 @@ def test_silent_and_saturated() -> None:
 def test_blocks_give_what_the_whole_gives(monkeypatch) -> None:
     spikes = np.random.default_rng(4).random((23, 9, 17)) < 0.3
     whole = statistics.layer_statistics(spikes, 1e-3)
-    monkeypatch.setattr(statistics, "_BLOCK_ENTRIES", 40)
+    monkeypatch.setattr(statistics_input, "_BLOCK_ENTRIES", 40)
     assert statistics.layer_statistics(spikes, 1e-3) == whole
     counts = spikes.sum(axis=1)
     assert whole["fano_factor"] == pytest.approx(np.mean(counts.var(axis=0) / counts.mean(axis=0)))

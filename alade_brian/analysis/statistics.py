@@ -8,18 +8,18 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.errors import UserError
-
-Spikes = NDArray[np.bool_]
-
-# Entries unpacked to wider integers at one time: bounds the extra memory to some tens of megabytes.
-_BLOCK_ENTRIES = 4_000_000
+from alade_brian.analysis.statistics_input import (
+    CountMoments,
+    Spikes,
+    Values,
+    blocks,
+    check_positive,
+    check_spikes,
+    count_moments,
+)
 
 
 def mean_rate_hz(spikes: Spikes, dt: float) -> float:
@@ -27,8 +27,8 @@ def mean_rate_hz(spikes: Spikes, dt: float) -> float:
 
     Raises UserError when `spikes` is not a bool array (images, steps, neurons) with something in it, or dt <= 0.
     """
-    _check(spikes)
-    _check_dt(dt)
+    check_spikes(spikes)
+    check_positive("time step", dt)
     return _rate(int(np.count_nonzero(spikes)), spikes, dt)
 
 
@@ -37,13 +37,14 @@ def isi_histogram(spikes: Spikes) -> NDArray[np.int64]:
 
     Pooled over images and neurons; an interval lies between two successive spikes of one neuron in one presentation.
     """
-    _check(spikes)
+    check_spikes(spikes)
     steps = spikes.shape[1]
     histogram = np.zeros(steps, dtype=np.int64)
-    for block in _blocks(spikes, per_image=spikes.shape[2]):
-        last = np.full((block.shape[0], block.shape[2]), -1, dtype=np.int32)
+    for block in blocks(spikes.shape[0], entries_each=spikes.shape[2]):
+        part = spikes[block]
+        last = np.full((part.shape[0], part.shape[2]), -1, dtype=np.int32)
         for step in range(steps):
-            now = block[:, step]
+            now = part[:, step]
             again = now & (last >= 0)
             histogram += np.bincount(step - last[again], minlength=steps)
             last[now] = step
@@ -76,19 +77,34 @@ def fano_factor(spikes: Spikes) -> float | None:
     images differ, the stimulus is part of the variance. None when no neuron fired. Independent spikes of probability p
     give 1 - p. Source: elephant.statistics.fanofactor, whose trials are our images.
     """
-    return _fano(_count_moments(spikes))
+    return _fano(count_moments(spikes))
+
+
+def fano_factor_per_neuron(spikes: Spikes) -> Values:
+    """Fano factor of every neuron over images, as `fano_factor` takes it: (neurons,), NaN for a silent neuron."""
+    moments = count_moments(spikes)
+    values = np.full(moments.total.size, np.nan)
+    fired = moments.total > 0
+    values[fired] = _fano_of(moments.images, moments.total[fired], moments.squares[fired])
+    return values
 
 
 def silent_fraction(spikes: Spikes) -> float:
     """Fraction of the neurons that spike in no step of any image."""
-    _check(spikes)
+    check_spikes(spikes)
     return 1.0 - float(np.mean(spikes.any(axis=(0, 1))))
 
 
 def saturated_fraction(spikes: Spikes) -> float:
     """Fraction of the neurons that spike at every step of every image."""
-    _check(spikes)
+    check_spikes(spikes)
     return float(np.mean(spikes.all(axis=(0, 1))))
+
+
+def defined_mean(values: Values) -> float | None:
+    """Mean of the entries that are not NaN, for statistics given per neuron or image; None when there is none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
 
 
 def layer_statistics(spikes: Spikes, dt: float) -> dict[str, float | None]:
@@ -96,8 +112,8 @@ def layer_statistics(spikes: Spikes, dt: float) -> dict[str, float | None]:
 
     Each as the function of that name defines it; what is undefined is None, never NaN. Raises UserError as they do.
     """
-    _check_dt(dt)
-    moments = _count_moments(spikes)
+    check_positive("time step", dt)
+    moments = count_moments(spikes)
     return {
         "mean_rate_hz": _rate(int(moments.total.sum()), spikes, dt),
         "cv_isi": _cv(isi_histogram(spikes)),
@@ -106,35 +122,17 @@ def layer_statistics(spikes: Spikes, dt: float) -> dict[str, float | None]:
     }
 
 
-@dataclass(frozen=True)
-class _CountMoments:
-    """Sums over images of the spike count and of its square, int64 of shape (neurons,): exact, whatever the order."""
-
-    images: int
-    total: NDArray[np.int64]
-    squares: NDArray[np.int64]
-
-
-def _count_moments(spikes: Spikes) -> _CountMoments:
-    _check(spikes)
-    images, _, neurons = spikes.shape
-    total = np.zeros(neurons, dtype=np.int64)
-    squares = np.zeros(neurons, dtype=np.int64)
-    for block in _blocks(spikes, per_image=neurons):
-        counts = block.sum(axis=1, dtype=np.int64)
-        total += counts.sum(axis=0)
-        squares += np.square(counts).sum(axis=0)
-    return _CountMoments(images, total, squares)
-
-
-def _fano(moments: _CountMoments) -> float | None:
+def _fano(moments: CountMoments) -> float | None:
     fired = moments.total > 0
     if not fired.any():
         return None
-    total, squares = moments.total[fired], moments.squares[fired]
+    return float(np.mean(_fano_of(moments.images, moments.total[fired], moments.squares[fired])))
+
+
+def _fano_of(images: int, total: NDArray[np.int64], squares: NDArray[np.int64]) -> Values:
     # n * sum(c^2) - sum(c)^2 stays an integer, so a neuron that never varies gives exactly 0.
-    variance = (moments.images * squares - total * total) / moments.images**2
-    return float(np.mean(variance / (total / moments.images)))
+    variance = (images * squares - total * total) / images**2
+    return variance / (total / images)
 
 
 def _cv(histogram: NDArray[np.int64]) -> float | None:
@@ -149,22 +147,3 @@ def _cv(histogram: NDArray[np.int64]) -> float | None:
 
 def _rate(number: int, spikes: Spikes, dt: float) -> float:
     return number / (spikes.size * dt)
-
-
-def _blocks(spikes: Spikes, per_image: int) -> Iterator[Spikes]:
-    size = max(1, _BLOCK_ENTRIES // per_image)
-    for start in range(0, spikes.shape[0], size):
-        yield spikes[start : start + size]
-
-
-def _check(spikes: Spikes) -> None:
-    if spikes.ndim != 3 or spikes.dtype != np.bool_ or spikes.size == 0:
-        raise UserError(
-            "Spikes must be a non-empty bool array (images, steps, neurons), "
-            f"not {spikes.dtype} of shape {spikes.shape}."
-        )
-
-
-def _check_dt(dt: float) -> None:
-    if not (np.isfinite(dt) and dt > 0):
-        raise UserError(f"The time step must be a positive number of seconds, not {dt}.")
