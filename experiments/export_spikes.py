@@ -126,7 +126,7 @@ def _is_sparse(path: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as file:
             return "steps" in file and "layer_names" not in file
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):  # TypeError: a single array
         return False
 
 

@@ -348,6 +348,7 @@ BAD_USE = {
     "no run": (("{tmp}", "--to", "{tmp}/spikes.csv"), "holds no spikes/task-NN.npz"),
     "no file": (("{tmp}/none.npz", "--to", "{tmp}/spikes.csv"), "There is no spike record"),
     "no record": (("{tmp}/old.npz", "--to", "{tmp}/spikes.csv"), "damaged or of another kind"),
+    "an array": (("{tmp}/array.npy", "--to", "{tmp}/spikes.csv"), "damaged or of another kind"),
     "task": (("{run}", "--task", "3", "--to", "{tmp}/spikes.csv"), "no spikes after task 3; it has those of 1 to 2"),
     "task of a file": (("{run}/spikes/task-01.npz", "--task", "1", "--to", "{tmp}/s.csv"), "--task is for a run folder"),
     "network": (("{tmp}/sparse.npz", "--network", "torch", "--to", "{tmp}/s.csv"), "--network is for a run"),
@@ -364,6 +365,7 @@ def test_bad_use_is_one_sentence(case: str, run: Path, tmp_path: Path, capsys) -
     for name in ("old.npz", "beside.json"):
         (tmp_path / name).write_text("precious")
     (tmp_path / "folder.npz").mkdir()
+    np.save(tmp_path / "array.npy", np.zeros(3))
     save_spikes(tmp_path / "sparse.npz", small())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     arguments, sentence = BAD_USE[case]
