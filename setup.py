@@ -62,11 +62,15 @@ setup(
         "snntorch": ["snntorch>=1.0,<1.1"],
         # Recordings of event cameras; under the GPL-3, therefore never required.
         "events": ["tonic>=1.6,<2"],
+        # Spikes for other programs.
+        "neo": ["neo>=0.14,<0.15"],
+        "nwb": ["pynwb>=4.2,<5"],
+        "pandas": ["pandas>=2"],
         # Clusters that share the images among their machines.
         "dask": ["distributed>=2024.5"],
         "ray": ["ray[client]>=2.10"],
         "cuda": ["brian2cuda==1.0b1"],
-        "dev": [*TEST, "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
+        "dev": [*TEST, "elephant>=1.2,<2", "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -55,7 +55,7 @@ def test_the_table_says_mean_deviation_and_difference() -> None:
     assert column["average, Brian2"] == ("59.00 ± 10.00", "49.00 ± 10.00")
     assert column["last, Brian2"] == ("39.00 ± 10.00", "29.00 ± 10.00")
     assert column["forgetting, PyTorch"] == ("25.00 ± 5.00", "25.00 ± 5.00")
-    assert column["first above by"] == ("", "+10.00 (+1.0 sd)")
+    assert column["first above by"] == ("", "+10.00 ± 0.00 (+1.0 sd)")
     assert column["of entries"] == ("3,000", "3,000")
     assert column["training, s"] == ("12.0 ± 2.0", "13.0 ± 2.0")
     assert column["events per image"] == ("10,001 ± 1", "20,001 ± 1")

@@ -61,18 +61,21 @@ def _line(results: Results, row: str, reference: str | None) -> list[str]:
 
 
 def _above(results: Results, reference: str, row: str) -> str:
-    """By how much the reference lies above a row: percentage points, and pooled standard deviations."""
-    ours, theirs = (values(results, name, JUDGED) for name in (reference, row))
-    points = 100 * (mean_std(ours)[0] - mean_std(theirs)[0])
-    deviations = pooled_difference(ours, theirs)
-    return f"{points:+.2f}" + (f" ({deviations:+.1f} sd)" if deviations is not None else "")
+    """By how much the reference lies above a row: percentage points seed by seed, and pooled standard deviations."""
+    ours, theirs = (
+        {seed: found[JUDGED] for seed, found in results["rows"][name]["seeds"].items() if JUDGED in found}
+        for name in (reference, row)
+    )
+    paired = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    deviations = pooled_difference(list(ours.values()), list(theirs.values()))
+    return _spread(paired, 100, 2, "+") + (f" ({deviations:+.1f} sd)" if deviations is not None else "")
 
 
-def _spread(found: Sequence[float], scale: float, digits: int) -> str:
+def _spread(found: Sequence[float], scale: float, digits: int, sign: str = "") -> str:
     if not found:
         return ""
     mean, deviation = mean_std([scale * value for value in found])
-    return f"{mean:,.{digits}f}" + (f" ± {deviation:,.{digits}f}" if deviation is not None else "")
+    return f"{mean:{sign},.{digits}f}" + (f" ± {deviation:,.{digits}f}" if deviation is not None else "")
 
 
 def _aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -96,7 +99,8 @@ def _explanation(results: Results, reference: str | None) -> list[str]:
     if reference is not None:
         text.append(
             f"{reference} above by: difference of the average incremental accuracies in Brian2, in percentage points,"
-            " and in brackets in units of the pooled standard deviation of the two rows."
+            " of the same seed, which is the same class order (mean ± sample standard deviation); in brackets the"
+            " difference of the means in units of the pooled standard deviation of the two rows."
         )
     wrong = disagreeing(results)
     if wrong:

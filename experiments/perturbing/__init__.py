@@ -1,0 +1,1 @@
+"""What `perturb.py` is made of."""

@@ -1,0 +1,135 @@
+"""What a study says: curves with bands, and the strength at which half of what was learnt is gone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Results = Mapping[str, Any]
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Accuracy against strength.
+
+    strengths   ``(k,)``, rising from 0
+    repeats     for each strength the accuracies of its repeats
+    """
+
+    strengths: np.ndarray
+    repeats: tuple[np.ndarray, ...]
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.array([r.mean() for r in self.repeats])
+
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the 95 % confidence interval of the mean over repeats (Student's t); where there is one repeat, the
+        mean itself."""
+        half = np.array(
+            [
+                stats.t.ppf((1 + CONFIDENCE) / 2, len(r) - 1) * r.std(ddof=1) / np.sqrt(len(r)) if len(r) > 1 else 0.0
+                for r in self.repeats
+            ]
+        )
+        return self.mean - half, self.mean + half
+
+    def half_strength(self, chance: float) -> tuple[float | None, tuple[float | None, float | None]]:
+        """The least strength at which half of the margin above chance is gone, between measured strengths by a straight
+        line, and its 95 % interval (percentile bootstrap over repeats); None: not within the strengths measured."""
+        draw = np.random.default_rng(0)
+        found = [
+            _half(self.strengths, np.array([draw.choice(r, len(r)).mean() for r in self.repeats]), chance)
+            for _ in range(RESAMPLES)
+        ]
+        low, high = np.quantile(np.array([np.inf if h is None else h for h in found]), [0.025, 0.975], method="nearest")
+        return _half(self.strengths, self.mean, chance), (_finite(low), _finite(high))
+
+
+def _half(strengths: np.ndarray, mean: np.ndarray, chance: float) -> float | None:
+    level = chance + (mean[0] - chance) / 2
+    below = np.flatnonzero(mean < level)
+    if mean[0] <= chance or not below.size:
+        return None
+    k = int(below[0])
+    part = (mean[k - 1] - level) / (mean[k - 1] - mean[k])
+    return float(strengths[k - 1] + part * (strengths[k] - strengths[k - 1]))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def curve(results: Results, name: str, task: int | None = None) -> Curve:
+    """The curve of a perturbation on the images of a task, or on all (None)."""
+    found = results["perturbations"][name]["strengths"]
+    place = None if task is None else results["tasks"].index(task)
+    strengths = sorted(found, key=float)
+
+    def number(cell: Mapping[str, Any]) -> float:
+        return cell["accuracy"] if place is None else cell["per_task"][place]
+
+    repeats = tuple(np.array([number(cell) for cell in found[s].values()]) for s in strengths)
+    return Curve(np.array([float(s) for s in strengths]), repeats)
+
+
+def rows(results: Results) -> list[dict[str, Any]]:
+    """For every perturbation, on all images and on those of each task: accuracy without and at the greatest strength,
+    and the half-strength with its interval."""
+    chance, found = 1 / results["classes"], []
+    for name in results["perturbations"]:
+        for task in [None, *results["tasks"]]:
+            line = curve(results, name, task)
+            half, (low, high) = line.half_strength(chance)
+            found.append(
+                {
+                    "perturbation": name, "task": "all" if task is None else task, "accuracy": line.mean[0],
+                    "greatest_strength": line.strengths[-1], "accuracy_there": line.mean[-1],
+                    "half_strength": half, "half_low": low, "half_high": high,
+                    "events": _events(results, name, 0), "events_there": _events(results, name, -1),
+                }
+            )  # fmt: skip
+    return found
+
+
+def _events(results: Results, name: str, place: int) -> float:
+    found = results["perturbations"][name]["strengths"]
+    cells = found[sorted(found, key=float)[place]].values()
+    return float(np.mean([cell["events_per_image"] for cell in cells]))
+
+
+def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as CSV; what is None stays empty."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(found[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return buffer.getvalue()
+
+
+def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+    """The rows for people."""
+    lines = ["| perturbation | task | accuracy | half-strength (95 %) | accuracy at the greatest strength |"]
+    lines.append("|---|---|---|---|---|")
+    for row in found:
+        lines.append(
+            f"| {row['perturbation']} | {row['task']} | {row['accuracy']:.3f} | {_interval(row)} | "
+            f"{row['accuracy_there']:.3f} at {row['greatest_strength']:.3g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["half_strength"] is None:
+        return f"above {row['greatest_strength']:.3g}"
+    ends = (f"{row[end]:.3g}" if row[end] is not None else "..." for end in ("half_low", "half_high"))
+    return f"{row['half_strength']:.3g} ({' to '.join(ends)})"

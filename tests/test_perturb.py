@@ -1,0 +1,105 @@
+"""The command that perturbs a trained network: what it writes, that it goes on, and every bad input."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny_grid import GRID
+
+from alade_brian.cli import run_command
+from alade_brian.config import config_from
+from alade_brian.job import IncrementalJob
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
+sys.path.insert(0, str(PROGRAMS))
+
+from perturbing.summary import Curve  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tasks of the digits, learnt in an epoch."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    keys = {**GRID["set"], "finetuning": {"epochs": 1, "milestones": [], "align_from": 1}, "method": "der"}
+    keys = {key: value for key, value in keys.items() if "." not in key}
+    path = folder.parent / "config.yaml"
+    path.write_text(yaml.safe_dump(keys))
+    job = IncrementalJob(config_from(keys, str(path)), folder, progress=False)
+    job.start()
+    job.run()
+    return folder / "checkpoints" / "task-02.safetensors"
+
+
+def perturb(*arguments: object) -> int:
+    program = runpy.run_path(str(PROGRAMS / "perturb.py"))
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
+    return int(left.value.code or 0)
+
+
+def options(out: Path) -> list[object]:
+    return ["--images", 40, "--repeats", 2, "--backend", "numpy", "--out", out]
+
+
+def test_a_study_is_written_and_goes_on(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    assert perturb(checkpoint, "--perturb", "lesion", "--strengths", 1, *options(out)) == 0
+    first = json.loads((out / "results.json").read_text())
+    assert perturb(checkpoint, "--perturb", "lesion", "delay", "--strengths", 1, *options(out)) == 0
+    found = json.loads((out / "results.json").read_text())
+    assert found["perturbations"]["lesion"] == first["perturbations"]["lesion"]
+    lesion = found["perturbations"]["lesion"]["strengths"]
+    assert {strength: len(repeats) for strength, repeats in lesion.items()} == {"0": 1, "1": 2}
+    # A network without neurons sees nothing: the logits are equal, the first class is its answer.
+    assert lesion["1"]["0"]["per_task"][1] == 0 and lesion["1"]["0"]["events_per_image"] == 0
+    assert lesion["0"]["0"]["events_per_image"] > 0
+    assert set(found["perturbations"]["delay"]["strengths"]) == {"0", "1"}
+    kinds = {f"figures/{name}.{kind}" for name in ("lesion", "delay") for kind in ("png", "svg")}
+    assert {"table.md", "table.csv", *kinds} <= {str(f.relative_to(out)) for f in out.rglob("*")}
+    assert (out / "table.csv").read_text().count("\n") == 1 + 2 * 3
+
+
+def test_another_network_is_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "study"
+    assert perturb(checkpoint, "--perturb", "delay", "--strengths", 1, *options(out)) == 0
+    first = checkpoint.with_name("task-01.safetensors")
+    assert perturb(first, "--perturb", "delay", "--strengths", 1, *options(out)) == 2
+    assert "another network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--perturb", "earthquake"], "unknown perturbation 'earthquake'"),
+        (["--perturb", "lesion", "--strengths", 2], "use 0 to 1"),
+        (["--perturb", "delay", "--task", 1], "does not take task"),
+        (["--perturb", "lesion", "--task", 9, "--strengths", 1], "no extractor of task 9"),
+        (["--perturb", "all", "--strengths", 1], "stands alone"),
+        (["--perturb", "delay", "--repeats", 0], "--repeats 0"),
+        (["--perturb", "delay", "--images", 0], "--images 0"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    checkpoint: Path, tmp_path: Path, arguments: list[object], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert perturb(checkpoint, "--out", tmp_path / "study", "--backend", "numpy", *arguments) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_half_strength_lies_on_the_line_between_measurements() -> None:
+    repeats = tuple(np.array(a) for a in ([0.9], [0.8, 0.8], [0.4, 0.2], [0.1, 0.1]))
+    line = Curve(np.array([0.0, 1.0, 2.0, 4.0]), repeats)
+    # Half of the margin above 0.1 is left at 0.5: three fifths of the way from 0.8 to 0.3.
+    half, (low, high) = line.half_strength(chance=0.1)
+    assert half == pytest.approx(1.6)
+    assert low == pytest.approx(1.5) and high == pytest.approx(1.75)
+    assert line.half_strength(chance=0.95)[0] is None
+    bottom, top = line.band()
+    assert bottom[0] == top[0] == 0.9 and top[2] - 0.3 == pytest.approx(12.706 * 0.1, rel=1e-3)
