@@ -26,7 +26,7 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.models import ConvBackbone, ExpandableNetwork
 from alade_brian.perturbations import Perturbation, Shown, available_perturbations, perturbation
-from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation
+from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generator
 from alade_brian.perturbations.noise import MembraneNoise
 from alade_brian.simulation import SimulationSettings, simulate
 
@@ -314,6 +314,17 @@ def test_unknown_names_and_options_are_refused() -> None:
         perturbation("earthquake")
     with pytest.raises(UserError, match="does not take task"):
         perturbation("delay", task=1)
+
+
+def test_every_place_has_numbers_of_its_own(spec: NetworkSpec) -> None:
+    """Also where names begin alike, as those of all extractors do."""
+    places = [("extractors.0.stages.0.lif",), ("extractors.1.stages.0.lif",), ("extractors.1.stages.1.lif",)]
+    places += [(places[0][0], 1), (places[0][0], 2)]
+    drawn = [generator(1, *place).standard_normal() for place in places]
+    assert len(set(drawn)) == len(places)
+    changed = perturbation("thresholds")(Shown(spec, IMAGES), 0.3).spec
+    twins = [changed.population(f"extractors.{k}.stages.1.lif").neuron.parameters["scatter"].value for k in (0, 1)]
+    assert twins[0].shape == twins[1].shape and not np.any(twins[0] == twins[1])
 
 
 def test_ones_own_is_a_small_class(spec: NetworkSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -143,5 +144,5 @@ def scaled(operator: Operator, factor: float) -> Operator | None:
 
 def generator(seed: int, *place: str | int) -> np.random.Generator:
     """Random numbers of a place in the network (a population's or projection's name, an image's number)."""
-    words = [int.from_bytes(p.encode(), "little") % 2**64 if isinstance(p, str) else p for p in place]
-    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+    name = hashlib.sha256("\0".join(map(str, place)).encode()).digest()
+    return np.random.default_rng(np.random.SeedSequence([seed, int.from_bytes(name)]))
