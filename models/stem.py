@@ -22,7 +22,7 @@ def convolution(
     return layer, nn.BatchNorm2d(after) if norm == "batch" else nn.Identity()
 
 
-class Stage(nn.Sequential):
+class Stage(nn.Module):
     """A convolution, its norm and neurons, ``(steps * n, channels, height, width)`` in and out."""
 
     def __init__(
@@ -44,8 +44,8 @@ class Stage(nn.Sequential):
         return normalised_spikes(convolve(self.conv, x), self.norm, self.lif)
 
 
-class Stem(nn.Sequential):
-    """The first convolution, its norm and neurons: images ``(n, C, H, W)`` -> spikes ``(steps * n, channels, ...)``.
+class Stem(Stage):
+    """The first stage: images ``(n, C, H, W)`` -> spikes ``(steps * n, channels, ...)``.
 
     The current of a still image is the same in every step, so the convolution is done once per image and held; of a
     `sequence` ``(steps, n, C, H, W)`` every step has a frame of its own.
@@ -63,13 +63,10 @@ class Stem(nn.Sequential):
         norm: Norm = "batch",
         sequence: bool = False,
     ) -> None:
-        super().__init__()
-        if sequence:
-            self.frames = Frames()
-        self.conv, self.norm = convolution(before, after, kernel, stride, norm)
+        super().__init__(before, after, kernel, stride, steps, decay, threshold, norm)
+        self.frames = Frames() if sequence else None
         self.hold = None if sequence else HoldCurrent(steps)
-        self.lif = LIF(steps, decay, threshold=threshold)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images if self.hold is not None else self.frames(images)
+        x = images if self.frames is None else self.frames(images)
         return normalised_spikes(convolve(self.conv, x), self.norm, self.lif, hold=self.hold)

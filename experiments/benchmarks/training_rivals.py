@@ -42,13 +42,17 @@ def layers() -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     ]
 
 
-class Loop(nn.Module):
-    """Step by step through all layers; torch's automatic gradient. The first convolution is computed once."""
+class Staged(nn.Module):
+    """Convolutions with their norms, and the readout; the neurons between them are others' business."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stages = nn.ModuleList(nn.Sequential(*pair) for pair in layers())
         self.readout = nn.Linear(CHANNELS[-1] * PIXELS, CLASSES, bias=False)
+
+
+class Loop(Staged):
+    """Step by step through all layers; torch's automatic gradient. The first convolution is computed once."""
 
     def forward(self, images: Tensor) -> Tensor:
         held = self.stages[0](images)
@@ -66,13 +70,8 @@ class Loop(nn.Module):
         return self.readout(sums.flatten(1) / STEPS)
 
 
-class Folded(nn.Module):
+class Folded(Staged):
     """Layer by layer: all steps of a layer go through convolution and norm together, the neurons loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(nn.Sequential(*pair) for pair in layers())
-        self.readout = nn.Linear(CHANNELS[-1] * PIXELS, CLASSES, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         held = self.stages[0](images)
@@ -96,17 +95,15 @@ def snntorch_network() -> nn.Module:
     import snntorch
     from snntorch import surrogate
 
-    class Network(nn.Module):
+    class Network(Staged):
         def __init__(self) -> None:
             super().__init__()
-            self.stages = nn.ModuleList(nn.Sequential(*pair) for pair in layers())
             self.neurons = nn.ModuleList(
                 snntorch.Leaky(
                     DECAY, THRESHOLD, spike_grad=surrogate.triangular(), reset_mechanism="zero", reset_delay=False
                 )
                 for _ in STRIDES
             )
-            self.readout = nn.Linear(CHANNELS[-1] * PIXELS, CLASSES, bias=False)
 
         def forward(self, images: Tensor) -> Tensor:
             held = self.stages[0](images)

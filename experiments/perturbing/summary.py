@@ -47,10 +47,8 @@ class Curve:
         """The least strength at which half of the margin above chance is gone, between measured strengths by a straight
         line, and its 95 % interval (percentile bootstrap over repeats); None: not within the strengths measured."""
         draw = np.random.default_rng(0)
-        found = [
-            _half(self.strengths, np.array([draw.choice(r, len(r)).mean() for r in self.repeats]), chance)
-            for _ in range(RESAMPLES)
-        ]
+        means = [draw.choice(r, (RESAMPLES, len(r))).mean(1) for r in self.repeats]
+        found = [_half(self.strengths, mean, chance) for mean in np.stack(means, axis=1)]
         low, high = np.quantile(np.array([np.inf if h is None else h for h in found]), [0.025, 0.975], method="nearest")
         return _half(self.strengths, self.mean, chance), (_finite(low), _finite(high))
 
