@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def user_cache() -> Path:
+    """This package's folder in the user's cache (`$XDG_CACHE_HOME`, else ``~/.cache``)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alade_brian"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the place of `path` when the block ends and vanishes when it fails.

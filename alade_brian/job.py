@@ -24,6 +24,7 @@ from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.job_metrics import run_metrics, task_metrics, write_metrics
 from alade_brian.job_setup import (
+    coding,
     load_images,
     make_learner,
     make_memory,
@@ -115,7 +116,7 @@ class IncrementalJob:
         history = self._learn(task)
         seconds = time.perf_counter() - began
         test = spread(self.scenario.test_set(task), self.config.verify_images)
-        spec = convert(self.learner.network, self.dataset.image_shape, **self._coding())
+        spec = convert(self.learner.network, self.dataset.image_shape, **coding(self.dataset))
         log.info("task %d, lowered:\n%s", task.number, format_rows(lowering_table(spec)))
         log.info("task %d: %s", task.number, advice(spec, self.settings))
         with self._bar(len(test), f"task {task.number} simulate") as bar:
@@ -170,11 +171,6 @@ class IncrementalJob:
         self.memory.update(task.classes_seen, chosen)
         kept = self.scenario.exemplars(self.memory)
         self.learner.method.remember(torch.from_numpy(kept.images), torch.from_numpy(kept.labels))
-
-    def _coding(self) -> dict[str, Any]:
-        """What `convert` must know where an image is a sequence."""
-        steps = self.dataset.sequence_steps
-        return {} if steps is None else {"steps": steps, "sequence": True}
 
     def _keep(self, task: Task, spec: NetworkSpec, test: ImageSet, found: Verification) -> None:
         header = {

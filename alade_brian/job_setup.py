@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,6 +38,12 @@ def load_images(config: RunConfig, download: bool = False) -> Dataset:
         dataset, image_size=config.image_size, train_per_class=config.train_per_class,
         test_per_class=config.test_per_class, validation=config.validation,
     )  # fmt: skip
+
+
+def coding(dataset: Dataset) -> dict[str, Any]:
+    """What `convert` must know where an image is a sequence."""
+    steps = dataset.sequence_steps
+    return {} if steps is None else {"steps": steps, "sequence": True}
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:

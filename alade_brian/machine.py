@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 from pathlib import Path
+
+
+def compiler() -> str | None:
+    """The C++ compiler: $CXX where set, else g++; None where it cannot be found."""
+    return shutil.which(os.environ.get("CXX") or "g++")
 
 
 def processor() -> str:

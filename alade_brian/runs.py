@@ -53,6 +53,10 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def _environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
     def _resume(self) -> Path:
         return self.path / "resume.pt"
 
@@ -74,7 +78,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self._config, yaml.safe_dump(to_mapping(config), sort_keys=False))
-            write_json(self.path / "environment.json", environment())
+            write_json(self._environment, environment())
         except OSError as error:
             raise UserError(
                 f"the run folder {self.path} cannot be written ({error.strerror}); choose another with --out"
@@ -104,11 +108,15 @@ class RunFolder:
                 "changing that, or use another --out"
             )
 
+    def threads(self) -> int | None:
+        """The number of threads of torch that the run was begun with; None where that is not known."""
+        file = self._environment
+        return read_json(file).get("torch_threads") if file.is_file() else None
+
     def warn_of_threads(self) -> None:
         """Say it where sums will be rounded in another order than in the part of the run that is done."""
-        file, now = self.path / "environment.json", torch.get_num_threads()
-        before = read_json(file)["torch_threads"] if file.is_file() else now
-        if before != now:
+        before, now = self.threads(), torch.get_num_threads()
+        if before is not None and before != now:
             log.warning(
                 "%s was begun with %d threads of torch and goes on with %d: what it learns will differ in its last "
                 "digits from a run without interruption; OMP_NUM_THREADS=%d keeps them equal",

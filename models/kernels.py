@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 from functools import cache
@@ -21,7 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from alade_brian.machine import processor
+from alade_brian.files import user_cache
+from alade_brian.machine import compiler, processor
 
 log = logging.getLogger("alade_brian")
 
@@ -45,14 +45,14 @@ PLAIN = (Tensor, torch.nn.Parameter)
 @cache
 def kernel(name: str, *flags: str) -> ctypes.CDLL | None:
     """The functions of ``name.cpp``, compiled with further flags; None where that is impossible."""
-    compiler = shutil.which(os.environ.get("CXX") or "g++")
-    if compiler is None:
+    path = compiler()
+    if path is None:
         log.info("no C++ compiler was found, so %s runs on torch's operations; g++ would make training faster", name)
         return None
     source = files("alade_brian.models") / f"{name}.cpp"
     try:
-        command = [compiler, *FLAGS, *flags]
-        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+        command = [path, *FLAGS, *flags]
+        version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
         parts = [source.read_text(), shlex.join(command), version, processor()]
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
         library = cache_folder() / f"{name}-{digest}.so"
@@ -94,8 +94,7 @@ def keep_freed_memory() -> None:
 
 def cache_folder() -> Path:
     """``kernels`` in $ALADE_BRIAN_CACHE, else in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ALADE_BRIAN_CACHE") or Path(base) / "alade_brian") / "kernels"
+    return Path(os.environ.get("ALADE_BRIAN_CACHE") or user_cache()) / "kernels"
 
 
 def run(library: ctypes.CDLL, name: str, shape: ctypes.Structure, x: Tensor, *others: Tensor | None) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from alade_brian.files import user_cache
 
 
 def cache_folder(name: str) -> Path:
-    """This package's folder for a data set in the user's cache (`$XDG_CACHE_HOME`, else ``~/.cache``)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alade_brian" / name
+    """This package's folder for a data set in the user's cache."""
+    return user_cache() / name

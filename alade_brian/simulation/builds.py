@@ -26,9 +26,8 @@ import numpy as np
 from brian2.devices.device import reset_device, set_device
 
 from alade_brian.errors import UserError
-from alade_brian.machine import processor
+from alade_brian.machine import compiler, processor
 from alade_brian.simulation.runtime import preferences
-from alade_brian.simulation.settings import compiler
 
 log = logging.getLogger(__name__)
 

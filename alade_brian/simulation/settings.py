@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import joblib
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.table import lowering_table
 from alade_brian.errors import UserError
+from alade_brian.files import user_cache
+from alade_brian.machine import compiler
 from alade_brian.simulation.cluster import check_address
 from alade_brian.simulation.gather import can_gather
 
@@ -120,8 +121,7 @@ class SimulationSettings:
         if self.cache is not None:
             return self.cache
         named = os.environ.get("ALADE_BRIAN_CACHE")
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(named) if named else Path(base) / "alade_brian" / "builds"
+        return Path(named) if named else user_cache() / "builds"
 
     def batch_for(self, spec: NetworkSpec) -> int:
         """Images side by side for this network (UserError where not even one fits)."""
@@ -135,11 +135,6 @@ class SimulationSettings:
                 "simulated at most; use --connectivity shared, smaller images, fewer channels or fewer tasks"
             )
         return self.batch or max(1, min(8, SYNAPSES_AT_ONCE // max(1, synapses)))
-
-
-def compiler() -> str | None:
-    """The C++ compiler: $CXX where set, else g++; None where it cannot be found."""
-    return shutil.which(os.environ.get("CXX") or "g++")
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
+from alade_brian.machine import compiler
 from alade_brian.simulation import SimulationSettings, builds, open_simulator
-from alade_brian.simulation.settings import compiler
 from benchmarks.machine import cores, machine
 from benchmarks.network import DESCRIPTION, calibrated, random_images, specification
 from benchmarks.reporting import add_options, check_options

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from alade_brian.errors import UserError
-from alade_brian.simulation.settings import compiler
+from alade_brian.machine import compiler
 from benchmarks.network import CLASSES, Weights
 
 SOURCE = Path(__file__).resolve().parent / "limit.cpp"

@@ -45,9 +45,8 @@ def check_cell(cell: Cell, threads: int) -> bool:
     if not (cell.folder / "config.yaml").is_file():
         raise UserError(f"{cell.folder} holds files but no run; remove it, or choose another folder with --out")
     folder.check_same(cell.config)
-    environment = cell.folder / "environment.json"
-    used = read_json(environment).get("torch_threads", threads) if environment.is_file() else threads
-    if used != threads:
+    used = folder.threads()
+    if used is not None and used != threads:
         raise UserError(
             f"the run in {cell.folder} was started with threads: {used}, the grid says threads: {threads}, and they "
             "decide the last digits; change the grid, or choose another folder with --out"

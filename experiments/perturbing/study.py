@@ -21,7 +21,7 @@ from alade_brian.data import ImageSet
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.job import spread
-from alade_brian.job_setup import load_images, make_scenario
+from alade_brian.job_setup import coding, load_images, make_scenario
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.perturbations import Perturbation, Shown
 from alade_brian.runs import read_json
@@ -70,9 +70,8 @@ def read_subject(checkpoint: Path, count: int | None, data_root: str | None = No
     dataset = load_images(config)
     scenario = make_scenario(config, dataset)
     images = spread(scenario.test_set(list(scenario)[header["task"] - 1]), count)
-    coding = {} if dataset.sequence_steps is None else {"steps": dataset.sequence_steps, "sequence": True}
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
-    spec = convert(network, dataset.image_shape, **coding)
+    spec = convert(network, dataset.image_shape, **coding(dataset))
     return Subject(f"{header['dataset']}, {header['method']}", digest, spec, images, network.classes)
 
 
