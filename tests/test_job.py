@@ -155,14 +155,16 @@ def test_resuming_with_another_configuration_names_the_key(
 
 
 KILLS = 10
+# Of each stage: many more in all than lie between two kills, or a fast machine would be done before the last of them.
+EPOCHS = 20
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_equals_never_interrupted(quick: Path, tmp_path: Path) -> None:
     """SIGKILL in the midst of learning, converting, simulating and writing; state is kept after every epoch."""
     out, moments = tmp_path / "killed", np.random.default_rng(5)
-    # Many more epochs than kills, or a fast machine would be done before the last of them.
-    options = ["--config", str(quick), "--set", "learning.epochs=10", "--set", "finetuning.epochs=10"]
+    options = ["--config", str(quick)]
+    options += ["--set", f"learning.epochs={EPOCHS}", "--set", f"finetuning.epochs={EPOCHS}"]
     finished = tmp_path / "whole"
     assert run(*options, "--out", finished) == 0
     command = [sys.executable, str(PROGRAM), *options, "--out", str(out), "--keep-every", "0"]
@@ -173,11 +175,11 @@ def test_killed_at_random_moments_and_resumed_equals_never_interrupted(quick: Pa
             [*command, *(["--resume"] if begun else [])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         # A few more epochs are kept before each kill; the last one comes before the run's end.
-        aim = work_done(out) + moments.integers(2, 5)
+        aim = work_done(out) + moments.integers(4, 8)
         while work_done(out) < aim and process.poll() is None:
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.05))
-        reached.add(work_done(out) // 10)
+        reached.add(work_done(out) // EPOCHS)
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
@@ -194,7 +196,7 @@ def test_killed_at_random_moments_and_resumed_equals_never_interrupted(quick: Pa
 
 
 def work_done(out: Path) -> int:
-    """Epochs that are kept, of ten in every stage; the first task has one stage, the others have two."""
+    """Epochs that are kept, of all stages so far; the first task has one stage, the others have two."""
     tasks, stage, epochs = 0, 0, 0
     if (out / "resume.pt").is_file():
         tasks = torch.load(out / "resume.pt", weights_only=True)["task"]
@@ -203,7 +205,7 @@ def work_done(out: Path) -> int:
         stage, epochs = state["stage"], len(state["fitting"]["history"])
     except FileNotFoundError:
         pass  # deleted when the task is complete
-    return max(0, 20 * tasks - 10) + 10 * stage + epochs
+    return max(0, 2 * tasks - 1) * EPOCHS + EPOCHS * stage + epochs
 
 
 @pytest.mark.slow
