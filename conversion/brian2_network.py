@@ -13,6 +13,7 @@ from math import prod
 import brian2 as b2
 import numpy as np
 
+from alade_brian.conversion.brian2_chance import chance_function
 from alade_brian.conversion.brian2_text import (
     group_text,
     live_projections,
@@ -157,11 +158,14 @@ class _Builder:
         else:
             delay = text.delay * self.dt
             synapses = b2.Synapses(
-                source, target, text.equations, on_pre=text.on_pre, delay=delay, dt=every, name=text.name
-            )
+                source, target, text.equations, on_pre=text.on_pre, delay=delay, dt=every, name=text.name,
+                namespace={"stimulus": self.stimulus, "chance": chance_function()},
+            )  # fmt: skip
             synapses.pre.when = text.slot
         pre, post = self._endpoints(projection)
         synapses.connect(i=pre, j=post)
+        if projection.release is not None:
+            synapses.release_ = projection.release.probability
         synapses.w_ = synapse_weights(self.spec, projection, self.layout.batch).astype(
             b2.prefs.core.default_float_dtype
         )

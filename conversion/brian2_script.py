@@ -22,6 +22,7 @@ from alade_brian.conversion.brian2_text import (
 )
 from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Stimulus
+from alade_brian.conversion.spec_error import require
 from alade_brian.files import write_bytes, write_text
 
 _HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers} beside this file.
@@ -144,7 +145,8 @@ def write_script(spec: NetworkSpec, path: Path) -> Path:
 
 
 def script(spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz") -> str:
-    """The script's text."""
+    """The script's text. SpecError where synapses fail by chance, which no script can say by itself."""
+    require(all(p.release is None for p in spec.projections), "a script has no synapses that fail by chance")
     texts = [group_text(spec, index) for index in range(len(spec.populations))]
     names = {population.name: text.name for population, text in zip(spec.populations, texts, strict=True)}
     parts = [_head(spec, name, numbers)]

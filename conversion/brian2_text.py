@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import chain, count
+from math import prod
 
 import numpy as np
 
@@ -167,14 +168,24 @@ def synapses_text(spec: NetworkSpec, index: int) -> SynapsesText:
     if not sender.spiking:
         return _current_text(name, index, sender.membrane, slots(source).synapses, held=False)
     counts = " * amplitude_pre" if "amplitude" in sender.parameters else ""
+    fails = "" if projection.release is None else "\nrelease : 1 (shared, constant)"
     return SynapsesText(
         name=name,
-        equations="w : 1 (constant)",
-        on_pre=f"{target.takes_input}_post += w{counts}",
+        equations=f"w : 1 (constant){fails}",
+        on_pre=f"{projection.into or target.takes_input}_post += w{counts}{_passes(spec, projection)}",
         slot="delayed" if projection.delay else slots(source).synapses,
         # The slot for delayed spikes stands before the thresholds: what it delivers is already one step old.
         delay=max(0, projection.delay - 1),
     )
+
+
+def _passes(spec: NetworkSpec, projection: Projection) -> str:
+    """What a spike's effect is multiplied by where synapses fail: 1 or 0."""
+    if projection.release is None:
+        return ""
+    source, target = prod(spec.shape(projection.source)), prod(spec.shape(projection.target))
+    pixel = f"(i // {source}) * {sum(s.size for s in spec.stimuli)} + {pixel_offset(spec, projection.release.ticket)}"
+    return f" * int(chance(stimulus(t, {pixel}), i % {source}, j % {target}) < release)"
 
 
 def _current_text(name: str, index: int, variable: str, slot: str, held: bool) -> SynapsesText:
@@ -198,6 +209,8 @@ def network_values(
         name = projection_name(spec, index)
         if name not in leave_out:
             values[name, "w"] = synapse_weights(spec, projection, copies)
+        if projection.release is not None:
+            values[name, "release"] = np.array(projection.release.probability)
     return values
 
 

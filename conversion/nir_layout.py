@@ -71,7 +71,12 @@ class Layout:
         self._add_ends()
         for index in range(len(spec.populations)):
             self._add_population(index)
-        for number in range(len(spec.projections)):
+        for number, projection in enumerate(spec.projections):
+            if projection.into or projection.release is not None:
+                raise NotInNIR(
+                    f"the projection {projection.name} reaches a variable of its own or fails by chance, for which "
+                    "NIR has no words"
+                )
             self._add_projection(number)
         for index, population in enumerate(spec.populations):
             self._feed(population)

@@ -30,6 +30,7 @@ from alade_brian.conversion.operators import (
     TransposedConvolution,
     operator_values,
 )
+from alade_brian.conversion.release import Release
 from alade_brian.conversion.spec_error import Shape, SpecError, float64, require
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Population",
     "Projection",
     "Readout",
+    "Release",
     "Shape",
     "Sparse",
     "SpecError",
@@ -134,7 +136,9 @@ class Projection:
     """From the stimulus or a population to a population.
 
     `delay` counts steps: 0 delivers in the step of the spike. `first` is the index of the target's neuron that takes
-    the operator's first output; it differs from 0 where several projections were concatenated.
+    the operator's first output; it differs from 0 where several projections were concatenated. Of a projection that
+    sends spikes, `into` names the variable of the target that they add to (empty: the one that takes the input), and
+    `release` says by what chance they pass (None: all do).
     """
 
     source: str
@@ -142,6 +146,8 @@ class Projection:
     operator: Operator
     delay: int = 0
     first: int = 0
+    into: str = ""
+    release: Release | None = None
 
     def __post_init__(self) -> None:
         require(self.delay >= 0, f"the projection {self.name} has a negative delay")
@@ -257,10 +263,20 @@ class NetworkSpec:
         )
         if not self.sends_spikes(projection.source):
             require(
+                not projection.into and projection.release is None,
+                f"the projection {name} is a current: `into` and `release` are for projections that send spikes",
+            )
+            require(
                 projection.delay == (0 if forward else 1),
                 f"the projection {name} delays a current by {projection.delay} step(s): a current goes forward "
                 "without delay or backward with one step's",
             )
+        variables = self.population(projection.target).neuron.states
+        require(
+            projection.into in ("", *variables),
+            f"the projection {name} adds to '{projection.into}', its target has {', '.join(variables)}",
+        )
+        self._check_ticket(projection)
         try:
             shape = projection.operator.output_shape(self.shape(projection.source))
         except SpecError as error:
@@ -269,6 +285,15 @@ class NetworkSpec:
         whole = projection.first == 0 and prod(shape) == prod(target)
         part = prod(shape[1:]) == prod(target[1:]) and projection.first + prod(shape) <= prod(target)
         require(whole or part, f"the projection {name} makes {shape}, its target has the shape {target}")
+
+    def _check_ticket(self, projection: Projection) -> None:
+        if projection.release is not None:
+            ticket = next((s for s in self.stimuli if s.name == projection.release.ticket), None)
+            require(
+                ticket is not None and ticket.size == 1 and ticket.coding == "sequence",
+                f"the release of {projection.name} draws by '{projection.release.ticket}': name a stimulus of one "
+                "pixel with the coding 'sequence'",
+            )
 
     @property
     def stimulus(self) -> Stimulus:
@@ -334,6 +359,7 @@ SPEC_CLASSES: Mapping[str, type] = MappingProxyType(
             TransposedConvolution,
             Pooling,
             Identity,
+            Release,
             Projection,
             Readout,
             NetworkSpec,

@@ -15,7 +15,7 @@ import numpy as np
 from alade_brian.conversion.spec import SPEC_CLASSES, NetworkSpec, SpecError
 from alade_brian.files import write_bytes
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_spec(spec: NetworkSpec, path: Path) -> None:

@@ -9,8 +9,10 @@ from math import prod
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from alade_brian.conversion.connectivity import matrix
+from alade_brian.conversion.release import chance
 from alade_brian.conversion.spec import (
     Dense,
     Identity,
@@ -27,8 +29,10 @@ from alade_brian.errors import UserError
 from alade_brian.models import ConvBackbone, ExpandableNetwork
 from alade_brian.perturbations import Perturbation, Shown, available_perturbations, perturbation
 from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generator
+from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.perturbations.noise import MembraneNoise
-from alade_brian.simulation import SimulationSettings, simulate
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation.events import EventCounter
 
 NUMPY = SimulationSettings(backend="numpy")
 IMAGES = np.random.default_rng(2).random((6, 1, 8, 8))
@@ -47,6 +51,15 @@ def spec() -> NetworkSpec:
             torch.nn.init.uniform_(module.weight, 1, 2)
             torch.nn.init.uniform_(module.bias, 0.1, 0.4)
     return convert(network.eval(), (1, 8, 8))
+
+
+def known_perturbation(name: str, spec: NetworkSpec) -> Perturbation:
+    """The perturbation, told what it must know of a network."""
+    known = perturbation(name)
+    if isinstance(known, SelectiveLesion):
+        draw = np.random.default_rng(1)
+        known.selectivity = {p.name: draw.random(p.size) for p in spec.spiking}
+    return known
 
 
 def spikes(shown: Shown, settings: SimulationSettings = NUMPY) -> dict[str, np.ndarray]:
@@ -78,7 +91,7 @@ def test_strength_zero_changes_no_spike(spec: NetworkSpec, name: str, backend: s
     settings = SimulationSettings(backend=backend)
     shown = Shown(spec, IMAGES)
     expected = simulate(spec, IMAGES, settings)
-    changed = perturbation(name)(shown, 0)
+    changed = known_perturbation(name, spec)(shown, 0)
     found = simulate(changed.spec, changed.images, settings)
     for layer, fired in expected.spikes.items():
         assert fired.any() and np.array_equal(found.spikes[layer], fired)
@@ -87,7 +100,7 @@ def test_strength_zero_changes_no_spike(spec: NetworkSpec, name: str, backend: s
 
 @pytest.mark.parametrize("name", available_perturbations())
 def test_every_other_strength_changes_something_and_is_the_same_again(spec: NetworkSpec, name: str) -> None:
-    known = perturbation(name)
+    known = known_perturbation(name, spec)
     assert known.strengths[0] == 0 and known.unit and max(known.strengths) <= known.highest
     expected = simulate(spec, IMAGES, NUMPY)
     shown = [known(Shown(spec, IMAGES), known.strengths[-1], seed) for seed in (1, 1, 2)]
@@ -182,6 +195,90 @@ def test_a_lesion_silences_its_fraction_for_ever(spec: NetworkSpec, task: int | 
         assert silent == pytest.approx(0.25 if hit else 0.0, abs=0.51 / fired.shape[2] + 1e-12)
     other = spikes(perturbation("lesion", task=task)(Shown(loud, IMAGES), 1.0))
     assert all(fired.any() == (task == 2 and "extractors.0" in name) for name, fired in other.items())
+
+
+def test_a_selective_lesion_takes_the_most_selective_and_the_silent_last() -> None:
+    spec = chain(2, neurons=4, layers=1)
+    known = SelectiveLesion()
+    with pytest.raises(UserError, match="selectivity of its neurons is not known"):
+        known(Shown(spec, pulse(2, 4)), 0.5)
+    known.selectivity = {"layer 0": np.array([0.2, np.nan, 0.9, 0.5])}
+    fired = [spikes(known(Shown(spec, pulse(2, 4)), s))["layer 0"].any((0, 1)).tolist() for s in (0.25, 0.75)]
+    assert fired == [[True, True, False, True], [False, True, False, False]]
+
+
+def summing(weight: np.ndarray, steps: int, delay: int = 0) -> NetworkSpec:
+    """Relays of the stimulus, and neurons that never fire and add up what reaches them."""
+    relay = chain(steps, neurons=weight.shape[1], layers=1, weight=2.0).populations[0]
+    silent = NeuronEquations("v : 1", {"v_threshold": constant(1e9)}, reset="none")
+    return NetworkSpec(
+        (Stimulus((weight.shape[1],), coding="sequence"),),
+        (relay, Population("sum", (len(weight),), silent)),
+        (Projection("image", relay.name, Identity(np.array(2.0))), Projection(relay.name, "sum", Dense(weight), delay)),
+        Readout("sum", "last_membrane"), steps,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpp"])
+@pytest.mark.parametrize("delay", [0, 1])
+def test_failing_synapses_thin_the_events_by_their_probability(backend: str, delay: int) -> None:
+    """Of weight 1: what reaches the sums is what passed, and every synapse and spike fails by itself."""
+    steps, neurons, failing = 6, 30, 0.3
+    spec = summing(np.ones((20, neurons)), steps, delay)
+    images = np.ones((5, steps, neurons))
+    shown = perturbation("unreliable-release")(Shown(spec, images), failing, seed=3)
+    simulator = open_simulator(shown.spec, SimulationSettings(backend=backend, batch=2))
+    (found,) = (packed for _, packed in simulator.packed_chunks(shown.images))
+    arrivals = (steps - delay) * neurons
+    assert found.events is not None and found.events.sum(1).tolist() == found.logits.sum(1).tolist()
+    error = np.sqrt(failing * (1 - failing) * arrivals)
+    assert np.all(np.abs(found.logits - (1 - failing) * arrivals) < 4 * error)
+    assert found.logits.std() == pytest.approx(error, rel=0.3)
+    alone = perturbation("unreliable-release")(Shown(spec, images[3:4], first=3), failing, seed=3)
+    assert np.array_equal(simulate(alone.spec, alone.images, NUMPY).logits[0], found.logits[3])
+
+
+def test_chance_is_uniform_and_depends_on_all_three() -> None:
+    draws = np.array([chance(np.array(t), np.arange(50)[:, None], np.arange(50)) for t in (0, 1, 2**31 - 1)])
+    counts, _ = np.histogram(draws, 20, (0, 1))
+    assert stats.chisquare(counts).pvalue > 1e-3 and len(np.unique(draws)) == draws.size
+    for axis in range(3):
+        neighbours = np.corrcoef(np.delete(draws, 0, axis).ravel(), np.delete(draws, -1, axis).ravel())[0, 1]
+        assert abs(neighbours) < 4 / np.sqrt(draws.size / 2)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpp"])
+def test_conductances_follow_their_equation(backend: str) -> None:
+    """One volley from rest: excitation, inhibition, both, a large one; weak ones are as currents."""
+    weight = np.array([[1.0, 0.0], [0.0, -1.5], [2.0, -0.5], [400.0, 0.0], [1e-3, 0.0]])
+    images = np.ones((1, 1, 2))
+    for strength in (0.2, 0.8):
+        shown = perturbation("conductances")(Shown(summing(weight, 1), images), strength)
+        (v,) = simulate(shown.spec, shown.images, SimulationSettings(backend=backend)).logits
+        g, h = strength * np.maximum(weight, 0).sum(1), strength * np.maximum(-weight, 0).sum(1)
+        np.testing.assert_allclose(v, (g - h) / (g + h) / strength * (1 - np.exp(-g - h)), rtol=1e-12)
+        assert v[3] == pytest.approx(1 / strength) and v[4] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_both_ways_of_a_synapse_are_one_event(spec: NetworkSpec) -> None:
+    shown = perturbation("conductances")(Shown(spec, IMAGES), 1e-9)
+    expected, found = simulate(spec, IMAGES, NUMPY), simulate(shown.spec, IMAGES, NUMPY)
+    assert all(np.array_equal(found.spikes[name], fired) for name, fired in expected.spikes.items())
+    counted = np.delete(EventCounter(shown.spec).count(found), sorted(shown.uncounted), axis=1)
+    assert np.array_equal(counted.sum(1), EventCounter(spec).count(expected).sum(1))
+
+
+def test_jitter_draws_a_delay_for_every_spike() -> None:
+    """Each spike of the first layer arrives once, at every delay as often; targets see the same one."""
+    steps, neurons = 4, 3000
+    shown = perturbation("jitter")(Shown(chain(steps, neurons, layers=2), pulse(steps, neurons)), 2, seed=5)
+    found = simulate(shown.spec, shown.images, NUMPY)
+    fired = found.spikes["layer 1"][0]
+    assert np.array_equal(fired.sum(0), np.ones(neurons))
+    counts = np.bincount(fired.argmax(0), minlength=3)
+    assert np.all(np.abs(counts - neurons / 3) < 4 * np.sqrt(neurons * 2 / 9)) and len(counts) == 3
+    counted = np.delete(EventCounter(shown.spec).count(found), sorted(shown.uncounted), axis=1)
+    assert counted.sum() == neurons
 
 
 def dense(weight: np.ndarray) -> NetworkSpec:

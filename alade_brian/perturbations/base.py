@@ -20,12 +20,15 @@ from alade_brian.errors import UserError
 class Shown:
     """A network, and images as it takes them: ``(n, ...)``, or by the name of the stimulus where there are several.
 
-    first   number of the first image among all that are shown: random numbers belong to an image, not to a batch
+    first      number of the first image among all that are shown: random numbers belong to an image, not to a batch
+    uncounted  numbers of projections that are a perturbation's device and no synapses of the network: what passes them
+               is no synaptic event
     """
 
     spec: NetworkSpec
     images: np.ndarray | Mapping[str, np.ndarray]
     first: int = 0
+    uncounted: frozenset[int] = frozenset()
 
 
 class Perturbation(ABC):
@@ -51,6 +54,11 @@ class Perturbation(ABC):
         super().__init_subclass__(**options)
         if cls.name:
             _REGISTRY[cls.name] = cls
+
+    @property
+    def label(self) -> str:
+        """Name and options, as results are filed."""
+        return self.name
 
     def __call__(self, shown: Shown, strength: float, seed: int = 0) -> Shown:
         """The perturbed network and images. UserError where the strength is out of range, or the network cannot have
@@ -102,6 +110,23 @@ def perturbation(name: str, **options: Any) -> Perturbation:
         return _REGISTRY[name](**options)
     except TypeError:
         raise UserError(f"the perturbation '{name}' does not take {', '.join(options)}; leave it out") from None
+
+
+def as_sequences(shown: Shown) -> tuple[NetworkSpec, dict[str, np.ndarray]]:
+    """The same network whose held images are shown anew in every step, and its images by stimulus."""
+    spec = shown.spec
+    given = shown.images if isinstance(shown.images, Mapping) else {spec.stimulus.name: shown.images}
+    if spec.stimulus.coding != "direct":
+        return spec, dict(given)
+    stimuli = tuple(dataclasses.replace(s, coding="sequence") for s in spec.stimuli)
+    images = {name: np.repeat(array[:, None], spec.steps, axis=1) for name, array in given.items()}
+    return dataclasses.replace(spec, stimuli=stimuli), images
+
+
+def image_numbers(shown: Shown) -> range:
+    """The numbers of the images that are shown."""
+    given = shown.images if isinstance(shown.images, np.ndarray) else next(iter(shown.images.values()))
+    return range(shown.first, shown.first + len(given))
 
 
 def each_spiking(spec: NetworkSpec, change: Callable[[Population], NeuronEquations]) -> NetworkSpec:

@@ -126,6 +126,33 @@ class Adaptation(SpecPerturbation):
         return each_spiking(spec, tired)
 
 
+class SelectiveLesion(SpecPerturbation):
+    """The fraction of each layer's neurons that are the most selective never fires again; silent neurons, which have no
+    selectivity, come last.
+
+    selectivity   by population, a number for every neuron; nan where it has none
+    """
+
+    name = "selective-lesion"
+    unit = "fraction of neurons, the most selective first"
+    highest = 1.0
+    strengths = (0, 0.1, 0.2, 0.4, 0.6, 0.8)
+    selectivity: Mapping[str, np.ndarray] | None = None
+
+    def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
+        if self.selectivity is None or set(self.selectivity) != {p.name for p in spec.spiking}:
+            raise self.refuse("the selectivity of its neurons is not known; measure it before")
+        selectivity = self.selectivity
+
+        def damaged(population: Population) -> NeuronEquations:
+            order = np.argsort(-np.nan_to_num(selectivity[population.name].ravel(), nan=-1.0), kind="stable")
+            lost = np.zeros(population.size, bool)
+            lost[order[: round(strength * population.size)]] = True
+            return _without(population, lost.reshape(population.shape))
+
+        return each_spiking(spec, damaged)
+
+
 class Lesion(SpecPerturbation):
     """A fraction of the neurons, chosen at random, never fires again.
 
@@ -141,6 +168,10 @@ class Lesion(SpecPerturbation):
     def __init__(self, task: int | None = None) -> None:
         self.task = task
 
+    @property
+    def label(self) -> str:
+        return self.name if self.task is None else f"{self.name}-task-{self.task}"
+
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         where = "" if self.task is None else f"extractors.{self.task - 1}."
         if not any(p.name.startswith(where) for p in spec.spiking):
@@ -148,7 +179,11 @@ class Lesion(SpecPerturbation):
 
         def damaged(population: Population) -> NeuronEquations:
             order = generator(seed, population.name).permutation(population.size).reshape(population.shape)
-            lost = (order < round(strength * population.size)) & population.name.startswith(where)
-            return extended(population.neuron, parameters={"lesion": constant(NEVER * lost)}, threshold="({}) + lesion")
+            return _without(population, (order < round(strength * population.size)) & population.name.startswith(where))
 
         return each_spiking(spec, damaged)
+
+
+def _without(population: Population, lost: np.ndarray) -> NeuronEquations:
+    """The population's neuron with a threshold out of reach where it is lost."""
+    return extended(population.neuron, parameters={"lesion": constant(NEVER * lost)}, threshold="({}) + lesion")

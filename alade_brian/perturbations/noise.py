@@ -7,23 +7,11 @@ the result depends neither on the backend nor on how images are shared among pro
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
-from alade_brian.conversion.spec import Identity, NetworkSpec, Population, Projection, Stimulus
-from alade_brian.perturbations.base import Perturbation, Shown, generator
-
-
-def as_sequences(shown: Shown) -> tuple[NetworkSpec, dict[str, np.ndarray]]:
-    """The same network whose held images are shown anew in every step, and its images by stimulus."""
-    spec = shown.spec
-    given = shown.images if isinstance(shown.images, Mapping) else {spec.stimulus.name: shown.images}
-    if spec.stimulus.coding != "direct":
-        return spec, dict(given)
-    stimuli = tuple(dataclasses.replace(s, coding="sequence") for s in spec.stimuli)
-    images = {name: np.repeat(array[:, None], spec.steps, axis=1) for name, array in given.items()}
-    return dataclasses.replace(spec, stimuli=stimuli), images
+from alade_brian.conversion.spec import Identity, Population, Projection, Stimulus
+from alade_brian.perturbations.base import Perturbation, Shown, as_sequences, generator, image_numbers
 
 
 class MembraneNoise(Perturbation):
@@ -43,7 +31,6 @@ class MembraneNoise(Perturbation):
         if shown.spec.stimulus.coding == "spikes":
             raise self.refuse("its stimulus is one of spikes, beside which no current can be shown")
         spec, images = as_sequences(shown)
-        count = len(next(iter(images.values())))
         for population in spec.spiking:
             name = f"noise of {population.name}"
             scale = strength * self._innovation(population)
@@ -55,10 +42,10 @@ class MembraneNoise(Perturbation):
             images[name] = np.stack(
                 [
                     scale * generator(seed, population.name, k).standard_normal((spec.steps, *population.shape))
-                    for k in range(shown.first, shown.first + count)
+                    for k in image_numbers(shown)
                 ]
             )
-        return Shown(spec, images, shown.first)
+        return dataclasses.replace(shown, spec=spec, images=images)
 
     def _innovation(self, population: Population) -> np.ndarray:
         neuron = population.neuron
@@ -83,7 +70,7 @@ class PoissonStimulus(Perturbation):
         spec, images = as_sequences(shown)
         if strength > 0:
             images = {name: self._events(array, strength, seed, shown.first) for name, array in images.items()}
-        return Shown(spec, images, shown.first)
+        return dataclasses.replace(shown, spec=spec, images=images)
 
     @staticmethod
     def _events(images: np.ndarray, size: float, seed: int, first: int) -> np.ndarray:

@@ -6,8 +6,27 @@ import dataclasses
 
 import numpy as np
 
-from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Population, Projection, constant
-from alade_brian.perturbations.base import SpecPerturbation, each_weighted, generator
+from alade_brian.conversion.release import TICKETS
+from alade_brian.conversion.spec import (
+    NetworkSpec,
+    NeuronEquations,
+    Population,
+    Projection,
+    Release,
+    Stimulus,
+    constant,
+)
+from alade_brian.perturbations.base import (
+    Perturbation,
+    Shown,
+    SpecPerturbation,
+    as_sequences,
+    each_weighted,
+    generator,
+    image_numbers,
+    weights,
+    with_weights,
+)
 from alade_brian.perturbations.neurons import extended
 
 
@@ -118,3 +137,93 @@ class AlphaFilter(_Filter):
         "rising = keep * rising + (1 - keep) * arrived\narrived = 0\n"
         "slow = keep * slow + (1 - keep) * rising\n{0} += slow"
     )
+
+
+class UnreliableRelease(Perturbation):
+    """Every synapse lets a spike pass or fails, each spike and synapse by itself; synapses of one kernel too. What
+    arrives is not made up for: on the average a weight is ``1 - strength`` of what it was."""
+
+    name = "unreliable-release"
+    unit = "probability that a synapse fails"
+    highest = 1.0
+    random = True
+    strengths = (0, 0.05, 0.1, 0.2, 0.4)
+
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        if strength == 0:
+            # The same synapses, but as lists, which sum in another order.
+            return shown
+        if shown.spec.stimulus.coding == "spikes":
+            raise self.refuse("its stimulus is one of spikes, beside which no numbers can be shown")
+        spec, images = as_sequences(shown)
+        release = Release(1 - strength, "tickets")
+        projections = tuple(
+            dataclasses.replace(p, release=release) if spec.sends_spikes(p.source) else p for p in spec.projections
+        )
+        images[release.ticket] = np.stack(
+            [generator(seed, k).integers(TICKETS, size=(spec.steps, 1)) for k in image_numbers(shown)]
+        ).astype(np.float64)
+        stimuli = (*spec.stimuli, Stimulus((1,), release.ticket, "sequence"))
+        spec = dataclasses.replace(spec, stimuli=stimuli, projections=projections)
+        return dataclasses.replace(shown, spec=spec, images=images)
+
+
+class Conductances(Perturbation):
+    """Synapses open conductances instead of passing charge. Within a step all excitatory conductance g and inhibitory
+    conductance h of a neuron act together: the membrane moves towards ``(g E - h E) / (g + h)`` by
+    ``1 - exp(-(g + h))``, the solution of ``dv = g (E - v) dt + h (-E - v) dt``. The reversal potentials are E and -E
+    with ``E = 1 / strength``; from rest, a small input of weight w has the effect w. Stimulus and bias stay currents.
+    """
+
+    name = "conductances"
+    unit = "1 / reversal potential (per membrane unit)"
+    strengths = (0, 0.1, 0.2, 0.4, 0.8)
+
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        spec = shown.spec
+        if strength == 0:
+            # The same numbers, but excitation and inhibition summed apart.
+            return shown
+        targets = {p.target for p in spec.projections if spec.sends_spikes(p.source)}
+        targets &= {p.name for p in spec.spiking}
+        kept, split = [], []
+        for projection in spec.projections:
+            if projection.target in targets and spec.sends_spikes(projection.source):
+                split.append(self._split(projection, strength))
+            else:
+                kept.append(projection)
+        for name in targets:
+            spec = spec.replace_population(name, neuron=self._conducting(spec.population(name), strength))
+        inhibitory = range(len(kept) + len(split), len(kept) + 2 * len(split))
+        projections = (*kept, *(e for e, _ in split), *(i for _, i in split))
+        # A synapse opens one of both: its spikes are counted on the way of excitation.
+        return dataclasses.replace(
+            shown, spec=dataclasses.replace(spec, projections=projections), uncounted=frozenset(inhibitory)
+        )
+
+    def _split(self, projection: Projection, strength: float) -> tuple[Projection, Projection]:
+        weight = weights(projection.operator)
+        if weight is None:
+            raise self.refuse(f"the projection {projection.name} has no weights")
+        return (
+            dataclasses.replace(
+                projection, operator=with_weights(projection.operator, strength * np.maximum(weight, 0)), into="exc"
+            ),
+            dataclasses.replace(
+                projection, operator=with_weights(projection.operator, strength * np.maximum(-weight, 0)), into="inh"
+            ),
+        )
+
+    def _conducting(self, population: Population, strength: float) -> NeuronEquations:
+        neuron = population.neuron
+        v = neuron.membrane
+        if neuron.takes_input != v:
+            raise self.refuse(f"the neurons of '{population.name}' have no membrane that takes the input itself")
+        moved = f"{v} += ((exc - inh) * reversal - (exc + inh) * {v}) * exprel(-(exc + inh))\nexc = 0\ninh = 0"
+        conducting = extended(
+            dataclasses.replace(neuron, update=""),
+            states="exc : 1\ninh : 1",
+            parameters={"reversal": constant(1 / strength)},
+            update=moved,
+        )
+        return dataclasses.replace(conducting, update="\n".join(filter(None, (moved, neuron.update))))

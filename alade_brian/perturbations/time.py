@@ -7,8 +7,27 @@ import dataclasses
 import numpy as np
 
 from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Parameter, Population, Projection, Sparse
-from alade_brian.perturbations.base import SpecPerturbation, generator, scaled
+from alade_brian.conversion.neuron_equations import memoryless
+from alade_brian.conversion.spec import (
+    Identity,
+    NetworkSpec,
+    NeuronEquations,
+    Parameter,
+    Population,
+    Projection,
+    Sparse,
+    Stimulus,
+    constant,
+)
+from alade_brian.perturbations.base import (
+    Perturbation,
+    Shown,
+    SpecPerturbation,
+    as_sequences,
+    generator,
+    image_numbers,
+    scaled,
+)
 
 
 class AxonalDelay(SpecPerturbation):
@@ -65,6 +84,64 @@ class UnequalDelays(SpecPerturbation):
             for delay in range(largest + 1)
             if (late := np.flatnonzero(drawn == delay)).size
         ]
+
+
+class SpikeTimeJitter(Perturbation):
+    """Every spike reaches all its targets by a number of steps later that is drawn for it, 0 to `strength`, each as
+    likely. What arrives behind the end of a presentation is lost.
+
+    Behind every population stand relays, one for each delay: a relay passes on those spikes that drew its delay.
+    """
+
+    name = "jitter"
+    unit = "largest delay of a spike (steps)"
+    whole = True
+    random = True
+    strengths = (0, 1, 2, 3)
+
+    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+        if strength == 0:
+            return shown
+        if shown.spec.stimulus.coding == "spikes":
+            raise self.refuse("its stimulus is one of spikes, beside which no numbers can be shown")
+        spec, images = as_sequences(shown)
+        slots = int(strength) + 1
+        stimuli, populations = list(spec.stimuli), []
+        sent, into_relays = [p for p in spec.projections if not spec.sends_spikes(p.source)], []
+        for population in spec.populations:
+            populations.append(population)
+            leaving = [p for p in spec.projections if p.source == population.name]
+            if not population.neuron.spiking or not leaving:
+                continue
+            draws = Stimulus(population.shape, f"jitter of {population.name}", "sequence")
+            stimuli.append(draws)
+            images[draws.name] = np.stack(
+                [
+                    generator(seed, population.name, k).integers(slots, size=(spec.steps, *population.shape))
+                    for k in image_numbers(shown)
+                ]
+            ).astype(np.float64)
+            relays = [self._relay(population, late, slots) for late in range(slots)]
+            populations += relays
+            for late, relay in enumerate(relays):
+                into_relays.append(Projection(population.name, relay.name, Identity(np.array(float(slots)))))
+                into_relays.append(Projection(draws.name, relay.name, Identity()))
+                sent += [dataclasses.replace(p, source=relay.name, delay=p.delay + late) for p in leaving]
+        uncounted = frozenset(range(len(sent), len(sent) + len(into_relays)))
+        spec = dataclasses.replace(
+            spec, stimuli=tuple(stimuli), populations=tuple(populations), projections=(*sent, *into_relays)
+        )
+        return dataclasses.replace(shown, spec=spec, images=images, uncounted=uncounted)
+
+    def _relay(self, population: Population, late: int, slots: int) -> Population:
+        """It fires where a spike, which counts `slots`, meets a draw of `late`."""
+        if "amplitude" in population.neuron.parameters:
+            raise self.refuse(f"the spikes of '{population.name}' have amplitudes, which a relay does not know")
+        meets = "v = int(abs(drive - sought) < 0.5)\ndrive = 0"
+        neuron = memoryless(spiking=True, v_threshold=constant(0.5), sought=constant(slots + late))
+        return Population(
+            f"{population.name}, {late} late", population.shape, dataclasses.replace(neuron, update=meets)
+        )
 
 
 class FinerSteps(SpecPerturbation):

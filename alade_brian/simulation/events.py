@@ -10,8 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from alade_brian.conversion.brian2_text import pixel_offset
+from alade_brian.conversion.connectivity import Synapses, projection_synapses
+from alade_brian.conversion.release import chance
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.spec import NetworkSpec, Projection
 from alade_brian.simulation.gather import degrees
 
 
@@ -26,20 +29,43 @@ class EventCounter:
     def __init__(self, spec: NetworkSpec) -> None:
         self.spec = spec
         self._degrees = {k: degrees(spec, p) for k, p in enumerate(spec.projections) if sends(spec, p.source)}
+        self._failing = {k: projection_synapses(spec, p) for k, p in enumerate(spec.projections) if p.release}
 
     def count(self, responses: Responses, shown: np.ndarray | None = None) -> np.ndarray:
         """Events of every image, int64 ``(images, projections)``: a column for each projection of the specification,
         zeros where it sends a current.
 
-        shown   what was shown, pixels ``(images, rows, pixels of all stimuli)``; needed where stimuli are spikes
+        shown   what was shown, pixels ``(images, rows, pixels of all stimuli)``; needed where stimuli are spikes, or
+                synapses fail by chance
         """
         spikes = {**responses.spikes, **self._given(shown)}
         events = np.zeros((len(responses.logits), len(self.spec.projections)), np.int64)
         for column, reached in self._degrees.items():
             projection = self.spec.projections[column]
             arrive = max(0, self.spec.steps - projection.delay)
-            events[:, column] = spikes[projection.source][:, :arrive].sum(1, dtype=np.int64) @ reached
+            came = spikes[projection.source][:, :arrive]
+            if column in self._failing:
+                events[:, column] = self._passed(projection, self._failing[column], came, shown)
+            else:
+                events[:, column] = came.sum(1, dtype=np.int64) @ reached
         return events
+
+    def _passed(
+        self, projection: Projection, found: Synapses, came: np.ndarray, shown: np.ndarray | None
+    ) -> np.ndarray:
+        """How many synapses passed a spike on, of every image."""
+        assert projection.release is not None
+        if shown is None:
+            raise ValueError("synapses fail by chance: their events are counted from the tickets that were shown")
+        tickets = shown[:, projection.delay :, pixel_offset(self.spec, projection.release.ticket)]
+        passed = np.zeros(len(came), np.int64)
+        first = np.searchsorted(found.pre, np.arange(came.shape[2] + 1))
+        for image, step in np.argwhere(came.any(2)):
+            fired = np.flatnonzero(came[image, step])
+            reached = np.concatenate([np.arange(first[k], first[k + 1]) for k in fired])
+            draws = chance(tickets[image, step], found.pre[reached], found.post[reached])
+            passed[image] += np.count_nonzero(draws < projection.release.probability)
+        return passed
 
     def _given(self, shown: np.ndarray | None) -> Mapping[str, np.ndarray]:
         """The spikes of the stimuli by their names."""

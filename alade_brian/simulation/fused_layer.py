@@ -48,12 +48,14 @@ class Rows:
 class Input:
     """What a fused layer gathers: the spikes of a layer, `delay` steps ago, through a kernel.
 
+    receiver  the variable that spikes add to
     degrees   synapses of every neuron of the source, where their number does not follow from the taps
     """
 
     source: FusedLayer | GivenSpikes
     taps: Gather
     delay: int
+    receiver: str
     degrees: np.ndarray | None = None
 
 
@@ -111,7 +113,6 @@ class FusedLayer(_WithArrays):
     rows        how it is laid out
     code        abstract code of the blocks ``rest`` (before a presentation's first step), ``update`` (after the state
                 update, before the input is delivered), ``threshold`` (after it) and ``reset``
-    receiver    the variable that spikes add to
     slots       for how many steps its own spikes are kept
     records     ``(name, at the end of the step)``: where the membrane is kept in every step of a presentation
     """
@@ -121,7 +122,6 @@ class FusedLayer(_WithArrays):
         group: b2.NeuronGroup,
         rows: Rows,
         code: dict[str, str],
-        receiver: str,
         membrane: str,
         steps: int,
         slots: int,
@@ -136,7 +136,7 @@ class FusedLayer(_WithArrays):
         for part in (group.state_updater, *group.thresholder.values(), *group.resetter.values()):
             part.active = False
         self.variables.add_auxiliary_variable("_cond", dtype=bool)
-        self.needed_variables += [receiver, membrane]
+        self.needed_variables.append(membrane)
         if self.spiking:
             self.add_array("_spikes_first", slots * (rows.batch * rows.pixels + 1), np.int32)
             self.add_array("_spikes_number", slots * self.capacity, np.int32)
@@ -146,7 +146,7 @@ class FusedLayer(_WithArrays):
         self.template_kwds = {
             "real": self.real, "batch": rows.batch, "pixels": rows.pixels, "steps": steps,
             "channels": rows.channels, "row_bytes": rows.row_bytes, "slots": slots, "capacity": self.capacity,
-            "spiking": self.spiking, "written": _written(code["reset"], group), "receiver": receiver,
+            "spiking": self.spiking, "written": _written(code["reset"], group),
             "membrane": membrane, "records": [{"name": record, "at_end": at_end} for record, at_end in records],
             "early": any(not at_end for _, at_end in records), "inputs": [],
             "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
@@ -159,6 +159,7 @@ class FusedLayer(_WithArrays):
 
     def _add_input(self, name: str, input: Input) -> dict[str, Any]:
         source, taps = input.source, input.taps
+        self.needed_variables.append(input.receiver)
         rows = source.rows
         self.add_taps(taps, rows.channels, name)
         self.refer(f"{name}_spikes_first", source, "_spikes_first")
@@ -170,7 +171,8 @@ class FusedLayer(_WithArrays):
         if amplitude is not None:
             self.refer(f"{name}_amplitude", source.group, "amplitude")
         return {
-            "name": name, "delay": input.delay, "slots": source.slots, "capacity": source.capacity,
+            "name": name, "receiver": input.receiver, "delay": input.delay,
+            "slots": source.slots, "capacity": source.capacity,
             "pixels": rows.pixels, "channels": rows.channels, "row": taps.row,
             "per_row": taps.per_row, "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
             "whole": taps.per_row == rows.channels, "counted": degrees is not None,

@@ -126,7 +126,7 @@ class _Builder:
             "reset": text.reset or "",
         }
         self.layers[population.name] = FusedLayer(
-            self.groups[population.name], rows_of(population, self.batch), code, neuron.takes_input, neuron.membrane,
+            self.groups[population.name], rows_of(population, self.batch), code, neuron.membrane,
             self.spec.steps, self._slots(population.name), records, slots(index).update, f"pass_{index}",
         )  # fmt: skip
 
@@ -141,6 +141,7 @@ class _Builder:
                 (self.layers | self.given)[p.source],
                 gather(self.spec, p),
                 p.delay,
+                p.into or self.spec.population(target).neuron.takes_input,
                 out_degrees(self.spec, p) if is_list(self.spec, p) else None,
             )
             for _, p in gathered(self.spec, target)

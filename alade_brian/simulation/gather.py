@@ -97,7 +97,9 @@ def channels_last(values: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def gathers(spec: NetworkSpec, projection: Projection) -> bool:
-    """Whether a projection can be gathered: all but long lists of connections."""
+    """Whether a projection can be gathered: all but long lists of connections and synapses that fail by chance."""
+    if projection.release is not None:
+        return False
     whole = prod(spec.shape(projection.target)) * prod(spec.shape(projection.source))
     return not is_list(spec, projection) or whole <= DENSE_AT_MOST
 

@@ -6,7 +6,7 @@ import os
 from math import prod
 
 from alade_brian.conversion.spec import NetworkSpec, Projection, operator_values
-from alade_brian.conversion.table import lowering_table
+from alade_brian.conversion.table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
 from alade_brian.errors import UserError
 from alade_brian.simulation.gather import is_list
 from alade_brian.simulation.pace import ACTIVITY, expected_seconds
@@ -65,7 +65,12 @@ def needed_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
     if not settings.shares:
         return state + batch * sum(row.bytes for row in lowering_table(spec))
     numbers = itemsize * sum(_numbers(spec, p) for p in spec.projections)
-    return state + numbers + STREAM_BYTES
+    listed = sum(
+        count * BYTES_PER_SYNAPSE
+        for p, count in zip(spec.projections, synapses_per_projection(spec), strict=True)
+        if p.release is not None
+    )
+    return state + numbers + batch * listed + STREAM_BYTES
 
 
 def _numbers(spec: NetworkSpec, projection: Projection) -> int:

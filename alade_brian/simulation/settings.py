@@ -98,7 +98,7 @@ class SimulationSettings:
 
     @property
     def shares(self) -> bool:
-        """Whether kernels are shared."""
+        """Whether kernels are shared, where a projection can be."""
         return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend != "cython")
 
     def fuses(self, spec: NetworkSpec) -> bool:
@@ -108,7 +108,8 @@ class SimulationSettings:
         possible = can_gather(spec)
         if self.passes == "fused" and not possible:
             raise UserError(
-                "the network has a list of connections that is too long for fused passes; leave simulation.passes out"
+                "the network has a list of connections that is too long for fused passes, or synapses that fail by "
+                "chance; leave simulation.passes out"
             )
         return possible
 

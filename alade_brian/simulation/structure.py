@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.spec import NetworkSpec, Operator, operator_values
+from alade_brian.conversion.spec import NetworkSpec, Operator, Projection, operator_values
 
 
 def anonymous(spec: NetworkSpec) -> tuple[NetworkSpec, dict[str, str]]:
@@ -20,12 +20,21 @@ def anonymous(spec: NetworkSpec) -> tuple[NetworkSpec, dict[str, str]]:
     plain = NetworkSpec(
         tuple(dataclasses.replace(s, name=names[s.name]) for s in spec.stimuli),
         tuple(dataclasses.replace(p, name=names[p.name]) for p in spec.populations),
-        tuple(dataclasses.replace(p, source=names[p.source], target=names[p.target]) for p in spec.projections),
+        tuple(_renamed(p, names) for p in spec.projections),
         dataclasses.replace(spec.readout, population=names[spec.readout.population]),
         spec.steps,
         spec.dt,
     )
     return plain, names
+
+
+def _renamed(projection: Projection, names: dict[str, str]) -> Projection:
+    release = projection.release
+    if release is not None:
+        release = dataclasses.replace(release, ticket=names[release.ticket])
+    return dataclasses.replace(
+        projection, source=names[projection.source], target=names[projection.target], release=release
+    )
 
 
 def structure(spec: NetworkSpec, layout: Any) -> dict[str, Any]:
@@ -61,7 +70,10 @@ def structure(spec: NetworkSpec, layout: Any) -> dict[str, Any]:
             }
             for p in spec.populations
         ],
-        "projections": [[p.source, p.target, p.delay, p.first, _operator(p.operator)] for p in spec.projections],
+        "projections": [
+            [p.source, p.target, p.delay, p.first, p.into, p.release and p.release.ticket, _operator(p.operator)]
+            for p in spec.projections
+        ],
     }
 
 

@@ -91,7 +91,7 @@ const auto _kept_{{name}} = {{_array(name)}}[_idx];
             {% else %}
             shared::gather_parts<_real, {{input.row}}, {{input.stride}}, {{input.channels}}, {{input.per_row}}>(
             {% endif %}
-                {{_array(receiver)}} + _row + {{input.offset}}, {{_array(input.name + '_kernel')}}, _seen, _spikes, _scale);
+                {{_array(input.receiver)}} + _row + {{input.offset}}, {{_array(input.name + '_kernel')}}, _seen, _spikes, _scale);
         }
         {% endfor %}
 {{ _each_channel(_fire(not early) ) }}
