@@ -4,7 +4,7 @@
     python experiments/perturb.py CHECKPOINT --perturb lesion --strengths 0.2 0.4 --repeats 10 --out runs/lesions
     python experiments/perturb.py CHECKPOINT --perturb all
 
-Strength 0, the unperturbed network, is always measured. The folder then holds results.json, table.md, table.csv and a
+The unperturbed network is always measured too. The folder then holds results.json, table.md, table.csv and a
 figure for each perturbation. The same command goes on where it was stopped. A perturbation that this network cannot
 have is named and, with 'all', passed over.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from perturbing.figure import write_figures
-from perturbing.study import Cell, Study, cells, measure, read_subject
+from perturbing.study import Study, cells, complete, read_subject
 from perturbing.summary import csv_text, markdown, rows
 from tqdm import tqdm
 
@@ -67,7 +67,8 @@ def main(arguments: argparse.Namespace) -> int:
     subject = read_subject(arguments.checkpoint, arguments.images, arguments.data_root)
     out = arguments.out or Path("runs") / f"perturb-{arguments.checkpoint.parent.parent.name}"
     study = Study(out, subject)
-    run(study, study.missing(wanted), settings, pass_over="all" in arguments.perturb)
+    bar = tqdm(study.missing(wanted), desc="perturb", disable=None, leave=False)
+    complete(study, bar, settings, bar.write, pass_over="all" in arguments.perturb)
     found = rows(study.results)
     write_text(out / "table.md", markdown(found))
     write_text(out / "table.csv", csv_text(found))
@@ -85,26 +86,6 @@ def choose(arguments: argparse.Namespace) -> list[Perturbation]:
     names = available_perturbations() if everything else tuple(dict.fromkeys(arguments.perturb))
     options = {} if arguments.task is None else {"task": arguments.task}
     return [perturbation(name, **options) for name in names]
-
-
-def run(study: Study, missing: list[Cell], settings: SimulationSettings, pass_over: bool) -> None:
-    """Measure cells one by one."""
-    refused: set[str] = set()
-    with tqdm(total=len(missing), desc="perturb", disable=None, leave=False) as bar:
-        for cell in missing:
-            bar.update()
-            name = cell.perturbation.name
-            if name in refused:
-                continue
-            try:
-                study.keep(cell, measure(study.subject, cell, settings))
-            except UserError as error:
-                if not pass_over:
-                    raise
-                refused.add(name)
-                print(error)
-    if not study.results["perturbations"]:
-        raise UserError("this network can have none of the perturbations; see the sentences above")
 
 
 if __name__ == "__main__":

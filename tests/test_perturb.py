@@ -55,11 +55,11 @@ def test_a_study_is_written_and_goes_on(checkpoint: Path, tmp_path: Path) -> Non
     found = json.loads((out / "results.json").read_text())
     assert found["perturbations"]["lesion"] == first["perturbations"]["lesion"]
     lesion = found["perturbations"]["lesion"]["strengths"]
-    assert {strength: len(repeats) for strength, repeats in lesion.items()} == {"0": 1, "1": 2}
+    assert {strength: len(repeats) for strength, repeats in lesion.items()} == {"1": 2}
     # A network without neurons sees nothing: the logits are equal, the first class is its answer.
     assert lesion["1"]["0"]["per_task"][1] == 0 and lesion["1"]["0"]["events_per_image"] == 0
-    assert lesion["0"]["0"]["events_per_image"] > 0
-    assert set(found["perturbations"]["delay"]["strengths"]) == {"0", "1"}
+    assert found["baseline"]["events_per_image"] > 0 and len(found["baseline"]["per_task"]) == len(found["best"]) == 2
+    assert set(found["perturbations"]["delay"]["strengths"]) == {"1"}
     kinds = {f"figures/{name}.{kind}" for name in ("lesion", "delay") for kind in ("png", "svg")}
     assert {"table.md", "table.csv", *kinds} <= {str(f.relative_to(out)) for f in out.rglob("*")}
     assert (out / "table.csv").read_text().count("\n") == 1 + 2 * 3
@@ -102,4 +102,6 @@ def test_half_strength_lies_on_the_line_between_measurements() -> None:
     assert low == pytest.approx(1.5) and high == pytest.approx(1.75)
     assert line.half_strength(chance=0.95)[0] is None
     bottom, top = line.band()
-    assert bottom[0] == top[0] == 0.9 and top[2] - 0.3 == pytest.approx(12.706 * 0.1, rel=1e-3)
+    assert bottom[0] == top[0] == 0.9 and (bottom[2], top[2]) == (0, 1)
+    wide = Curve(np.array([0.0]), (np.array([0.4, 0.5, 0.6]),))
+    assert wide.band()[1][0] - 0.5 == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=1e-3)

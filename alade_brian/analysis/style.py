@@ -40,6 +40,17 @@ def new_stack(width: float, height: float, panels: int) -> tuple[Figure, list[Ax
     return figure, list(figure.subplots(panels, 1, sharex=True, squeeze=False).ravel())
 
 
+def new_grid(width: float, height: float, panels: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """As `new_axes`, with `panels` Axes in rows of `columns`, each of `width` x `height` inches."""
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width * min(columns, panels), height * rows), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    every = list(figure.subplots(rows, min(columns, panels), squeeze=False).ravel())
+    for ax in every[panels:]:
+        ax.set_axis_off()
+    return figure, every[:panels]
+
+
 def tidy(ax: Axes, grid: str | None = "y") -> Axes:
     """Take away the frame's upper and right side and draw a faint grid along `grid` ("x", "y", "both" or None)."""
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,19 +1,22 @@
 """A study of perturbations: which strengths and repeats are measured, and what is found, kept cell by cell.
 
-`results.json` holds everything: the network and its images, and for every perturbation, strength and repeat the
-accuracy on each task's images. It is whole after each cell, so that a study that was stopped goes on.
+`results.json` holds everything: the network and its images, the accuracy on each task's images without a perturbation
+(the same for all: strength 0 changes no spike), and that for every perturbation, strength and repeat. It is whole after
+each cell, so that a study that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alade_brian.analysis.statistics_tuning import class_selectivity
 from alade_brian.config import config_from
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
@@ -23,12 +26,12 @@ from alade_brian.files import write_json
 from alade_brian.job import spread
 from alade_brian.job_setup import coding, load_images, make_scenario
 from alade_brian.learning.checkpoint import load_checkpoint
-from alade_brian.perturbations import Perturbation, Shown
-from alade_brian.runs import read_json
+from alade_brian.perturbations import Perturbation, Shown, perturbation
+from alade_brian.perturbations.neurons import SelectiveLesion
+from alade_brian.runs import RunFolder, read_json
 from alade_brian.simulation import SimulationSettings, open_simulator
-from alade_brian.simulation.events import EventCounter
 
-FORMAT = 1
+FORMAT = 2
 # Noise is drawn and shown for so many images at a time.
 IMAGES_AT_ONCE = 250
 
@@ -38,6 +41,7 @@ class Subject:
     """A trained network and the test images of all its classes.
 
     digest   of checkpoint and choice of images: what results belong to
+    best     the best accuracy ever on each task's test images while the tasks were learnt; None where that is not known
     """
 
     name: str
@@ -45,19 +49,31 @@ class Subject:
     spec: NetworkSpec
     images: ImageSet
     classes: int
+    best: list[float] | None = None
+
+    @cached_property
+    def selectivity(self) -> dict[str, np.ndarray]:
+        """Class selectivity of every neuron of the unperturbed network, on the images of the subject."""
+        simulator = open_simulator(self.spec, SimulationSettings(reuse=True))
+        found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
+        return {
+            p.name: class_selectivity(np.concatenate([s[p.name] for s in found]), self.images.labels)
+            for p in self.spec.spiking
+        }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement. `repeat` seeds the perturbation."""
+    """One measurement. `repeat` seeds the perturbation. Without a perturbation: the network as it is."""
 
-    perturbation: Perturbation
-    strength: float
-    repeat: int
+    perturbation: Perturbation | None = None
+    strength: float = 0.0
+    repeat: int = 0
 
     @property
     def keys(self) -> tuple[str, str, str]:
-        return self.perturbation.name, f"{self.strength:g}", str(self.repeat)
+        assert self.perturbation is not None
+        return self.perturbation.label, f"{self.strength:g}", str(self.repeat)
 
 
 def read_subject(checkpoint: Path, count: int | None, data_root: str | None = None) -> Subject:
@@ -72,15 +88,23 @@ def read_subject(checkpoint: Path, count: int | None, data_root: str | None = No
     images = spread(scenario.test_set(list(scenario)[header["task"] - 1]), count)
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **coding(dataset))
-    return Subject(f"{header['dataset']}, {header['method']}", digest, spec, images, network.classes)
+    best = _best(RunFolder(checkpoint.parent.parent), header["task"])
+    return Subject(f"{header['dataset']}, {header['method']}", digest, spec, images, network.classes, best)
 
 
-def cells(perturbation: Perturbation, strengths: list[float], repeats: int) -> Iterator[Cell]:
-    """Strength 0 always and once; others as often as there are repeats, where repeats differ."""
-    for strength in [0.0, *(s for s in strengths if s)]:
+def _best(run: RunFolder, task: int) -> list[float] | None:
+    """From the metrics of the run that a checkpoint belongs to."""
+    if not run.metrics.is_file():
+        return None
+    curves = [found["accuracy_per_task_brian2"] for found in read_json(run.metrics)["tasks"][:task]]
+    return [max(curve[k] for curve in curves[k:]) for k in range(task)] if len(curves) == task else None
+
+
+def cells(perturbation: Perturbation, strengths: Sequence[float], repeats: int) -> Iterator[Cell]:
+    """Every strength but 0, as often as there are repeats, where repeats differ."""
+    for strength in (s for s in strengths if s):
         perturbation.check(strength)
-        number = repeats if perturbation.random and strength else 1
-        yield from (Cell(perturbation, strength, repeat) for repeat in range(number))
+        yield from (Cell(perturbation, strength, repeat) for repeat in range(repeats if perturbation.random else 1))
 
 
 class Study:
@@ -90,6 +114,8 @@ class Study:
         self.file, self.subject = folder / "results.json", subject
         if self.file.is_file():
             self.results = read_json(self.file)
+            if self.results.get("format") != FORMAT:
+                raise UserError(f"{folder} holds a study of another version of this program; choose another --out")
             if self.results.get("digest") != subject.digest:
                 raise UserError(
                     f"{folder} holds a study of another network or of other images; choose another --out, or the "
@@ -101,18 +127,23 @@ class Study:
             tasks, counts = np.unique(subject.images.tasks, return_counts=True)
             self.results = {
                 "format": FORMAT, "subject": subject.name, "digest": subject.digest, "classes": subject.classes,
-                "tasks": tasks.tolist(), "images_per_task": counts.tolist(), "perturbations": {},
+                "tasks": tasks.tolist(), "images_per_task": counts.tolist(), "best": subject.best,
+                "baseline": None, "perturbations": {},
             }  # fmt: skip
 
     def missing(self, wanted: list[Cell]) -> list[Cell]:
-        """Those cells that are not known yet."""
-        return [cell for cell in wanted if self._find(cell) is None]
+        """Those cells that are not known yet, the network as it is first of all."""
+        first = [Cell()] if self.results["baseline"] is None else []
+        return first + [cell for cell in wanted if self._find(cell) is None]
 
     def keep(self, cell: Cell, found: dict[str, Any]) -> None:
         """Note a cell; the file is whole before and after."""
-        name, strength, repeat = cell.keys
-        place = self.results["perturbations"].setdefault(name, {"unit": cell.perturbation.unit, "strengths": {}})
-        place["strengths"].setdefault(strength, {})[repeat] = found
+        if cell.perturbation is None:
+            self.results["baseline"] = found
+        else:
+            name, strength, repeat = cell.keys
+            place = self.results["perturbations"].setdefault(name, {"unit": cell.perturbation.unit, "strengths": {}})
+            place["strengths"].setdefault(strength, {})[repeat] = found
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, self.results)
 
@@ -122,21 +153,54 @@ class Study:
         return found.get(strength, {}).get(repeat)
 
 
+def complete(
+    study: Study, missing: Sequence[Cell], settings: SimulationSettings, say: Callable[[str], None], pass_over: bool
+) -> None:
+    """Measure cells one by one.
+
+    pass_over   a perturbation that the network cannot have is said and left out, instead of a UserError
+    """
+    refused: set[str] = set()
+    for cell in missing:
+        name = "" if cell.perturbation is None else cell.perturbation.label
+        if name in refused:
+            continue
+        try:
+            study.keep(cell, measure(study.subject, cell, settings))
+        except UserError as error:
+            if not pass_over or cell.perturbation is None:
+                raise
+            refused.add(name)
+            say(str(error))
+    if not study.results["perturbations"]:
+        raise UserError("this network can have none of the perturbations; see the sentences above")
+
+
+def planned(names: Sequence[str], repeats: int) -> list[Cell]:
+    """All cells of these perturbations, with their own strengths."""
+    chosen = [perturbation(name) for name in names]
+    return [cell for known in chosen for cell in cells(known, known.strengths, repeats)]
+
+
 def measure(subject: Subject, cell: Cell, settings: SimulationSettings) -> dict[str, Any]:
     """Accuracy on each task's images, on all, and synaptic events per image of the perturbed network."""
     images, right, events = subject.images, [], 0
+    if isinstance(cell.perturbation, SelectiveLesion):
+        cell.perturbation.selectivity = subject.selectivity
     simulator = None
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
-        shown = cell.perturbation(Shown(subject.spec, images.images[part], start), cell.strength, cell.repeat)
+        shown = Shown(subject.spec, images.images[part], start)
+        if cell.perturbation is not None:
+            shown = cell.perturbation(shown, cell.strength, cell.repeat)
         # The network is the same for every part: what is drawn for it depends on the repeat alone.
         if simulator is None:
-            simulator, counter = open_simulator(shown.spec, settings), EventCounter(shown.spec)
+            simulator = open_simulator(shown.spec, settings)
         for chunk, found in simulator.packed_chunks(shown.images):
             labels = images.labels[part][chunk]
             right.append(found.logits.argmax(1) == labels)
-            counted = found.events if found.events is not None else counter.count(found.unpacked())
-            events += int(counted.sum())
+            assert found.events is not None
+            events += int(np.delete(found.events, sorted(shown.uncounted), axis=1).sum())
     hit = np.concatenate(right)
     per_task = [float(hit[images.tasks == task].mean()) for task in np.unique(images.tasks)]
     return {"accuracy": float(hit.mean()), "per_task": per_task, "events_per_image": events / len(images)}

@@ -33,27 +33,28 @@ class Curve:
         return np.array([r.mean() for r in self.repeats])
 
     def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the 95 % confidence interval of the mean over repeats (Student's t); where there is one repeat, the
-        mean itself."""
+        """Ends of the 95 % confidence interval of the mean over repeats (Student's t, cut to accuracies); where there
+        is one repeat, the mean itself."""
         half = np.array(
             [
                 stats.t.ppf((1 + CONFIDENCE) / 2, len(r) - 1) * r.std(ddof=1) / np.sqrt(len(r)) if len(r) > 1 else 0.0
                 for r in self.repeats
             ]
         )
-        return self.mean - half, self.mean + half
+        return np.maximum(self.mean - half, 0), np.minimum(self.mean + half, 1)
 
     def half_strength(self, chance: float) -> tuple[float | None, tuple[float | None, float | None]]:
         """The least strength at which half of the margin above chance is gone, between measured strengths by a straight
         line, and its 95 % interval (percentile bootstrap over repeats); None: not within the strengths measured."""
         draw = np.random.default_rng(0)
         means = [draw.choice(r, (RESAMPLES, len(r))).mean(1) for r in self.repeats]
-        found = [_half(self.strengths, mean, chance) for mean in np.stack(means, axis=1)]
+        found = [half_strength(self.strengths, mean, chance) for mean in np.stack(means, axis=1)]
         low, high = np.quantile(np.array([np.inf if h is None else h for h in found]), [0.025, 0.975], method="nearest")
-        return _half(self.strengths, self.mean, chance), (_finite(low), _finite(high))
+        return half_strength(self.strengths, self.mean, chance), (_finite(low), _finite(high))
 
 
-def _half(strengths: np.ndarray, mean: np.ndarray, chance: float) -> float | None:
+def half_strength(strengths: np.ndarray, mean: np.ndarray, chance: float) -> float | None:
+    """Where half of the margin above chance is gone, see `Curve.half_strength`."""
     level = chance + (mean[0] - chance) / 2
     below = np.flatnonzero(mean < level)
     if mean[0] <= chance or not below.size:
@@ -76,8 +77,9 @@ def curve(results: Results, name: str, task: int | None = None) -> Curve:
     def number(cell: Mapping[str, Any]) -> float:
         return cell["accuracy"] if place is None else cell["per_task"][place]
 
-    repeats = tuple(np.array([number(cell) for cell in found[s].values()]) for s in strengths)
-    return Curve(np.array([float(s) for s in strengths]), repeats)
+    measured = [[results["baseline"]], *(found[s].values() for s in strengths)]
+    repeats = tuple(np.array([number(cell) for cell in cells]) for cells in measured)
+    return Curve(np.array([0.0, *map(float, strengths)]), repeats)
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
@@ -93,15 +95,16 @@ def rows(results: Results) -> list[dict[str, Any]]:
                     "perturbation": name, "task": "all" if task is None else task, "accuracy": line.mean[0],
                     "greatest_strength": line.strengths[-1], "accuracy_there": line.mean[-1],
                     "half_strength": half, "half_low": low, "half_high": high,
-                    "events": _events(results, name, 0), "events_there": _events(results, name, -1),
+                    "events": results["baseline"]["events_per_image"],
+                    "events_there": _events_at_greatest(results, name),
                 }
             )  # fmt: skip
     return found
 
 
-def _events(results: Results, name: str, place: int) -> float:
+def _events_at_greatest(results: Results, name: str) -> float:
     found = results["perturbations"][name]["strengths"]
-    cells = found[sorted(found, key=float)[place]].values()
+    cells = found[max(found, key=float)].values()
     return float(np.mean([cell["events_per_image"] for cell in cells]))
 
 

@@ -1,0 +1,95 @@
+"""Which knowledge breaks first: all networks of a grid under the same perturbations, task by task and age by age.
+
+    python experiments/compare.py experiments/grids/biology-digits.yaml --jobs 2
+    python experiments/perturb_study.py experiments/grids/biology-digits.yaml --jobs 2
+
+The first command trains the networks and verifies them; the second perturbs the last network of every row and seed.
+Both go on where they were stopped. Tables, figures and all numbers are then beside the grid's, in the folder
+`perturbed`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Also where this file is not run as a program.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from comparison.cells import Estimate, check_cell
+from comparison.grid import Cell, Grid, read_grid
+from perturbing.comparison_figures import write_figures
+from perturbing.comparison_table import csv_text, markdown
+from perturbing.networks import PERTURBED, Plan, collect, study_all
+
+from alade_brian.cli import run_command
+from alade_brian.errors import UserError
+from alade_brian.files import write_json, write_text
+from alade_brian.perturbations import available_perturbations, perturbation
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="perturb_study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see experiments/comparison/grid.py")
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder of the trained grid (default: runs/<grid>)")
+    p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
+    p.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the grid only")
+    p.add_argument("--repeats", type=int, default=2, metavar="N", help="of each random perturbation (default: 2)")
+    p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
+    p.add_argument("--report-only", action="store_true", help="tables and figures of what has been measured")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure what is missing, then write tables and figures; the exit code."""
+    for option in ("repeats", "jobs", "images"):
+        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
+            raise UserError(f"--{option} {getattr(arguments, option)}: use at least 1")
+    names = tuple(arguments.perturb or available_perturbations())
+    for name in names:
+        perturbation(name)
+    grid = read_grid(arguments.grid)
+    out = arguments.out or Path("runs") / grid.name
+    networks = grid.choose(grid.cells(out), arguments.rows, None)
+    if not arguments.report_only:
+        _check_trained(networks, grid, arguments.grid, out)
+        _study(networks, Plan(names, arguments.repeats, arguments.images), arguments.jobs)
+    results, folder = collect(grid, networks), out / PERTURBED
+    write_json(folder / "results.json", results)
+    write_text(folder / "table.md", markdown(results))
+    write_text(folder / "table.csv", csv_text(results))
+    write_figures(results, folder / "figures")
+    print(markdown(results))
+    print(f"tables, numbers and figures: {folder}")
+    return 0
+
+
+def _check_trained(networks: list[Cell], grid: Grid, file: Path, out: Path) -> None:
+    missing = [cell for cell in networks if not check_cell(cell, grid.threads)]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(networks)} networks are not trained yet, {missing[0]} among them; first run "
+            f"python experiments/compare.py {file} --out {out}"
+        )
+
+
+def _study(networks: list[Cell], plan: Plan, jobs: int) -> None:
+    """A line for each network as it ends; what a network cannot have is said once."""
+    estimate, told = Estimate(len(networks)), set()
+    for cell, said in study_all(networks, plan, jobs, os.getpid()):
+        left = estimate.after_one()
+        print(f"[{estimate.done}/{len(networks)}] {cell}; {left}", flush=True)
+        for sentence in said:
+            if (cell.row, sentence) not in told:
+                told.add((cell.row, sentence))
+                print(f"{cell.row}: {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)

@@ -1,0 +1,92 @@
+"""Which knowledge breaks first: what is left of each task, by its age, when half of all that was learnt is gone.
+
+Everything is the margin above chance, in units of the unperturbed network's margin on the same images: 1 is all of it,
+0 is chance. A network that forgot a task while it learnt others is so compared with what it still knew of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from perturbing.summary import curve, half_strength
+
+Results = Mapping[str, Any]
+
+# A task with a smaller margin was not learnt: nothing can be said of what is left of it.
+LEAST_MARGIN = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """One network under one perturbation, at the strength where half of its margin on all images is gone; at the
+    greatest strength measured, where that is never so.
+
+    half         that strength, or None
+    strength     where the rest was taken
+    kept         margin left, all images
+    by_task      margin left of each task, from the oldest; nan where it was not learnt
+    events       synaptic events per image, in units of the unperturbed network's
+    forgetting   without the perturbation and with it; None where the run's metrics are not there
+    """
+
+    half: float | None
+    strength: float
+    kept: float
+    by_task: np.ndarray
+    events: float
+    forgetting: tuple[float, float] | None
+
+    @property
+    def trend(self) -> float:
+        """How much more is left of the newest task than of the oldest, on the straight line through all (least
+        squares); nan where fewer than two tasks were learnt."""
+        known = np.flatnonzero(np.isfinite(self.by_task))
+        if len(known) < 2:
+            return np.nan
+        return float(np.polyfit(known, self.by_task[known], 1)[0] * (len(self.by_task) - 1))
+
+
+def broken(results: Results, name: str) -> Broken:
+    """What a perturbation did to the network of a study."""
+    chance, whole = 1 / results["classes"], curve(results, name)
+    half = half_strength(whole.strengths, whole.mean, chance)
+    strength = float(whole.strengths[-1]) if half is None else half
+    by_task = np.array([_left(curve(results, name, task), strength, chance) for task in results["tasks"]])
+    return Broken(
+        half, strength, _left(whole, strength, chance), by_task, _events(results, name, strength),
+        _forgetting(results, name, strength),
+    )  # fmt: skip
+
+
+def retained(line: Any, chance: float) -> np.ndarray:
+    """Margin left at every strength; nan where there was none."""
+    margin = line.mean[0] - chance
+    return (line.mean - chance) / margin if margin >= LEAST_MARGIN else np.full(len(line.mean), np.nan)
+
+
+def _left(line: Any, strength: float, chance: float) -> float:
+    return float(np.interp(strength, line.strengths, retained(line, chance)))
+
+
+def _events(results: Results, name: str, strength: float) -> float:
+    """Synaptic events at a strength, of those without a perturbation."""
+    found = results["perturbations"][name]["strengths"]
+    strengths = sorted(found, key=float)
+    counts = [np.mean([cell["events_per_image"] for cell in found[s].values()]) for s in strengths]
+    without = results["baseline"]["events_per_image"]
+    return float(np.interp(strength, [0.0, *map(float, strengths)], [without, *counts]) / without)
+
+
+def _forgetting(results: Results, name: str, strength: float) -> tuple[float, float] | None:
+    """Mean over all tasks but the last of the best accuracy ever minus the accuracy at the end."""
+    tasks = results["tasks"][:-1]
+    if results["best"] is None or not tasks:
+        return None
+    lines = [curve(results, name, task) for task in tasks]
+    best = np.array(results["best"][: len(tasks)])
+    there = np.array([np.interp(strength, line.strengths, line.mean) for line in lines])
+    return float(np.mean(best - [line.mean[0] for line in lines])), float(np.mean(best - there))

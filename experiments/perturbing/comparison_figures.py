@@ -1,0 +1,119 @@
+"""Figures of a study of many networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+
+from alade_brian.analysis import style
+from alade_brian.files import write_bytes
+from perturbing.ages import retained
+from perturbing.comparison_table import all_broken, interval, names_of
+from perturbing.summary import curve
+
+Results = Mapping[str, Any]
+COLUMNS = 4
+
+
+def plot_methods(results: Results, name: str, ax: Axes) -> Axes:
+    """Accuracy on all images over the strength, one line per row of the grid: mean over seeds (of the mean over
+    repeats), and a band of one standard deviation over seeds."""
+    for number, (row, seeds) in enumerate(results["rows"].items()):
+        lines = [curve(study, name) for study in seeds.values() if name in study["perturbations"]]
+        if lines:
+            _line(ax, lines[0].strengths, np.array([line.mean for line in lines]), style.SERIES[number], row)
+    ax.axhline(1 / _any(results)["classes"], color=style.GREY, linestyle=":", linewidth=1)
+    ax.set_ylim(0, 1.02)
+    return _labelled(results, name, ax, "accuracy")
+
+
+def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
+    """Margin above chance that is left of each task, the oldest dark, the newest light; mean over seeds and a band of
+    one standard deviation."""
+    studies = [study for study in results["rows"][row].values() if name in study["perturbations"]]
+    if not studies:
+        return style.note(ax, f"{row} cannot have it")
+    tasks, colours = studies[0]["tasks"], matplotlib.colormaps["viridis"]
+    for number, task in enumerate(tasks):
+        lines = [curve(study, name, task) for study in studies]
+        left = np.array([retained(line, 1 / studies[0]["classes"]) for line in lines])
+        _line(ax, lines[0].strengths, left, colours(0.9 * number / max(1, len(tasks) - 1)), f"task {task}")
+    ax.axhline(0.5, color=style.GREY, linestyle=":", linewidth=1)
+    return _labelled(results, name, ax, "margin left")
+
+
+def plot_trends(results: Results, ax: Axes) -> Axes:
+    """How much more is left of the newest task than of the oldest when half of all is gone: a cell for every
+    perturbation and row of the grid, with a ring where the 95 % confidence interval over seeds leaves 0 out."""
+    names, rows, found = names_of(results), list(results["rows"]), all_broken(results)
+    values = np.full((len(names), len(rows)), np.nan)
+    for (name, row), networks in found.items():
+        place = names.index(name), rows.index(row)
+        mean, low, high = interval([b.trend for b in networks])
+        values[place] = 100 * mean
+        if low is not None and high is not None and (low > 0 or high < 0):
+            ax.plot(place[1] + 0.36, place[0], "o", color=style.BLACK, fillstyle="none", markersize=4)
+    reach = max(1.0, float(np.nanmax(np.abs(values))))
+    picture = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            ax.text(x, y, f"{value:+.0f}", ha="center", va="center", fontsize=8,
+                    color="white" if abs(value) > 0.6 * reach else style.BLACK)  # fmt: skip
+    ax.set_xticks(range(len(rows)), rows)
+    ax.set_yticks(range(len(names)), names)
+    ax.spines[:].set_visible(False)
+    assert ax.figure is not None
+    bar = ax.figure.colorbar(picture, ax=ax, shrink=0.6)
+    bar.set_label("newest - oldest (% of margin): above 0 the old breaks first")
+    return ax
+
+
+def write_figures(results: Results, folder: Path) -> None:
+    """The overview of methods, the trends, and for every perturbation the tasks by their age; PNG and SVG."""
+    names, rows = names_of(results), list(results["rows"])
+    figure, panels = style.new_grid(3.0, 2.5, len(names), COLUMNS)
+    for name, ax in zip(names, panels, strict=True):
+        plot_methods(results, name, ax)
+    panels[0].legend(frameon=False, fontsize=8)
+    _write(figure, folder / "methods")
+    figure, ax = style.new_axes(2.6 + 1.1 * len(rows), 1.2 + 0.3 * len(names))
+    _write(plot_trends(results, ax).figure, folder / "trends")
+    for name in names:
+        figure, panels = style.new_grid(3.0, 2.5, len(rows), len(rows))
+        for row, ax in zip(rows, panels, strict=True):
+            plot_ages(results, name, row, ax).set_title(row, fontsize=10)
+        panels[0].legend(frameon=False, fontsize=7)
+        _write(figure, folder / f"ages-{name}")
+
+
+def _write(figure: Any, path: Path) -> None:
+    write_bytes(path.with_suffix(".png"), style.png_bytes(figure))
+    write_bytes(path.with_suffix(".svg"), style.svg_bytes(figure))
+
+
+def _line(ax: Axes, strengths: np.ndarray, values: np.ndarray, colour: Any, label: str) -> None:
+    mean = np.nanmean(values, axis=0) if np.isfinite(values).any() else values[0]
+    ax.plot(strengths, mean, color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
+    if len(values) > 1:
+        spread = np.nanstd(values, axis=0, ddof=1)
+        ax.fill_between(strengths, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def _labelled(results: Results, name: str, ax: Axes, what: str) -> Axes:
+    unit = next(s["perturbations"][name]["unit"] for seeds in results["rows"].values() for s in seeds.values()
+                if name in s["perturbations"])  # fmt: skip
+    ax.set_title(name, fontsize=10)
+    ax.set_xlabel(unit, fontsize=8)
+    ax.set_ylabel(what, fontsize=8)
+    ax.tick_params(labelsize=8)
+    return style.tidy(ax)
+
+
+def _any(results: Results) -> Any:
+    return next(study for seeds in results["rows"].values() for study in seeds.values())

@@ -1,0 +1,75 @@
+"""Many networks under the same perturbations: those of a grid, each studied by itself, several at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+from comparison.cells import end_with
+from comparison.grid import Cell, Grid
+
+from alade_brian.errors import UserError
+from alade_brian.runs import read_json
+from alade_brian.simulation import SimulationSettings
+from perturbing.study import Study, complete, planned, read_subject
+
+PERTURBED = "perturbed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to every network, see `perturb_study.py`."""
+
+    names: tuple[str, ...]
+    repeats: int
+    images: int | None
+
+
+def folder(cell: Cell) -> Path:
+    """Where the study of a cell's network is kept: beside the rows of the grid."""
+    return cell.folder.parent.parent / PERTURBED / cell.folder.parent.name / cell.folder.name
+
+
+def study_all(grid_cells: Sequence[Cell], plan: Plan, jobs: int, parent: int) -> Iterator[tuple[Cell, list[str]]]:
+    """Every network, `jobs` at once, as they end, with what was said of perturbations that it cannot have. UserError
+    where a network cannot be studied at all."""
+    pool = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+    yield from pool(joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
+
+
+def _study(cell: Cell, plan: Plan, parent: int | None) -> tuple[Cell, list[str]]:
+    if parent is not None:
+        end_with(parent)
+    # A worker is a new process and has not heard what the command set.
+    logging.getLogger("brian2").setLevel(logging.ERROR)
+    said: list[str] = []
+    checkpoint = sorted((cell.folder / "checkpoints").glob("task-*.safetensors"))[-1]
+    study = Study(folder(cell), read_subject(checkpoint, plan.images))
+    settings = SimulationSettings(workers=1 if parent is not None else None, reuse=True)
+    complete(study, study.missing(planned(plan.names, plan.repeats)), settings, said.append, pass_over=True)
+    return cell, said
+
+
+def collect(grid: Grid, grid_cells: Sequence[Cell]) -> dict[str, Any]:
+    """The studies of all networks in one, by row and seed; UserError where there is none."""
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in grid_cells:
+        file = folder(cell) / "results.json"
+        if file.is_file():
+            rows.setdefault(cell.row, {})[str(cell.seed)] = _rounded(read_json(file))
+    if not rows:
+        raise UserError("no network has been studied yet; run the study without --report-only")
+    return {"format": 1, "grid": grid.name, "rows": rows}
+
+
+def _rounded(found: Any) -> Any:
+    """Six digits are more than any number of images decides."""
+    if isinstance(found, dict):
+        return {key: _rounded(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_rounded(value) for value in found]
+    return float(f"{found:.6g}") if isinstance(found, float) else found
