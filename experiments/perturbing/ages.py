@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perturbing.summary import curve, half_strength
+from perturbing.summary import Curve, curve, half_strength
 
 Results = Mapping[str, Any]
 
@@ -62,13 +62,13 @@ def broken(results: Results, name: str) -> Broken:
     )  # fmt: skip
 
 
-def retained(line: Any, chance: float) -> np.ndarray:
+def retained(line: Curve, chance: float) -> np.ndarray:
     """Margin left at every strength; nan where there was none."""
     margin = line.mean[0] - chance
     return (line.mean - chance) / margin if margin >= LEAST_MARGIN else np.full(len(line.mean), np.nan)
 
 
-def _left(line: Any, strength: float, chance: float) -> float:
+def _left(line: Curve, strength: float, chance: float) -> float:
     return float(np.interp(strength, line.strengths, retained(line, chance)))
 
 

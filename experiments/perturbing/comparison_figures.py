@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from alade_brian.analysis import style
 from alade_brian.files import write_bytes
 from perturbing.ages import retained
 from perturbing.comparison_table import all_broken, interval, names_of
-from perturbing.summary import curve
+from perturbing.summary import Curve, curve
 
 Results = Mapping[str, Any]
 COLUMNS = 4
@@ -27,7 +28,7 @@ def plot_methods(results: Results, name: str, ax: Axes) -> Axes:
     for number, (row, seeds) in enumerate(results["rows"].items()):
         lines = [curve(study, name) for study in seeds.values() if name in study["perturbations"]]
         if lines:
-            _line(ax, lines[0].strengths, np.array([line.mean for line in lines]), style.SERIES[number], row)
+            _line(ax, lines, [line.mean for line in lines], style.SERIES[number], row)
     ax.axhline(1 / _any(results)["classes"], color=style.GREY, linestyle=":", linewidth=1)
     ax.set_ylim(0, 1.02)
     return _labelled(results, name, ax, "accuracy")
@@ -42,8 +43,8 @@ def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
     tasks, colours = studies[0]["tasks"], matplotlib.colormaps["viridis"]
     for number, task in enumerate(tasks):
         lines = [curve(study, name, task) for study in studies]
-        left = np.array([retained(line, 1 / studies[0]["classes"]) for line in lines])
-        _line(ax, lines[0].strengths, left, colours(0.9 * number / max(1, len(tasks) - 1)), f"task {task}")
+        left = [retained(line, 1 / studies[0]["classes"]) for line in lines]
+        _line(ax, lines, left, colours(0.9 * number / max(1, len(tasks) - 1)), f"task {task}")
     ax.axhline(0.5, color=style.GREY, linestyle=":", linewidth=1)
     return _labelled(results, name, ax, "margin left")
 
@@ -97,11 +98,17 @@ def _write(figure: Any, path: Path) -> None:
     write_bytes(path.with_suffix(".svg"), style.svg_bytes(figure))
 
 
-def _line(ax: Axes, strengths: np.ndarray, values: np.ndarray, colour: Any, label: str) -> None:
-    mean = np.nanmean(values, axis=0) if np.isfinite(values).any() else values[0]
+def _line(ax: Axes, lines: Sequence[Curve], values: Sequence[np.ndarray], colour: Any, label: str) -> None:
+    """Mean and deviation over seeds that have values, at the strengths that were measured for all of them."""
+    known = [number for number, found in enumerate(values) if np.isfinite(found).all()]
+    if not known:
+        return
+    strengths = reduce(np.intersect1d, (lines[number].strengths for number in known))
+    each = np.array([values[number][np.isin(lines[number].strengths, strengths)] for number in known])
+    mean = each.mean(axis=0)
     ax.plot(strengths, mean, color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
-    if len(values) > 1:
-        spread = np.nanstd(values, axis=0, ddof=1)
+    if len(each) > 1:
+        spread = each.std(axis=0, ddof=1)
         ax.fill_between(strengths, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
 
 

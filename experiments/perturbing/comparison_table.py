@@ -44,8 +44,8 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
 def markdown(results: Results) -> str:
     """One line per perturbation and row."""
     lines = [
-        "| perturbation | network | half-strength | events | forgetting | oldest task | newest task | newest - "
-        "oldest |",
+        "| perturbation | network | half-strength | events | forgetting | oldest task | newest task "
+        "| newest - oldest |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for (name, row), found in all_broken(results).items():
@@ -95,10 +95,10 @@ def _explanation(results: Results) -> list[str]:
         " unperturbed network's on the same images. Half-strength: where half of the margin on all images is gone"
         " (mean, and range over seeds). The other columns are taken at that strength; where it is not reached, at the"
         " greatest one measured. Events: synaptic events per image, in percent of the unperturbed network's (mean ±"
-        " s.d. over seeds). Forgetting: percentage points, without the perturbation → with it. Oldest, newest task: margin left of it."
-        " Newest - oldest: difference between both ends of the straight line through the margins of all tasks, with its"
-        " 95 % confidence interval (Student's t over seeds), in bold where that leaves 0 out: above 0 the old breaks"
-        " first.",
+        " s.d. over seeds). Forgetting: percentage points, without the perturbation → with it. Oldest, newest task:"
+        " margin left of it (mean ± s.d.). Newest - oldest: difference between both ends of the straight line through"
+        " the margins of all tasks, with its 95 % confidence interval (Student's t over seeds), in bold where that"
+        " leaves 0 out: above 0 the old breaks first.",
     ]
 
 

@@ -1,0 +1,148 @@
+"""Many networks under the same perturbations: what is found of each task's age, and the command from a grid to tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.axes import Axes
+from tiny_grid import GRID
+
+from alade_brian.analysis import style
+from alade_brian.cli import run_command
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
+sys.path.insert(0, str(PROGRAMS))
+
+from perturbing.ages import broken  # noqa: E402
+from perturbing.comparison_figures import plot_ages, plot_methods, plot_trends  # noqa: E402
+from perturbing.comparison_table import csv_text, interval, markdown  # noqa: E402
+
+
+def cell(per_task: list[float], events: float) -> dict[str, Any]:
+    return {"accuracy": float(np.mean(per_task)), "per_task": per_task, "events_per_image": events}
+
+
+def study(*at: list[float], events: float = 100.0, best: list[float] | None = None) -> dict[str, Any]:
+    """Ten classes, three tasks; accuracies without a perturbation and at strengths 1, 2, ..."""
+    strengths = {str(k): {"0": cell(found, events / (1 + k))} for k, found in enumerate(at[1:], 1)}
+    return {
+        "format": 2, "subject": "made up", "digest": "", "classes": 10, "tasks": [1, 2, 3], "images_per_task": [5, 5, 5],
+        "best": best, "baseline": cell(at[0], events), "perturbations": {"lesion": {"unit": "part", "strengths": strengths}},
+    }  # fmt: skip
+
+
+def test_what_is_left_of_each_task_is_taken_where_half_of_all_is_gone() -> None:
+    """The old falls to chance at strength 2, the new stays; half of all is gone in the middle of 1 and 2."""
+    found = broken(study([0.9, 0.7, 0.9], [0.9, 0.7, 0.9], [0.1, 0.1, 0.5], best=[1.0, 0.8, 0.9]), "lesion")
+    # Mean accuracy 0.8333, 0.8333, 0.2333; the level is 0.4667, reached 0.6111 of the way.
+    assert found.half == pytest.approx(1.6111, abs=1e-4) and found.strength == found.half
+    assert found.kept == pytest.approx(0.5)
+    np.testing.assert_allclose(found.by_task, [0.3889, 0.3889, 1 - 0.6111 / 2], atol=1e-4)
+    # Ends of the line through 0.3889, 0.3889, 0.6944.
+    assert found.trend == pytest.approx(0.6944 - 0.3889, abs=1e-3)
+    assert found.events == pytest.approx(0.5 + 0.6111 * (1 / 3 - 0.5), abs=1e-4)
+    assert found.forgetting is not None
+    assert found.forgetting[0] == pytest.approx(0.1)
+    assert found.forgetting[1] == pytest.approx(0.1 + 0.6111 * (0.8 + 0.6) / 2, abs=1e-3)
+
+
+def test_a_robust_network_is_judged_at_the_greatest_strength_and_what_was_not_learnt_is_left_out() -> None:
+    found = broken(study([0.9, 0.12, 0.9], [0.85, 0.1, 0.7]), "lesion")
+    assert found.half is None and found.strength == 1 and found.forgetting is None
+    assert np.isnan(found.by_task[1]) and found.trend == pytest.approx((0.6 - 0.75) / 0.8)
+
+
+RESULTS = {
+    "format": 1, "grid": "made up",
+    "rows": {
+        "alade": {"1": study([0.9] * 3, [0.2, 0.5, 0.8], [0.1, 0.1, 0.2]), "2": study([0.8] * 3, [0.2, 0.4, 0.6])},
+        "joint": {"1": study([0.9] * 3, [0.5] * 3, [0.1] * 3)},
+    },
+}  # fmt: skip
+
+
+def test_tables_hold_every_network() -> None:
+    lines = markdown(RESULTS).splitlines()
+    assert lines[2].startswith("| lesion | alade | ") and lines[3].startswith("| lesion | joint | ")
+    assert lines[3].split(" | ")[2] == "1 (1 to 1)" and "2 seeds" in lines[-1]
+    rows = list(csv.DictReader(csv_text(RESULTS).splitlines()))
+    assert [(row["network"], row["seed"]) for row in rows] == [("alade", "1"), ("alade", "2"), ("joint", "1")]
+    assert float(rows[0]["margin_left"]) == 0.5 and rows[0]["forgetting_with"] == ""
+    assert float(rows[0]["margin_left_task_1"]) < float(rows[0]["margin_left_task_3"]) and float(rows[0]["trend"]) > 0
+
+
+def test_intervals_leave_out_what_is_not_known() -> None:
+    assert interval([1.0, float("nan"), 3.0]) == pytest.approx((2.0, 2 - 12.706, 2 + 12.706), rel=1e-3)
+    assert interval([5.0]) == (5.0, None, None) and np.isnan(interval([float("nan")])[0])
+
+
+def test_figures_show_what_was_measured() -> None:
+    methods: Axes = plot_methods(RESULTS, "lesion", style.new_axes()[1])
+    first, second, chance = methods.lines
+    np.testing.assert_allclose(second.get_ydata(), [0.9, 0.5, 0.1])
+    # One of the two seeds lacks strength 2.
+    np.testing.assert_allclose(first.get_ydata(), [0.85, (0.5 + 0.4) / 2])
+    assert chance.get_ydata()[0] == 0.1 and first.get_label() == "alade"  # type: ignore[index]
+    ages = plot_ages(RESULTS, "lesion", "joint", style.new_axes()[1])
+    np.testing.assert_allclose(ages.lines[0].get_ydata(), [1, 0.5, 0])
+    trends = plot_trends(RESULTS, style.new_axes()[1])
+    assert [text.get_text() for text in trends.texts][1] == "+0" and trends.texts[0].get_text().startswith("+")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("grid") / "tiny.yaml"
+    names = ("finetune", "joint")
+    common = {key: value for key, value in GRID["set"].items() if "." not in key}
+    file.write_text(yaml.safe_dump({"seeds": [1, 2], "set": common, "rows": {n: {"method": n} for n in names}}))
+    return file
+
+
+def call(program: str, *arguments: object) -> int:
+    found = runpy.run_path(str(PROGRAMS / program))
+    with pytest.raises(SystemExit) as left:
+        run_command(found["parser"](), found["main"], [str(a) for a in arguments])
+    return int(left.value.code or 0)
+
+
+def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = grid.parent / "out"
+    wanted = [grid, "--out", out, "--images", 20, "--repeats", 1]
+    assert call("perturb_study.py", *wanted, "--perturb", "delay") == 2
+    assert "4 of 4 networks are not trained yet" in capsys.readouterr().err
+    assert call("compare.py", grid, "--out", out) == 0
+    assert call("perturb_study.py", *wanted, "--perturb", "delay") == 0
+    first = json.loads((out / "perturbed" / "results.json").read_text())["rows"]
+    assert {row: sorted(seeds) for row, seeds in first.items()} == {"finetune": ["1", "2"], "joint": ["1", "2"]}
+    assert call("perturb_study.py", *wanted, "--perturb", "delay", "selective-lesion") == 0
+    second = json.loads((out / "perturbed" / "results.json").read_text())["rows"]["joint"]["2"]
+    assert second["perturbations"]["delay"] == first["joint"]["2"]["perturbations"]["delay"]
+    lesion = second["perturbations"]["selective-lesion"]["strengths"]
+    assert lesion["0.8"]["0"]["events_per_image"] < lesion["0.1"]["0"]["events_per_image"]
+    for name in ("methods", "trends", "ages-delay", "ages-selective-lesion"):
+        assert (out / "perturbed" / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--repeats", 0], "--repeats 0: use at least 1"),
+        (["--perturb", "flood"], "unknown perturbation 'flood'"),
+        (["--rows", "der"], "has no row 'der'"),
+        (["--report-only"], "no network has been studied yet"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    grid: Path, tmp_path: Path, arguments: list[object], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("perturb_study.py", grid, "--out", tmp_path / "none", *arguments) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
