@@ -4,7 +4,7 @@ What `iaf_psc_delta` does in a step, with the potentials in mV, a step of 1 ms a
 
     V_m = exp(-1 / tau_m) * V_m + jumps;  if V_m >= V_th: spike, V_m = V_reset  (at once, with t_ref = 0)
 
-`eprop_iaf` does the same, but ``V_m -= V_th``. Both are what NEST 3.10 was seen to do (tests/test_nest.py). docs/nest.md
+`eprop_iaf` does the same, but ``V_m -= V_th``. NEST 3.10 was seen to do so (tests/test_nest.py). docs/nest.md
 says what each convention of a `NeuronEquations` becomes.
 """
 
