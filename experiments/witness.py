@@ -29,7 +29,7 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.simulation import BACKENDS, SimulationSettings
-from alade_brian.simulation.nest_network import load_nest
+from alade_brian.simulation.nest_process import check_nest, find_nest
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,8 +59,9 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.out} is there already; remove it, or write to another file")
     settings = SimulationSettings(backend=arguments.backend)
     settings.check()
-    load_nest()
+    find_nest()
     subject = learnt(arguments) if arguments.dense is None else dense(arguments)
+    check_nest(subject.spec)
     found = compare(subject, settings)
     print(found.table())
     if arguments.out is not None:

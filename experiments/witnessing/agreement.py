@@ -17,7 +17,7 @@ from alade_brian.conversion.nest_rounding import Margin, margins
 from alade_brian.conversion.packed import packed
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation import SimulationSettings, open_simulator
-from alade_brian.simulation.nest_network import simulate_in_nest
+from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 
 # NEST is set up anew for so many.

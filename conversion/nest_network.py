@@ -1,101 +1,46 @@
-"""The same specification simulated by NEST: a second witness, which shares no line of a simulation with Brian2.
+"""NetworkSpec -> NEST's nodes and connections: a second witness, which has the lists of synapses from here and else
+nothing in common with Brian2.
 
 Whatever arrives at a neuron is a spike here. A pixel is a generator whose spikes weigh what the pixel is worth, the
 biases come from a generator that fires in every step of a presentation, and every synapse is one connection. The
 populations live on clocks of their own (see `NestPlan`); presentations follow each other, and each begins with the
 membranes set anew. NEST's resolution is 1 ms, which stands for one step, whatever the specification's `dt`.
+
+This module is run as a program, in a process of its own: to import NEST changes how libraries are loaded, which OpenMP
+they share and how many threads it has.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
+import nest
 import numpy as np
 
 from alade_brian.conversion.brian2_text import pixel_offset
-from alade_brian.conversion.connectivity import projection_synapses, synapse_count
+from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.nest_neurons import NEVER
-from alade_brian.conversion.nest_plan import NestPlan, nest_plan
+from alade_brian.conversion.nest_plan import nest_plan
 from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.conversion.spec import NetworkSpec, Population
-from alade_brian.errors import UserError
-from alade_brian.simulation.needs import available_bytes, said_bytes
-from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
+from alade_brian.conversion.spec_file import load_spec
 
 # One step in ms.
 STEP = 1.0
-# While a connection is made, in lists of its ends, weight and delay, and in NEST.
-BYTES_PER_SYNAPSE = 120
 
 
-def simulate_in_nest(spec: NetworkSpec, images: Images, traces: Sequence[str] = ()) -> Responses:
-    """All responses to images, as `simulate` gives them, in float64.
+class NestNetwork:
+    """NEST's nodes of a network, and what they record. NEST's kernel is one for the whole process: it is reset first.
 
-    images   as `simulate` takes them
     traces   populations whose membrane is kept, as it is at the end of every step
-
-    NEST's kernel is reset before and after: it is one for the whole process. Raises UserError where NEST is not
-    installed, or cannot simulate the specification exactly.
     """
-    plan, shown = nest_plan(spec), arrays(spec, images)
-    check_images(spec, shown)
-    _check_memory(spec)
-    nest = load_nest()
-    try:
-        return _NestNetwork(nest, spec, plan, traces).answer(pixels(spec, shown))
-    finally:
-        nest.ResetKernel()
 
-
-def load_nest() -> Any:
-    """NEST's Python module, quiet; UserError where it is not installed."""
-    try:
-        with _undisturbed():
-            nest = importlib.import_module("nest")
-    except ImportError as error:
-        if error.name != "nest":
-            raise
-        raise UserError("NEST is not installed; install it with: pip install 'alade-brian[nest]'") from None
-    return nest
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """While NEST is imported: no banner, no options of this program taken for NEST's, and later imports as ever."""
-    flags, arguments, quiet = sys.getdlopenflags(), sys.argv, os.environ.get("PYNEST_QUIET")
-    sys.argv, os.environ["PYNEST_QUIET"] = arguments[:1], "1"
-    try:
-        yield
-    finally:
-        sys.setdlopenflags(flags)
-        sys.argv = arguments
-        if quiet is None:
-            del os.environ["PYNEST_QUIET"]
-        else:
-            os.environ["PYNEST_QUIET"] = quiet
-
-
-def _check_memory(spec: NetworkSpec) -> None:
-    count = sum(synapse_count(p.operator, spec.shape(p.source)) for p in spec.projections)
-    needed, available = count * BYTES_PER_SYNAPSE, available_bytes()
-    if available is not None and needed > available:
-        raise UserError(
-            f"the network has {count:,} synapses, for which NEST needs about {said_bytes(needed)}, and "
-            f"{said_bytes(available)} are free; use a smaller network"
-        )
-
-
-class _NestNetwork:
-    """NEST's nodes of a network, and what they recorded."""
-
-    def __init__(self, nest: Any, spec: NetworkSpec, plan: NestPlan, traces: Sequence[str]) -> None:
-        self.nest, self.spec, self.plan, self.traces = nest, spec, plan, traces
+    def __init__(self, spec: NetworkSpec, traces: Sequence[str] = ()) -> None:
+        self.spec, self.plan, self.traces = spec, nest_plan(spec), traces
         nest.ResetKernel()
         nest.verbosity = nest.VerbosityLevel.ERROR
         nest.resolution = STEP
@@ -112,7 +57,7 @@ class _NestNetwork:
     def _population(self, population: Population) -> Any:
         neurons = self.plan.neurons[population.name]
         constants = {"E_L": 0.0, "C_m": 1.0, "I_e": 0.0, "t_ref": 0.0}
-        return self.nest.Create(neurons.model, population.size, constants | _settings(neurons.parameters()))
+        return nest.Create(neurons.model, population.size, constants | _settings(neurons.parameters()))
 
     def _connect(self) -> None:
         for projection in self.spec.projections:
@@ -137,7 +82,7 @@ class _NestNetwork:
         if not len(pre):
             return
         weights = weights * self.plan.neurons[target].gain[post]
-        self.nest.Connect(
+        nest.Connect(
             np.asarray(senders.tolist())[pre],
             np.asarray(self.groups[target].tolist())[post],
             conn_spec="one_to_one",
@@ -156,7 +101,7 @@ class _NestNetwork:
                 self._show(shown[image], step)
             for population in self.spec.populations:
                 self._begin_or_end(population, step)
-            self.nest.Simulate(STEP)
+            nest.Simulate(STEP)
             for name, found in self.membranes.items():
                 found.append(np.atleast_1d(np.array(self.groups[name].V_m)))
         return self._responses(len(shown))
@@ -205,7 +150,7 @@ class _NestNetwork:
         step = np.rint(events["times"] / STEP).astype(np.int64) - 1 - self.plan.lead[name]
         image, own = np.divmod(step, self.plan.period)
         inside = (step >= 0) & (image < images) & (own < self.spec.steps)
-        neuron = events["senders"] - self.groups[name][0].global_id
+        neuron = events["senders"].astype(np.int64) - self.groups[name][0].global_id
         raster = np.zeros((images, self.spec.steps, prod(self.spec.shape(name))), dtype=bool)
         raster[image[inside], own[inside], neuron[inside]] = True
         return raster
@@ -214,3 +159,17 @@ class _NestNetwork:
 def _settings(parameters: dict[str, np.ndarray]) -> dict[str, Any]:
     """Arrays as NEST takes them: one number where all neurons share it, which it sets faster."""
     return {key: float(array[0]) if np.all(array == array[0]) else array.tolist() for key, array in parameters.items()}
+
+
+def run(spec: Path, shown: Path, answered: Path) -> None:
+    """Simulate a specification: of a file `shown` the ``pixels (n, rows, pixels)``, and the names of its ``traces``."""
+    with np.load(shown) as file:
+        pixels, traces = file["pixels"], [str(name) for name in file["traces"]]
+    found = NestNetwork(load_spec(spec), traces).answer(pixels)
+    spikes = {f"spikes_{k}": raster for k, raster in enumerate(found.spikes.values())}
+    membranes = {f"trace_{k}": found.traces[name] for k, name in enumerate(traces)}
+    np.savez(answered, logits=found.logits, **spikes, **membranes)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    run(*map(Path, sys.argv[1:]))
