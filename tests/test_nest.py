@@ -195,11 +195,20 @@ def witness(*arguments: object) -> int:
     return int(left.value.code or 0)
 
 
+def test_the_command_says_by_its_exit_code_that_a_spike_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    program = runpy.run_path(str(PROGRAMS / "witness.py"))
+    program["main"].__globals__["dense"] = lambda arguments: tie()
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], ["--dense", "digits", "--backend", "numpy"])
+    assert left.value.code == 1
+    assert "1 differ;" in capsys.readouterr().out
+
+
 def test_the_command_trains_compares_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found.json"
     command = ["--dense", "digits", "--images", 40, "--backend", "numpy", "--out", out]
     assert witness(*command) == 0
-    assert "92,160" not in (printed := capsys.readouterr().out) and "0 differ;" in printed
+    assert f"{40 * 4 * 384:,} entries compared, 0 differ;" in capsys.readouterr().out
     record = json.loads(out.read_text())
     assert record["images"] == 40 and record["differing_spikes"] == 0 and record["entries_compared"] == 40 * 4 * 384
     assert record["test_accuracy_in_torch"] > 0.9 and record["accuracy"]["nest"] == record["accuracy"]["brian2"]
