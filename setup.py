@@ -66,6 +66,8 @@ setup(
         "neo": ["neo>=0.14,<0.15"],
         "nwb": ["pynwb>=4.2,<5"],
         "pandas": ["pandas>=2"],
+        # A second simulator, as a witness; its conventions were measured with 3.10.
+        "nest": ["nest-simulator>=3.10,<3.11"],
         # Clusters that share the images among their machines.
         "dask": ["distributed>=2024.5"],
         "ray": ["ray[client]>=2.10"],

@@ -46,6 +46,8 @@ HEAVY = {
     ),
     "brian2": ("alade_brian.simulation", "alade_brian.conversion.brian2_"),
     "nir": ("alade_brian.conversion.nir_",),
+    # Run as a program in a process of its own.
+    "nest": ("alade_brian.conversion.nest_network",),
     "matplotlib": ("alade_brian.analysis",),
 }
 

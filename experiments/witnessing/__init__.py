@@ -1,0 +1,1 @@
+"""What `witness.py` is made of."""
