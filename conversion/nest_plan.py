@@ -45,6 +45,11 @@ def nest_plan(spec: NetworkSpec) -> NestPlan:
                 f"NEST cannot simulate the projection {projection.name} exactly: its source sends its membrane, and "
                 "NEST's neurons send nothing but spikes"
             )
+        if projection.release is not None:
+            raise UserError(
+                f"NEST cannot simulate the projection {projection.name} exactly: its synapses fail by chance, and no "
+                "two simulators draw the same"
+            )
     readout = spec.population(spec.readout.population)
     if readout.neuron.spiking and not spec.answers_in_spikes:
         late = readout.neuron.leak == "before_reset"

@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from networks import NUMPY, conv_net, convert, dyadic_images
 
+from alade_brian.conversion.brian2_script import script
+from alade_brian.conversion.nest_plan import nest_plan
+from alade_brian.conversion.nir_neurons import NotInNIR
+from alade_brian.conversion.nir_write import to_nir
 from alade_brian.conversion.spec import (
     Convolution,
     Dense,
@@ -21,6 +26,7 @@ from alade_brian.conversion.spec import (
     Population,
     Projection,
     Readout,
+    Release,
     Sparse,
     SpecError,
     Stimulus,
@@ -28,6 +34,7 @@ from alade_brian.conversion.spec import (
     constant,
 )
 from alade_brian.conversion.spec_file import load_spec, save_spec
+from alade_brian.errors import UserError
 from alade_brian.simulation import simulate
 
 SPIKING = NeuronEquations("v : 1", {"v_threshold": constant(1), "v_reset": constant(0)})
@@ -95,7 +102,33 @@ REFUSED = {
     "window too large": (lambda: Pooling((4, 4), (4, 4)).output_shape((1, 3, 3)), "does not fit"),
     "gain": (lambda: Identity(np.ones(3)).output_shape((2, 4, 4)), "does not fit a source of 2"),
     "coding": (lambda: Stimulus((2,), coding="rate"), "unknown coding"),
+    "a variable that is not there": (lambda: network(projections=(sent(into="g"),)), "adds to 'g', its target has v"),
+    "a current into a variable": (
+        lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), into="v"),)), "is a current",
+    ),
+    "release without a ticket": (lambda: network(projections=(sent(release=Release(0.5, "image")),)), "draws by 'image'"),
+    "release of more than all": (lambda: Release(1.5, "tickets"), "use 0 to 1"),
 }  # fmt: skip
+
+
+def sent(**changes: Any) -> Projection:
+    return Projection("hidden", "answer", Dense(np.ones((1, 2))), **changes)
+
+
+def failing() -> NetworkSpec:
+    """Synapses that fail by chance, into a variable that is named."""
+    stimuli = Stimulus((3,), coding="sequence"), Stimulus((1,), "tickets", "sequence")
+    return network(
+        stimuli=stimuli, projections=(network().projections[0], sent(into="v", release=Release(0.5, "tickets")))
+    )
+
+
+def test_chance_comes_back_from_a_file_and_is_no_word_of_nir_or_nest(tmp_path: Path) -> None:
+    save_spec(failing(), tmp_path / "a.npz")
+    assert load_spec(tmp_path / "a.npz").projections[1].release == Release(0.5, "tickets")
+    for refuses in (to_nir, nest_plan, script):
+        with pytest.raises((NotInNIR, UserError, SpecError), match="fail by chance"):
+            refuses(failing())
 
 
 @pytest.mark.parametrize("case", REFUSED)
