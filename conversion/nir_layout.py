@@ -74,8 +74,8 @@ class Layout:
         for number, projection in enumerate(spec.projections):
             if projection.into or projection.release is not None:
                 raise NotInNIR(
-                    f"the projection {projection.name} reaches a variable of its own or fails by chance, for which "
-                    "NIR has no words"
+                    f"the projection {projection.name} names a variable of its target or has synapses that fail by "
+                    "chance, for which NIR has no words"
                 )
             self._add_projection(number)
         for index, population in enumerate(spec.populations):

@@ -20,10 +20,12 @@ ALLOWED: dict[str, set[str]] = {
     "alade_brian.conversion.spec_error": set(),
     "alade_brian.conversion.operators": {"alade_brian.conversion.spec_error"},
     "alade_brian.conversion.neuron_equations": {"alade_brian.conversion.spec_error"},
+    "alade_brian.conversion.release": {"alade_brian.conversion.spec_error"},
     "alade_brian.conversion.spec": {
         "alade_brian.conversion.spec_error",
         "alade_brian.conversion.operators",
         "alade_brian.conversion.neuron_equations",
+        "alade_brian.conversion.release",
     },
     "alade_brian.conversion.torch_": {"alade_brian.models", "alade_brian.conversion"},
     # The loop is closed here: both networks run, so both sides are needed.
