@@ -69,10 +69,10 @@ class FusedCudaProgram(StreamedProgram):
                 plain, float_type(dtype), folder, HEADERS, lambda: CudaBuilder(plain, 1, names).build(), _loop
             )
 
-        def compile(folder: Path) -> None:
+        def make(folder: Path) -> None:
             _compile(folder, compiler)
 
-        folder, _, compiled = find_or_build(cache, key, generate, compile)
+        folder, _, compiled = find_or_build(cache, key, generate, make)
         numbers = fused_values(spec, 1, float_type(dtype))
         super().__init__(spec, batch, dtype, own, (folder, compiled), numbers, {"images.batch": batch})
 
