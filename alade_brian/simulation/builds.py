@@ -41,6 +41,7 @@ MANIFEST = "build.json"
 PROGRAM = "main"
 
 Generate = Callable[[Path], dict[str, Any]]
+Compile = Callable[[Path], None]
 
 
 def toolchain() -> dict[str, Any]:
@@ -75,16 +76,19 @@ def compiler_version() -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
 
 
-def find_or_build(cache: Path, key: str, generate: Generate) -> tuple[Path, dict[str, Any], bool]:
+def find_or_build(
+    cache: Path, key: str, generate: Generate, make: Compile | None = None
+) -> tuple[Path, dict[str, Any], bool]:
     """The folder of a build, its notes, and whether a compiler had to run.
 
     generate   writes the C++ project into a folder and returns the notes
+    make       compiles it (default: `compile_program`)
     """
     folder = cache / key
     notes = _read(folder)
     compiled = notes is None
     if notes is None:
-        _build(folder, generate)
+        _build(folder, generate, make or compile_program)
         notes = _read(folder)
         if notes is None:
             raise UserError(f"the build in {folder} was damaged as it was made; is the disk full?")
@@ -116,12 +120,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _build(folder: Path, generate: Generate) -> None:
+def _build(folder: Path, generate: Generate, make: Compile) -> None:
     """Generate, compile, and only then put the folder in place: a folder with that name is always whole."""
     started = time.perf_counter()
     with _scratch(folder.parent) as scratch:
         notes = generate(scratch)
-        compile_program(scratch)
+        make(scratch)
         text = json.dumps({"notes": notes, "program": _digest(scratch / PROGRAM)})
         (scratch / MANIFEST).write_text(text)
         _prune(folder.parent)

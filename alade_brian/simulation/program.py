@@ -5,12 +5,8 @@ The program stays alive between runs; memory does not grow with the number of im
 
 from __future__ import annotations
 
-import fcntl
 import os
-import subprocess
 import tempfile
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import prod
@@ -24,8 +20,8 @@ import numpy as np
 from alade_brian.conversion.packed import PackedResponses, pack, unpack
 from alade_brian.conversion.responses import read_out
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.errors import UserError
 from alade_brian.simulation.builds import PROGRAM, find_or_build, standalone_project, toolchain, write_numbers
+from alade_brian.simulation.child import Child, counted
 from alade_brian.simulation.fused_network import (
     FusedNetwork,
     build_fused,
@@ -41,12 +37,6 @@ from alade_brian.simulation.structure import anonymous, structure_key
 KERNELS = "shared_kernels.h"
 # Blocks of images that may wait for their answers to be read.
 BLOCKS_AHEAD = 4
-# The size of both pipes.
-STREAM_BYTES = 2**20
-
-
-class ProgramEnded(UserError):
-    """A program that ended before it had answered."""
 
 
 class FusedProgram:
@@ -93,7 +83,7 @@ class FusedProgram:
         """
         process, counts = self._started(record), Queue[int | BaseException | None](BLOCKS_AHEAD)
         size = self._answer.size(record)
-        process.feed(self._presentations(block) for block in _counted(blocks, counts))
+        process.feed(self._presentations(block) for block in counted(blocks, counts))
         whole = False
         try:
             while (images := counts.get()) is not None:
@@ -199,90 +189,15 @@ class _Answer:
         return rows.swapaxes(-1, -2).reshape(len(values), self.spec.steps, -1).astype(np.float64)
 
 
-def _counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
-    """The blocks, while their lengths go into a queue; None, or what went wrong, ends it."""
-    try:
-        for block in blocks:
-            counts.put(len(block))
-            yield block
-    except Exception as error:
-        counts.put(error)
-    else:
-        counts.put(None)
-
-
-class _Process:
-    """The running program and the thread that feeds it."""
+class _Process(Child):
+    """The running program, with its numbers in a folder of its own."""
 
     def __init__(self, folder: Path, numbers: dict[str, np.ndarray], record: bool) -> None:
-        self.record, self.folder = record, folder
-        self._scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
-        self._errors = Path(self._scratch.name, "errors")
-        arguments = write_numbers(Path(self._scratch.name), numbers)
-        command = [str(folder / PROGRAM), "--results_dir", f"{self._scratch.name}{os.sep}", *arguments]
-        with self._errors.open("wb") as errors:
-            self._child = subprocess.Popen(
-                [*command, f"images.record={int(record)}"], cwd=folder, stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=errors, bufsize=0,
-            )  # fmt: skip
-        assert self._child.stdin is not None and self._child.stdout is not None
-        for pipe in (self._child.stdin, self._child.stdout):
-            with suppress(OSError):
-                # A larger pipe only spares waiting; not every system grants it.
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
-        self._feeder: threading.Thread | None = None
-        self.close = weakref.finalize(self, _end, self._child, self._scratch)
-
-    @property
-    def alive(self) -> bool:
-        return self._child.poll() is None
-
-    def feed(self, arrays: Iterator[np.ndarray]) -> None:
-        """Send arrays to the program while its answers are read."""
-        pipe = self._child.stdin
-        assert pipe is not None
-        if self._feeder is not None:
-            self._feeder.join()
-
-        def send() -> None:
-            for array in arrays:
-                view = memoryview(array.data).cast("B")
-                try:
-                    while len(view):
-                        view = view[pipe.write(view) :]
-                except (OSError, ValueError):
-                    # The program ended, or was ended; who reads its answers will say so.
-                    return
-
-        self._feeder = threading.Thread(target=send, daemon=True)
-        self._feeder.start()
-
-    def read(self, size: int) -> np.ndarray:
-        """So many bytes of answers (ProgramEnded where the program ends before)."""
-        pipe = self._child.stdout
-        assert pipe is not None
-        found = np.empty(size, np.uint8)
-        view, got = memoryview(found.data), 0
-        while got < size:
-            more = pipe.readinto(view[got:])  # type: ignore[attr-defined]
-            if not more:
-                said = self._errors.read_text(errors="replace").strip()[-2000:] or "it said nothing"
-                raise ProgramEnded(
-                    f"the simulation in {self.folder} ended with code {self._child.wait()} (killed? out of memory?): "
-                    f"{said}; run it again, with a smaller simulation.batch where memory is short"
-                )
-            got += more
-        return found
-
-
-def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:
-    child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
-    child.wait()
-    scratch.cleanup()
+        self.record = record
+        scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
+        arguments = write_numbers(Path(scratch.name), numbers)
+        command = [str(folder / PROGRAM), "--results_dir", f"{scratch.name}{os.sep}", *arguments]
+        super().__init__([*command, f"images.record={int(record)}"], folder, scratch, f"the simulation in {folder}")
 
 
 def _generate(spec: NetworkSpec, batch: int, dtype: type, folder: Path, traces: tuple[str, ...]) -> dict[str, Any]:
