@@ -19,9 +19,9 @@ from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
-from alade_brian.simulation.child import Child, ProgramEnded, counted
 from alade_brian.simulation.frames import SETTINGS, SPEC, Message, answer_from, frame, read_frame
 from alade_brian.simulation.other_python import ended_sentence, environment
+from alade_brian.simulation.process import Child, ProgramEnded, counted
 from alade_brian.simulation.settings import SimulationSettings
 
 # Blocks of images that may wait for their answers to be read.

@@ -21,9 +21,9 @@ from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_ne
 from alade_brian.conversion.brian2_text import period_steps
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.simulation import builds
 from alade_brian.simulation.builds import (
     PROGRAM,
-    compile_program,
     find_or_build,
     standalone_project,
     toolchain,
@@ -74,7 +74,7 @@ class Processor:
 
     def compile(self, folder: Path) -> None:
         """See `Device`."""
-        compile_program(folder)
+        builds.compile_program(folder)
 
     def toolchain(self) -> dict[str, Any]:
         """See `Device`."""

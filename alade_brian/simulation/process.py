@@ -1,8 +1,9 @@
-"""A process that is fed through one pipe while its answers are read from another."""
+"""A running program and its two pipes: it is fed through one while its answers are read from the other."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from queue import Queue
 import numpy as np
 
 from alade_brian.errors import UserError
+from alade_brian.simulation.builds import PROGRAM, write_numbers
 
 # The size of both pipes.
 STREAM_BYTES = 2**20
@@ -110,6 +112,22 @@ class Child:
             f"{self.name} ended with code {code} (killed? out of memory?): {said[-2000:] or 'it said nothing'}; run it "
             "again, with a smaller simulation.batch where memory is short"
         )
+
+
+class Process(Child):
+    """A compiled network that is running.
+
+    numbers   arrays that the program reads when it starts, by their names
+    options   numbers that it takes as they are: whether spikes are wanted (``images.record``) and the like
+    """
+
+    def __init__(self, folder: Path, numbers: dict[str, np.ndarray], options: Mapping[str, int]) -> None:
+        self.options = options
+        scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
+        arguments = write_numbers(Path(scratch.name), numbers)
+        arguments += [f"{name}={value}" for name, value in options.items()]
+        command = [str(folder / PROGRAM), "--results_dir", f"{scratch.name}{os.sep}", *arguments]
+        super().__init__(command, folder, scratch, f"the simulation in {folder}")
 
 
 def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:
