@@ -14,7 +14,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import brian2 as b2
@@ -93,34 +92,28 @@ def check_packages() -> None:
 
 
 @contextmanager
-def cuda_project(folder: Path, dtype: type, target: Target, header: str | None = None) -> Iterator[None]:
-    """Let Brian2 write what is made in the block as a CUDA project into a folder, and be as before afterwards.
-
-    header   a template of our own that all of the project includes
-    """
+def cuda_project(folder: Path, dtype: type, target: Target) -> Iterator[None]:
+    """Let Brian2 write what is made in the block as a CUDA project into a folder, and be as before afterwards."""
     check_packages()
     with _quiet(), _mended(target.toolkit), _asked_anew():
         set_device("cuda_standalone", build_on_run=False, directory=str(folder))
         try:
             b2.device.reinit()
             b2.device.activate(build_on_run=False, directory=str(folder))
-            if header is not None:
-                (folder / header).write_text((files("alade_brian.simulation") / "templates" / header).read_text())
-            with preferences(**_preferences(folder, dtype, target, header)):
+            with preferences(**_preferences(folder, dtype, target)):
                 yield
         finally:
             b2.device.reinit()
             reset_device()
 
 
-def _preferences(folder: Path, dtype: type, target: Target, header: str | None) -> dict[str, object]:
+def _preferences(folder: Path, dtype: type, target: Target) -> dict[str, object]:
     toolkit, number = target.toolkit, re.sub(r"\D", "", target.architecture)
     backend = "devices__cuda_standalone__cuda_backend__"
     return {
         "core__default_float_dtype": dtype,
         "codegen__cpp__extra_compile_args_gcc": [*_host_flags(target)],
         "codegen__cpp__extra_link_args": _link_flags(folder, toolkit),
-        "codegen__cpp__headers": [f'"{header}"'] if header is not None else [],
         f"{backend}extra_compile_args_nvcc": [*NVCC_FLAGS, *_include_flags(toolkit)],
         # Found by ourselves: brian2cuda would need NVIDIA's sample programs for it.
         f"{backend}detect_gpus": False,
@@ -199,11 +192,11 @@ class MendedLoader(BaseLoader):
 
 
 def templater(base: Templater, toolkit: Toolkit) -> Templater:
-    """brian2cuda's templates, mended for a toolkit, with the templates of this package before them."""
-    derived = base.derive("alade_brian.simulation")
-    assert derived.env.loader is not None
-    derived.env.loader = MendedLoader(derived.env.loader, tuple(m for m in MENDS if toolkit.version >= m.cuda))
-    return derived
+    """brian2cuda's templates, mended for a toolkit."""
+    own = Templater(base.package_names, base.extension, base.env_globals, base.templates_dir)
+    assert own.env.loader is not None
+    own.env.loader = MendedLoader(own.env.loader, tuple(m for m in MENDS if toolkit.version >= m.cuda))
+    return own
 
 
 @contextmanager

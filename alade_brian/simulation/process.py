@@ -1,4 +1,4 @@
-"""A running program and its two pipes: arrays go in on one, answers come out on the other."""
+"""A running program and its two pipes: it is fed through one while its answers are read from the other."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import subprocess
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 
@@ -19,29 +20,46 @@ from alade_brian.simulation.builds import PROGRAM, write_numbers
 
 # The size of both pipes.
 STREAM_BYTES = 2**20
+Bytes = np.ndarray | bytes
 
 
 class ProgramEnded(UserError):
     """A program that ended before it had answered."""
 
 
-class Process:
-    """The running program and the thread that feeds it.
+def counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
+    """The blocks, while their lengths go into a queue; None, or what went wrong, ends it."""
+    try:
+        for block in blocks:
+            counts.put(len(block))
+            yield block
+    except Exception as error:
+        counts.put(error)
+    else:
+        counts.put(None)
 
-    numbers   arrays that the program reads when it starts, by their names
-    options   numbers that it takes as they are: whether spikes are wanted (``images.record``) and the like
+
+class Child:
+    """A running program and the thread that feeds it.
+
+    scratch       a folder that is the program's as long as it runs
+    name          of what it does, for the sentence when it ends too early
+    environment   of the process (default: this one's)
     """
 
-    def __init__(self, folder: Path, numbers: dict[str, np.ndarray], options: Mapping[str, int]) -> None:
-        self.options, self.folder = options, folder
-        self._scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
-        self._errors = Path(self._scratch.name, "errors")
-        arguments = write_numbers(Path(self._scratch.name), numbers)
-        command = [str(folder / PROGRAM), "--results_dir", f"{self._scratch.name}{os.sep}", *arguments]
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        scratch: tempfile.TemporaryDirectory[str],
+        name: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self._errors = name, Path(scratch.name, "errors")
         with self._errors.open("wb") as errors:
             self._child = subprocess.Popen(
-                [*command, *(f"{name}={value}" for name, value in options.items())], cwd=folder,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
+                command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
+                env=environment,
             )  # fmt: skip
         assert self._child.stdin is not None and self._child.stdout is not None
         for pipe in (self._child.stdin, self._child.stdout):
@@ -49,22 +67,22 @@ class Process:
                 # A larger pipe only spares waiting; not every system grants it.
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
         self._feeder: threading.Thread | None = None
-        self.close = weakref.finalize(self, _end, self._child, self._scratch)
+        self.close = weakref.finalize(self, _end, self._child, scratch)
 
     @property
     def alive(self) -> bool:
         return self._child.poll() is None
 
-    def feed(self, arrays: Iterator[np.ndarray]) -> None:
-        """Send arrays to the program while its answers are read."""
+    def feed(self, parts: Iterator[Bytes]) -> None:
+        """Send arrays or bytes to the program while its answers are read."""
         pipe = self._child.stdin
         assert pipe is not None
         if self._feeder is not None:
             self._feeder.join()
 
         def send() -> None:
-            for array in arrays:
-                view = memoryview(array.data).cast("B")
+            for part in parts:
+                view = memoryview(part if isinstance(part, bytes) else part.data).cast("B")
                 try:
                     while len(view):
                         view = view[pipe.write(view) :]
@@ -84,13 +102,32 @@ class Process:
         while got < size:
             more = pipe.readinto(view[got:])  # type: ignore[attr-defined]
             if not more:
-                said = self._errors.read_text(errors="replace").strip()[-2000:] or "it said nothing"
-                raise ProgramEnded(
-                    f"the simulation in {self.folder} ended with code {self._child.wait()} (killed? out of memory?): "
-                    f"{said}; run it again, with a smaller simulation.batch where memory is short"
-                )
+                raise self.ended(self._child.wait(), self._errors.read_text(errors="replace").strip())
             got += more
         return found
+
+    def ended(self, code: int, said: str) -> ProgramEnded:
+        """What is raised for a program that ended too early."""
+        return ProgramEnded(
+            f"{self.name} ended with code {code} (killed? out of memory?): {said[-2000:] or 'it said nothing'}; run it "
+            "again, with a smaller simulation.batch where memory is short"
+        )
+
+
+class Process(Child):
+    """A compiled network that is running.
+
+    numbers   arrays that the program reads when it starts, by their names
+    options   numbers that it takes as they are: whether spikes are wanted (``images.record``) and the like
+    """
+
+    def __init__(self, folder: Path, numbers: dict[str, np.ndarray], options: Mapping[str, int]) -> None:
+        self.options = options
+        scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
+        arguments = write_numbers(Path(scratch.name), numbers)
+        arguments += [f"{name}={value}" for name, value in options.items()]
+        command = [str(folder / PROGRAM), "--results_dir", f"{scratch.name}{os.sep}", *arguments]
+        super().__init__(command, folder, scratch, f"the simulation in {folder}")
 
 
 def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:

@@ -29,7 +29,7 @@ from alade_brian.simulation.fused_network import (
     rows_of,
 )
 from alade_brian.simulation.gather import channels_last
-from alade_brian.simulation.process import Process
+from alade_brian.simulation.process import Process, counted
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import anonymous, structure_key
 
@@ -89,7 +89,7 @@ class StreamedProgram:
         """
         process, counts = self._started(record), Queue[int | BaseException | None](BLOCKS_AHEAD)
         size = self._answer.size(record)
-        process.feed(self._presentations(block) for block in _counted(blocks, counts))
+        process.feed(self._presentations(block) for block in counted(blocks, counts))
         whole = False
         try:
             while (images := counts.get()) is not None:
@@ -218,18 +218,6 @@ class _Answer:
         shape = self.spec.shape(name)
         rows = values.reshape(len(values), self.spec.steps, -1, shape[0])
         return rows.swapaxes(-1, -2).reshape(len(values), self.spec.steps, -1).astype(np.float64)
-
-
-def _counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
-    """The blocks, while their lengths go into a queue; None, or what went wrong, ends it."""
-    try:
-        for block in blocks:
-            counts.put(len(block))
-            yield block
-    except Exception as error:
-        counts.put(error)
-    else:
-        counts.put(None)
 
 
 def write_project(

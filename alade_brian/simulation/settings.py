@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler
 from alade_brian.simulation.cluster import check_address
+from alade_brian.simulation.cuda_network import here
 from alade_brian.simulation.gather import can_gather
+from alade_brian.simulation.other_python import check_python, simulating_python
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ IMAGES_PER_BLOCK = 128
 BYTES_PER_BLOCK = 2**23
 # Explicit synapses held at once, over all copies: about 50 bytes each while they are created.
 SYNAPSES_AT_ONCE = 8_000_000
+# On a GPU more at once keeps it busier, and the program sets all of them up anew for every run.
+GPU_SYNAPSES_AT_ONCE = 32_000_000
+GPU_BATCH = 128
+GPU_IMAGES_PER_RUN = 1024
 # Beyond this a single image's synapses do not fit into a common machine's memory.
 SYNAPSES_AT_MOST = 200_000_000
 # Neurons at once in fused passes: their state stays in a core's cache, and small networks still fill a step.
@@ -50,6 +55,7 @@ class SimulationSettings:
     batch         images side by side in one group; None: as many as suit cache and memory, 8 at most
     workers       processes among which the images are shared; None: one for each core where passes are fused, else one
     cluster       address of a Dask (tcp://host:port) or Ray (ray://host:port) cluster to share them among instead
+    python        the Python that simulates; None: this one, or, for 'cuda', one that has brian2cuda
     reuse         simulate extractors by themselves and keep what they answered: for a network that grows
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
@@ -62,6 +68,7 @@ class SimulationSettings:
     passes: str = "auto"
     workers: int | None = 1
     cluster: str | None = None
+    python: Path | None = None
     reuse: bool = False
 
     def __post_init__(self) -> None:
@@ -88,18 +95,29 @@ class SimulationSettings:
         if self.passes == "fused" and (self.backend != "cpp" or self.connectivity == "explicit"):
             raise UserError("fused passes need the backend 'cpp' and shared connectivity; leave simulation.passes out")
         if self.backend == "cuda":
-            raise UserError(_cuda_sentence())
-        if self.backend in ("cpp", "cython") and compiler() is None:
+            self._check_cuda()
+        other = simulating_python(self.backend, self.python)
+        if other is not None:
+            check_python(other, self.backend)
+        elif self.backend == "cuda":
+            here()
+        elif self.backend in ("cpp", "cython") and compiler() is None:
             raise UserError(
                 f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the "
                 "PATH); "
                 "install one (Debian: apt-get install g++), or use --backend numpy"
             )
 
+    def _check_cuda(self) -> None:
+        if self.connectivity == "shared":
+            raise UserError("backend 'cuda' has no shared connectivity yet; use --connectivity explicit")
+        if self.workers is not None and self.workers > 1:
+            raise UserError(f"workers is {self.workers}, but one process keeps a GPU busy; leave --workers out")
+
     @property
     def shares(self) -> bool:
         """Whether kernels are shared."""
-        return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend != "cython")
+        return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend not in ("cython", "cuda"))
 
     def fuses(self, spec: NetworkSpec) -> bool:
         """Whether this network runs in fused passes (UserError where that was asked for and is impossible)."""
@@ -134,17 +152,10 @@ class SimulationSettings:
                 "are "
                 "simulated at most; use --connectivity shared, smaller images, fewer channels or fewer tasks"
             )
-        return self.batch or max(1, min(8, SYNAPSES_AT_ONCE // max(1, synapses)))
+        most, at_once = (GPU_BATCH, GPU_SYNAPSES_AT_ONCE) if self.backend == "cuda" else (8, SYNAPSES_AT_ONCE)
+        return self.batch or max(1, min(most, at_once // max(1, synapses)))
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f"unknown {what} '{value}'; use one of {', '.join(allowed)}")
-
-
-def _cuda_sentence() -> str:
-    installed = importlib.util.find_spec("brian2cuda") is not None
-    package = (
-        "although brian2cuda is installed" if installed else "and brian2cuda, which it will need, is not installed"
-    )
-    return f"backend 'cuda' is not available yet, {package}; use --backend cpp"
