@@ -14,7 +14,7 @@ from alade_brian.conversion.parts import split
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation.bridge import Bridge
-from alade_brian.simulation.cuda_network import Graphics, here
+from alade_brian.simulation.cuda_network import Graphics, explicit_target
 from alade_brian.simulation.events import EventCounter
 from alade_brian.simulation.growing import GrowingProgram
 from alade_brian.simulation.other_python import simulating_python
@@ -78,7 +78,7 @@ def make_engine(spec: NetworkSpec, settings: SimulationSettings, traces: Sequenc
     connectivity = "shared" if settings.shares else "explicit"
     network: StandaloneNetwork | RuntimeNetwork
     if settings.backend in ("cpp", "cuda"):
-        device = Graphics(here()) if settings.backend == "cuda" else None
+        device = Graphics(explicit_target()) if settings.backend == "cuda" else None
         network = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces, device)
     else:
         network = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces, connector(connectivity))

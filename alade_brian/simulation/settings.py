@@ -15,7 +15,7 @@ from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler
 from alade_brian.simulation.cluster import check_address
-from alade_brian.simulation.cuda_network import here
+from alade_brian.simulation.cuda_network import explicit_target
 from alade_brian.simulation.gather import can_gather
 from alade_brian.simulation.other_python import check_python, simulating_python
 
@@ -100,7 +100,7 @@ class SimulationSettings:
         if other is not None:
             check_python(other, self.backend)
         elif self.backend == "cuda":
-            here()
+            explicit_target()
         elif self.backend in ("cpp", "cython") and compiler() is None:
             raise UserError(
                 f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the "
