@@ -10,7 +10,7 @@ from alade_brian.simulation.builds import FLAGS, PROGRAM
 from alade_brian.simulation.cuda_toolkit import ARCHITECTURE, Toolkit, check_gpu, find_gpu, find_toolkit
 
 # No contraction of a * b + c and no fast division or root: the same arithmetic as on the processor.
-NVCC_FLAGS = ("-w", "-fmad=false")
+NVCC_FLAGS = ("-w", "-fmad=false", "--extended-lambda")
 # A project's files as one.
 SOURCE = "whole.cu"
 
