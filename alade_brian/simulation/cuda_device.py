@@ -23,29 +23,14 @@ from jinja2 import BaseLoader, Environment
 
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler
-from alade_brian.simulation.builds import FLAGS, PROGRAM
-from alade_brian.simulation.cuda_toolkit import ARCHITECTURE, Toolkit
+from alade_brian.simulation.cuda_compiler import NVCC_FLAGS, SOURCE, Target
+from alade_brian.simulation.cuda_toolkit import Curand, Toolkit, find_curand
 from alade_brian.simulation.runtime import preferences
 
 log = logging.getLogger(__name__)
 
 BRIAN2CUDA = "1.0b1"
-# No contraction of a * b + c and no fast division or root: the same arithmetic as on the processor.
-NVCC_FLAGS = ("-w", "-fmad=false")
 LIBRARIES = "libraries"
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a project is compiled with and for.
-
-    architecture   of the GPU, e.g. ``sm_80``
-    optimise       of both compilers; less is faster to compile
-    """
-
-    toolkit: Toolkit
-    architecture: str = ARCHITECTURE
-    optimise: str = "-O3"
 
 
 @dataclass(frozen=True)
@@ -109,12 +94,13 @@ def cuda_project(folder: Path, dtype: type, target: Target) -> Iterator[None]:
 
 def _preferences(folder: Path, dtype: type, target: Target) -> dict[str, object]:
     toolkit, number = target.toolkit, re.sub(r"\D", "", target.architecture)
+    curand = find_curand(toolkit)
     backend = "devices__cuda_standalone__cuda_backend__"
     return {
         "core__default_float_dtype": dtype,
-        "codegen__cpp__extra_compile_args_gcc": [*_host_flags(target)],
-        "codegen__cpp__extra_link_args": _link_flags(folder, toolkit),
-        f"{backend}extra_compile_args_nvcc": [*NVCC_FLAGS, *_include_flags(toolkit)],
+        "codegen__cpp__extra_compile_args_gcc": target.host_flags,
+        "codegen__cpp__extra_link_args": _link_flags(folder, curand),
+        f"{backend}extra_compile_args_nvcc": [*NVCC_FLAGS, *_include_flags(curand)],
         # Found by ourselves: brian2cuda would need NVIDIA's sample programs for it.
         f"{backend}detect_gpus": False,
         f"{backend}detect_cuda": False,
@@ -125,23 +111,19 @@ def _preferences(folder: Path, dtype: type, target: Target) -> dict[str, object]
     }
 
 
-def _host_flags(target: Target) -> list[str]:
-    return [target.optimise if flag == "-O3" else flag for flag in FLAGS]
+def _include_flags(curand: Curand) -> list[str]:
+    return [] if curand.headers is None else [f"-I{curand.headers}"]
 
 
-def _include_flags(toolkit: Toolkit) -> list[str]:
-    return [] if toolkit.curand_headers is None else [f"-I{toolkit.curand_headers}"]
-
-
-def _link_flags(folder: Path, toolkit: Toolkit) -> list[str]:
+def _link_flags(folder: Path, curand: Curand) -> list[str]:
     """Where cuRAND comes from its Python package, which has it under the name with a version only."""
-    if toolkit.curand_library is None:
+    if curand.library is None:
         return []
     (folder / LIBRARIES).mkdir(parents=True, exist_ok=True)
     link = folder / LIBRARIES / "libcurand.so"
     link.unlink(missing_ok=True)
-    link.symlink_to(toolkit.curand_library)
-    return [f"-L{LIBRARIES}", "-Xlinker", f"-rpath={toolkit.curand_library.parent}"]
+    link.symlink_to(curand.library)
+    return [f"-L{LIBRARIES}", "-Xlinker", f"-rpath={curand.library.parent}"]
 
 
 @contextmanager
@@ -217,20 +199,10 @@ def compile_cuda(folder: Path, target: Target) -> None:
 
     Needs no GPU.
     """
-    path = compiler()
-    if path is None:
-        raise UserError(
-            "nvcc needs a C++ compiler and none was found (looked for $CXX and g++ on the PATH); install one (Debian: "
-            "apt-get install g++)"
-        )
-    (folder / "whole.cu").write_text(_one_file(folder))
-    toolkit = target.toolkit
-    whole = [
-        str(toolkit.nvcc), "-ccbin", path, f"-arch={target.architecture}", "-std=c++17", "-rdc=true", *NVCC_FLAGS,
-        f"-Xcompiler={','.join(flag for flag in _host_flags(target) if not flag.startswith('-std'))}",
-        "-I.", *_include_flags(toolkit), "whole.cu", "-o", PROGRAM, "-lcurand", *_link_flags(folder, toolkit),
-    ]  # fmt: skip
-    ways = [whole, *([["make", "-j2", f"CXX={path}"]] if shutil.which("make") else [])]
+    curand = find_curand(target.toolkit)
+    (folder / SOURCE).write_text(_one_file(folder))
+    whole = target.command("-rdc=true", *_include_flags(curand), "-lcurand", *_link_flags(folder, curand))
+    ways = [whole, *([["make", "-j2", f"CXX={compiler()}"]] if shutil.which("make") else [])]
     for number, way in enumerate(ways):
         done = subprocess.run(way, cwd=folder, capture_output=True, text=True)
         if not done.returncode:
@@ -238,8 +210,8 @@ def compile_cuda(folder: Path, target: Target) -> None:
         log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), done.stderr[:300])
     first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
     raise UserError(
-        f"{toolkit.nvcc} failed on brian2cuda's generated code ({first.strip()}); check nvcc and {path} with a small "
-        "program, or use --backend cpp"
+        f"{target.toolkit.nvcc} failed on brian2cuda's generated code ({first.strip()}); check nvcc and "
+        f"{compiler()} with a small program, or use --backend cpp"
     )
 
 

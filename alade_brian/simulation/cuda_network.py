@@ -13,14 +13,9 @@ import brian2 as b2
 
 from alade_brian.errors import UserError
 from alade_brian.simulation.builds import compiler_version, generator_digest
-from alade_brian.simulation.cuda_device import (
-    NVCC_FLAGS,
-    Target,
-    check_packages,
-    compile_cuda,
-    cuda_project,
-)
-from alade_brian.simulation.cuda_toolkit import check_gpu, find_gpu, find_toolkit
+from alade_brian.simulation.cuda_compiler import Target, this_machine
+from alade_brian.simulation.cuda_device import check_packages, compile_cuda, cuda_project
+from alade_brian.simulation.cuda_toolkit import find_curand
 
 # What CUDA says when a run fails, and what is to be done.
 _FAILURES: tuple[tuple[str, str], ...] = (
@@ -60,10 +55,9 @@ class Graphics:
 
 def cuda_toolchain(target: Target) -> dict[str, Any]:
     """What decides, beside the structure, which machine code a CUDA build holds."""
-    toolkit = target.toolkit
     return {
-        "flags": (*NVCC_FLAGS, target.optimise, target.architecture),
-        "nvcc": [str(toolkit.nvcc), *toolkit.version, str(toolkit.curand_library)],
+        "cuda": target.name,
+        "curand": str(find_curand(target.toolkit).library),
         "brian2": b2.__version__,
         "compiler": compiler_version(),
         "generator": generator_digest(),
@@ -80,10 +74,9 @@ def gpu_failure(folder: Path, code: int, said: str) -> UserError:
     )
 
 
-def here() -> Target:
+def explicit_target() -> Target:
     """The target for this Python and this machine's GPU. UserError where anything that is needed is missing."""
     check_packages()
-    toolkit = find_toolkit()
-    gpu = find_gpu()
-    check_gpu(gpu, toolkit)
-    return Target(toolkit, gpu.architecture)
+    target = this_machine()
+    find_curand(target.toolkit)
+    return target

@@ -22,12 +22,19 @@ _FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free"
 
 @dataclass(frozen=True)
 class Toolkit:
-    """The CUDA compiler, its version, and where cuRAND lies if not within the toolkit (headers, shared library)."""
+    """The CUDA compiler and its version."""
 
     nvcc: Path
     version: tuple[int, int]
-    curand_headers: Path | None = None
-    curand_library: Path | None = None
+
+
+@dataclass(frozen=True)
+class Curand:
+    """A library of CUDA that brian2cuda's code includes: the folder of its headers, and the shared library. Both None
+    where it is a part of the toolkit."""
+
+    headers: Path | None = None
+    library: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,7 @@ def find_toolkit() -> Toolkit:
     found = re.search(r"release (\d+)\.(\d+)", _said([str(nvcc), "--version"]) or "")
     if found is None:
         raise UserError(f"{nvcc} does not say its version; try '{nvcc} --version', and install the CUDA toolkit anew")
-    version = int(found[1]), int(found[2])
-    root = _root(nvcc)
-    if any((root / folder / "curand.h").is_file() for folder in ("include", "targets/x86_64-linux/include")):
-        return Toolkit(nvcc, version)
-    headers, library = _packaged_curand(version[0])
-    return Toolkit(nvcc, version, headers, library)
+    return Toolkit(nvcc, (int(found[1]), int(found[2])))
 
 
 def _nvcc() -> Path | None:
@@ -78,8 +80,11 @@ def _root(nvcc: Path) -> Path:
     return Path(found[1]) if found is not None else nvcc.resolve().parent.parent
 
 
-def _packaged_curand(major: int) -> tuple[Path, Path]:
-    """cuRAND's headers and library from its Python package."""
+def find_curand(toolkit: Toolkit) -> Curand:
+    """cuRAND from the toolkit, or from its Python package. UserError where there is none."""
+    root, major = _root(toolkit.nvcc), toolkit.version[0]
+    if any((root / folder / "curand.h").is_file() for folder in ("include", "targets/x86_64-linux/include")):
+        return Curand()
     package = "nvidia-curand" if major >= 13 else f"nvidia-curand-cu{major}"
     module = f"nvidia.cu{major}" if major >= 13 else "nvidia.curand"
     try:
@@ -89,7 +94,7 @@ def _packaged_curand(major: int) -> tuple[Path, Path]:
     for place in (spec.submodule_search_locations or []) if spec is not None else []:
         library = next(Path(place, "lib").glob("libcurand.so*"), None)
         if Path(place, "include", "curand.h").is_file() and library is not None:
-            return Path(place, "include"), library
+            return Curand(Path(place, "include"), library)
     raise UserError(
         f"the CUDA toolkit has no cuRAND, which brian2cuda's code includes; pip install {package}, or install the "
         "whole toolkit"

@@ -14,10 +14,11 @@ from alade_brian.conversion.parts import split
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation.bridge import Bridge
-from alade_brian.simulation.cuda_network import Graphics, here
+from alade_brian.simulation.cuda_compiler import this_machine
+from alade_brian.simulation.cuda_network import Graphics, explicit_target
 from alade_brian.simulation.events import EventCounter
+from alade_brian.simulation.fused_cuda_program import FusedCudaProgram
 from alade_brian.simulation.growing import GrowingProgram
-from alade_brian.simulation.other_python import simulating_python
 from alade_brian.simulation.program import FusedProgram
 from alade_brian.simulation.runtime import RuntimeNetwork
 from alade_brian.simulation.settings import (
@@ -65,11 +66,13 @@ class Streamed:
 
 def make_engine(spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str]) -> tuple[Engine, int]:
     """What simulates in this process, and how many images it is given at a time."""
-    python = simulating_python(settings.backend, settings.python)
+    python = settings.other_python()
     if python is not None:
         bridge = Bridge(spec, settings, traces, python)
         return bridge, bridge.images
     batch = settings.batch_for(spec)
+    if settings.fuses(spec) and settings.backend == "cuda":
+        return FusedCudaProgram(spec, batch, settings.dtype, settings.cache_folder, this_machine(), traces), batch
     if settings.fuses(spec):
         program = _fused(spec, settings, batch, traces)
         block = max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // program.bytes_per_image) // batch) * batch
@@ -78,7 +81,7 @@ def make_engine(spec: NetworkSpec, settings: SimulationSettings, traces: Sequenc
     connectivity = "shared" if settings.shares else "explicit"
     network: StandaloneNetwork | RuntimeNetwork
     if settings.backend in ("cpp", "cuda"):
-        device = Graphics(here()) if settings.backend == "cuda" else None
+        device = Graphics(explicit_target()) if settings.backend == "cuda" else None
         network = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces, device)
     else:
         network = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces, connector(connectivity))

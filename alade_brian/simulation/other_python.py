@@ -20,35 +20,36 @@ from alade_brian.errors import UserError
 
 VARIABLE = "ALADE_BRIAN_CUDA_PYTHON"
 # What a Python that simulates on a GPU is made with.
-PACKAGES = "'brian2cuda==1.0b1' nvidia-curand joblib scipy"
+PACKAGES = "brian2cuda==1.0b1 nvidia-curand joblib scipy"
 MAKE = f"python3.12 -m venv cuda-python && cuda-python/bin/pip install {PACKAGES}"
 PATIENCE = 120
 _NAMES = ("python3.12", "python3.13", "python3.14", "python3", "python")
 
 
-def simulating_python(backend: str, named: Path | None) -> Path | None:
+def simulating_python(needs_brian2cuda: bool, named: Path | None) -> Path | None:
     """The Python that simulates; None for this one. UserError where none that is found can.
 
-    named   by the user; for the backend 'cuda' $ALADE_BRIAN_CUDA_PYTHON names one too, and else it is looked for
+    named   by the user; where brian2cuda is needed $ALADE_BRIAN_CUDA_PYTHON names one too, and else one is looked for
     """
-    named = named or (Path(os.environ[VARIABLE]) if backend == "cuda" and os.environ.get(VARIABLE) else None)
+    named = named or (Path(os.environ[VARIABLE]) if needs_brian2cuda and os.environ.get(VARIABLE) else None)
     if named is not None:
         path = _executable(named)
         return None if _is_this(path) else path
-    if backend != "cuda" or importlib.util.find_spec("brian2cuda") is not None:
+    if not needs_brian2cuda or importlib.util.find_spec("brian2cuda") is not None:
         return None
     found = next((path for path in _others() if not _is_this(path) and _has_brian2cuda(path)), None)
     if found is None:
         raise UserError(
-            f"the backend 'cuda' needs brian2cuda, which neither this Python {sys.version.split()[0]} nor another on "
-            f"the PATH has; '{MAKE}', then --cuda-python cuda-python/bin/python; or use --backend cpp"
+            f"explicit connectivity on a GPU needs brian2cuda, which neither this Python {sys.version.split()[0]} nor "
+            f"another on the PATH has; '{MAKE}', then --cuda-python cuda-python/bin/python; or use --connectivity "
+            "shared"
         )
     return found
 
 
-def check_python(python: Path, backend: str) -> None:
-    """UserError where that Python cannot simulate with that backend on this machine."""
-    command = [str(python), "-m", "alade_brian.simulation.serving", "--check", backend]
+def check_python(python: Path, backend: str, connectivity: str) -> None:
+    """UserError where that Python cannot simulate in that way on this machine."""
+    command = [str(python), "-m", "alade_brian.simulation.serving", "--check", backend, connectivity]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment(), timeout=PATIENCE, stdin=subprocess.DEVNULL

@@ -1,7 +1,7 @@
 """The side of the other Python: read a network from files, answer to the images that come through a pipe.
 
-python -m alade_brian.simulation.serving FOLDER             serve the network that `bridge.Bridge` left in a folder
-python -m alade_brian.simulation.serving --check BACKEND    say whether this Python can simulate with a backend
+... FOLDER                           serve the network that `bridge.Bridge` left in a folder
+... --check BACKEND CONNECTIVITY     say whether this Python can simulate in that way
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     """What the command line asks for."""
     questions, answers = sys.stdin.buffer, _own_output()
     if arguments[0] == "--check":
-        answers.write(json.dumps({"refusal": _refusal(arguments[1])}).encode())
+        answers.write(json.dumps({"refusal": _refusal(*arguments[1:])}).encode())
         answers.flush()
         return
     try:
@@ -44,9 +44,9 @@ def _own_output() -> BinaryIO:
     return answers
 
 
-def _refusal(backend: str) -> str | None:
+def _refusal(backend: str, connectivity: str) -> str | None:
     try:
-        SimulationSettings(backend=backend, python=Path(sys.executable)).check()
+        SimulationSettings(backend=backend, connectivity=connectivity, python=Path(sys.executable)).check()
     except UserError as error:
         return str(error)
     return None

@@ -15,7 +15,8 @@ from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler
 from alade_brian.simulation.cluster import check_address
-from alade_brian.simulation.cuda_network import here
+from alade_brian.simulation.cuda_compiler import this_machine
+from alade_brian.simulation.cuda_network import explicit_target
 from alade_brian.simulation.gather import can_gather
 from alade_brian.simulation.other_python import check_python, simulating_python
 
@@ -34,9 +35,9 @@ IMAGES_PER_BLOCK = 128
 BYTES_PER_BLOCK = 2**23
 # Explicit synapses held at once, over all copies: about 50 bytes each while they are created.
 SYNAPSES_AT_ONCE = 8_000_000
-# On a GPU more at once keeps it busier, and the program sets all of them up anew for every run.
+# A GPU is busier with more images side by side; a program with explicit synapses sets all of them up for every run.
+GPU_BATCH = 256
 GPU_SYNAPSES_AT_ONCE = 32_000_000
-GPU_BATCH = 128
 GPU_IMAGES_PER_RUN = 1024
 # Beyond this a single image's synapses do not fit into a common machine's memory.
 SYNAPSES_AT_MOST = 200_000_000
@@ -55,7 +56,8 @@ class SimulationSettings:
     batch         images side by side in one group; None: as many as suit cache and memory, 8 at most
     workers       processes among which the images are shared; None: one for each core where passes are fused, else one
     cluster       address of a Dask (tcp://host:port) or Ray (ray://host:port) cluster to share them among instead
-    python        the Python that simulates; None: this one, or, for 'cuda', one that has brian2cuda
+    python        the Python that simulates; None: this one, or, for 'cuda' with explicit connectivity, which needs
+                  brian2cuda, one that has it
     reuse         simulate extractors by themselves and keep what they answered: for a network that grows
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
@@ -92,15 +94,17 @@ class SimulationSettings:
             raise UserError(f"workers is {self.workers}; use at least 1, or leave it out")
         if self.backend == "cython" and self.connectivity == "shared":
             raise UserError("backend 'cython' has no shared connectivity; use --connectivity explicit")
-        if self.passes == "fused" and (self.backend != "cpp" or self.connectivity == "explicit"):
-            raise UserError("fused passes need the backend 'cpp' and shared connectivity; leave simulation.passes out")
+        if self.passes == "fused" and (self.backend not in ("cpp", "cuda") or self.connectivity == "explicit"):
+            raise UserError(
+                "fused passes need the backend 'cpp' or 'cuda' and shared connectivity; leave simulation.passes out"
+            )
         if self.backend == "cuda":
             self._check_cuda()
-        other = simulating_python(self.backend, self.python)
+        other = self.other_python()
         if other is not None:
-            check_python(other, self.backend)
+            check_python(other, self.backend, self.connectivity)
         elif self.backend == "cuda":
-            here()
+            this_machine() if self.shares else explicit_target()
         elif self.backend in ("cpp", "cython") and compiler() is None:
             raise UserError(
                 f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the "
@@ -109,21 +113,33 @@ class SimulationSettings:
             )
 
     def _check_cuda(self) -> None:
-        if self.connectivity == "shared":
-            raise UserError("backend 'cuda' has no shared connectivity yet; use --connectivity explicit")
+        if self.shares and self.passes == "separate":
+            raise UserError(
+                "backend 'cuda' runs shared connectivity in fused passes; leave simulation.passes out, or use "
+                "--connectivity explicit"
+            )
         if self.workers is not None and self.workers > 1:
             raise UserError(f"workers is {self.workers}, but one process keeps a GPU busy; leave --workers out")
 
     @property
     def shares(self) -> bool:
         """Whether kernels are shared."""
-        return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend not in ("cython", "cuda"))
+        return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend != "cython")
+
+    def other_python(self) -> Path | None:
+        """The Python that simulates, None for this one (UserError where none can)."""
+        return simulating_python(self.backend == "cuda" and not self.shares, self.python)
 
     def fuses(self, spec: NetworkSpec) -> bool:
         """Whether this network runs in fused passes (UserError where that was asked for and is impossible)."""
-        if self.backend != "cpp" or not self.shares or self.passes == "separate":
+        if self.backend not in ("cpp", "cuda") or not self.shares or self.passes == "separate":
             return False
         possible = can_gather(spec)
+        if self.backend == "cuda" and not possible:
+            raise UserError(
+                "the network has a list of connections that is too long for shared connectivity on a GPU; use "
+                "--connectivity explicit, or --backend cpp"
+            )
         if self.passes == "fused" and not possible:
             raise UserError(
                 "the network has a list of connections that is too long for fused passes; leave simulation.passes out"
@@ -132,6 +148,8 @@ class SimulationSettings:
 
     def workers_for(self, spec: NetworkSpec) -> int:
         """How many processes share the images on this machine."""
+        if self.workers is None and self.backend == "cuda":
+            return 1
         return self.workers or (joblib.cpu_count() if self.fuses(spec) else 1)
 
     @property
@@ -143,6 +161,8 @@ class SimulationSettings:
 
     def batch_for(self, spec: NetworkSpec) -> int:
         """Images side by side for this network (UserError where not even one fits)."""
+        if self.fuses(spec) and self.backend == "cuda":
+            return self.batch or GPU_BATCH
         if self.fuses(spec):
             return self.batch or max(1, min(8, NEURONS_AT_ONCE // sum(p.size for p in spec.populations)))
         synapses = sum(row.synapses for row in lowering_table(spec))
