@@ -13,7 +13,8 @@ from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.machine import compiler
 from alade_brian.simulation.builds import FLAGS, NATIVE, PROGRAM
-from alade_brian.simulation.fused_cuda_program import SOURCE, FusedCudaProgram
+from alade_brian.simulation.cuda_compiler import SOURCE
+from alade_brian.simulation.fused_cuda_program import FusedCudaProgram
 from alade_brian.simulation.simulator import Images, arrays, pixels
 
 SHIM = Path(__file__).parent / "cuda_shim"
@@ -30,8 +31,8 @@ class Emulation:
         """Another shim or other flags are another build."""
         return f"emulated {hashlib.sha256((SHIM / 'cuda_runtime.h').read_bytes()).hexdigest()} {self.flags}"
 
-    def command(self) -> list[str]:
-        """See `Compiler`."""
+    def command(self, *flags: str) -> list[str]:
+        """See `Compiler`; flags are nvcc's."""
         path = compiler()
         assert path is not None
         own = [flag for flag in FLAGS if flag != "-O3"]

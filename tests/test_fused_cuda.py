@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +39,7 @@ from alade_brian.simulation import simulate
 
 # ALADE_BRIAN_EXAMPLES=500 python -m pytest tests/test_fused_cuda.py for a long run: every example is compiled twice.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "4"))
-CACHE = CPP.cache_folder
 DRAW = np.random.default_rng(11)
-
-
-def cache() -> Path:
-    """The test session's."""
-    return CPP.cache_folder
 
 
 class Layers:
@@ -137,7 +133,7 @@ def assert_alike(spec: NetworkSpec, dtype: str = "float64") -> list[float]:
     """Every spike, and every bit of every membrane and logit; returns the firing rates."""
     images, traces = seen(spec), [p.name for p in spec.populations]
     wanted = simulate(spec, images, dataclasses.replace(CPP, batch=2, dtype=dtype), traces)
-    found = emulate(spec, images, cache(), 2, dtype, traces)
+    found = emulate(spec, images, CPP.cache_folder, 2, dtype, traces)
     for name in traces:
         assert np.array_equal(found.traces[name], wanted.traces[name]), (name, spec)
     for name, spikes in wanted.spikes.items():
@@ -172,3 +168,156 @@ def test_random_networks_are_those_of_the_processor() -> None:
 
     check()
     assert any(0.01 < rate < 0.99 for rate in rates)
+
+
+SMALL = convert(conv_net(), (2, 7, 6))
+SHOWN = dyadic_images(9, 2, 7, 6)
+
+
+def small_program(batch: int, spec: NetworkSpec = SMALL) -> FusedCudaProgram:
+    return FusedCudaProgram(spec, batch, "float64", CPP.cache_folder, Emulation())
+
+
+def block(first: int, last: int, shown: Images = SHOWN) -> np.ndarray:
+    return pixels(SMALL, arrays(SMALL, shown))[first:last]
+
+
+def test_the_stream_is_that_of_the_processor() -> None:
+    """Spikes, logits and synaptic events, with blocks that fill presentations and such that do not, asked for one after
+    the other or ahead; the number of images side by side needs no other program."""
+    wanted = list(FusedProgram(SMALL, 2, "float64", CPP.cache_folder).stream([block(0, 4), block(4, 9)]))
+    first = small_program(2)
+    second = small_program(3)
+    assert not second.compiled
+    apart = [next(second.stream([part])) for part in (block(0, 4), block(4, 9))]
+    for found in (list(first.stream([block(0, 4), block(4, 9)])), apart):
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert np.array_equal(ours.events, theirs.events) and ours.events.sum() > 0
+            assert np.array_equal(ours.logits, theirs.logits)
+            assert all(np.array_equal(ours.spikes[name], bits) for name, bits in theirs.spikes.items())
+    (answer,) = first.stream([block(0, 4)], record=False)
+    assert not answer.spikes and np.array_equal(answer.logits, wanted[0].logits)
+
+
+def test_weights_need_no_other_program() -> None:
+    other = convert(conv_net(seed=5), (2, 7, 6))
+    small_program(2)
+    program = small_program(2, other)
+    assert not program.compiled
+    (found,) = program.stream([block(0, 9)])
+    wanted = simulate(other, SHOWN, CPP)
+    assert np.array_equal(found.logits, wanted.logits)
+    assert not np.array_equal(found.logits, simulate(SMALL, SHOWN, CPP).logits)
+
+
+def test_a_gpu_without_memory_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_SHIM_BYTES", "20000")
+    with pytest.raises(UserError, match="no memory left for the network: out of memory.*smaller simulation.batch"):
+        list(small_program(2).stream([block(0, 9)]))
+
+
+def test_the_stand_in_notices_a_missing_barrier() -> None:
+    """Without one, lanes read a list that others have not written yet: what the tests here say is worth something."""
+    spec = grown(1)
+    images = seen(spec)
+    wanted = simulate(spec, images, CPP)
+    broken = emulate(spec, images, CPP.cache_folder, flags=("-DCUDA_SHIM_FORGETS_SYNCWARP",))
+    assert not all(np.array_equal(broken.spikes[name], spikes) for name, spikes in wanted.spikes.items())
+
+
+def test_what_kernels_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = lif(update="v += 0.1*randn()")
+    spec = NetworkSpec(
+        (Stimulus((4,)),), (Population("hidden", (4,), noisy),), (Projection("image", "hidden", Identity()),),
+        Readout("hidden", "spike_count"), 2,
+    )  # fmt: skip
+    cuda = dataclasses.replace(CPP, backend="cuda")
+    with pytest.raises(UserError, match=r"'hidden' draw random numbers \(randn\).*--connectivity explicit"):
+        cuda.fuses(spec)
+    assert cuda.fuses(SMALL)
+    listed = dataclasses.replace(
+        spec,
+        populations=(Population("hidden", (4,), lif()),),
+        projections=(Projection("image", "hidden", Sparse([0], [1], [1.0], (4,))),),
+    )
+    assert cuda.fuses(listed)
+    monkeypatch.setattr("alade_brian.simulation.gather.DENSE_AT_MOST", 3)
+    with pytest.raises(UserError, match="list of connections that is too long for shared connectivity on a GPU"):
+        cuda.fuses(listed)
+
+
+def test_images_side_by_side_follow_from_the_neurons() -> None:
+    cuda = dataclasses.replace(CPP, backend="cuda")
+    neurons = sum(p.size for p in SMALL.populations)
+    assert cuda.batch_for(SMALL) == min(IMAGES_ON_GPU, NEURONS_ON_GPU // neurons)
+    wide = NetworkSpec(
+        (Stimulus((1, 1024, 1024)),), (Population("hidden", (3, 1024, 1024), lif()),),
+        (Projection("image", "hidden", Convolution(np.ones((3, 1, 1, 1)))),), Readout("hidden", "spike_count"), 2,
+    )  # fmt: skip
+    assert cuda.batch_for(wide) == 5
+    assert dataclasses.replace(cuda, batch=7).batch_for(wide) == 7
+
+
+def test_a_network_that_grows_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("alade_brian.simulation.fused_programs.this_machine", Emulation)
+    cuda = dataclasses.replace(CPP, backend="cuda", reuse=True, batch=2)
+    spec = grown(2)
+    engine, size = make_engine(spec, cuda, ())
+    assert isinstance(engine, GrowingProgram) and size % 2 == 0
+    images = seen(spec)
+    (found,) = engine.stream([pixels(spec, images)])
+    wanted = simulate(spec, images, CPP)
+    assert np.array_equal(found.logits, wanted.logits)
+    assert all(np.array_equal(found.unpacked().spikes[name], spikes) for name, spikes in wanted.spikes.items())
+    # What the processor answered is not taken for the GPU's.
+    assert {e.program.kind for e in engine.extractors} == {"gpu"}
+
+
+# Functions that Brian2 brings itself, and such that CUDA has.
+FUNCTIONS = lif(
+    update="v = clip(v, -3, 3) + 0.01*exp(-v**2) + 0.1*sign(v)*int(v > 2) + 0.01*(i % 3) + exprel(0.01*v) - 1"
+)
+
+
+@pytest.mark.slow
+def test_functions_in_equations() -> None:
+    assert_alike(network(FUNCTIONS, "direct"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_nvcc_compiles_and_links_the_program(dtype: str, tmp_path: Path) -> None:
+    """And where there is a GPU, it answers as the processor does."""
+    try:
+        toolkit = find_toolkit()
+    except UserError as missing:
+        pytest.skip(str(missing))
+    spec = network(FUNCTIONS, "direct")
+    program = FusedCudaProgram(spec, 2, dtype, tmp_path, Target(toolkit))
+    assert (program.folder / PROGRAM).read_bytes()[:4] == b"\x7fELF"
+    images = seen(spec)
+    try:
+        check_gpu(find_gpu(), toolkit)
+    except UserError:
+        with pytest.raises(UserError, match="no GPU can be used"):
+            list(program.stream([pixels(spec, images)]))
+        return
+    (found,) = program.stream([pixels(spec, images)])
+    wanted = simulate(spec, images, dataclasses.replace(CPP, dtype=dtype))
+    assert all(np.array_equal(found.unpacked().spikes[name], spikes) for name, spikes in wanted.spikes.items())
+
+
+@pytest.mark.slow
+def test_no_instruction_makes_runs_differ(tmp_path: Path) -> None:
+    """Neither atomics, whose order is open, nor a multiplication joined with an addition, which rounds once only."""
+    try:
+        target = Target(find_toolkit())
+    except UserError as missing:
+        pytest.skip(str(missing))
+    program = FusedCudaProgram(network(NEURONS["graded"], "direct"), 2, "float64", tmp_path, target)
+    command = [word for word in target.command(LAMBDAS, "-ptx") if not word.startswith("-Xcompiler")]
+    command[command.index("-o") + 1] = "whole.ptx"
+    subprocess.run(command, cwd=program.folder, check=True, capture_output=True)
+    kernels = (program.folder / "whole.ptx").read_text()
+    assert kernels.count(".entry") > 8 and "add.f64" in kernels.replace("add.rn.f64", "add.f64")
+    assert not re.findall(r"\n\s*(?:atom|red|fma|mad\.[a-z.]*f)\b?[.\w]*", kernels)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.simulation.builds import find_or_build, one_file, toolchain
+from alade_brian.simulation.cuda_compiler import SOURCE
 from alade_brian.simulation.fused_cuda_layer import CudaBuilder
 from alade_brian.simulation.fused_layer import FusedLayer
 from alade_brian.simulation.fused_network import FusedNetwork, fused_values
@@ -32,22 +33,28 @@ from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import structure_key
 
 HEADERS = "fused_cuda.cuh", "streams.h"
-SOURCE = "whole.cu"
+# Kernels are lambdas.
+LAMBDAS = "--extended-lambda"
 
 
 class Compiler(Protocol):
-    """What makes a program of a project's `SOURCE`; `name` says it and all that decides its machine code."""
+    """What makes a program of a project's `SOURCE`; `name` says it and all that decides its machine code.
+
+    nvcc for a GPU is `cuda_compiler.Target`.
+    """
 
     @property
     def name(self) -> str: ...
 
-    def command(self) -> list[str]:
-        """The command, to be run in the project's folder."""
+    def command(self, *flags: str) -> list[str]:
+        """The command with more flags, to be run in the project's folder."""
         ...
 
 
 class FusedCudaProgram(StreamedProgram):
     """The program of a network for a GPU."""
+
+    kind = "gpu"
 
     def __init__(
         self,
@@ -59,7 +66,7 @@ class FusedCudaProgram(StreamedProgram):
         traces: Sequence[str] = (),
     ) -> None:
         plain, own, names = traced(spec, traces)
-        # Neither the batch nor, but for the pointers' width, the processor is part of it.
+        # The batch is no part of it.
         key = structure_key(
             plain, "any", dtype=dtype, traces=list(names), kind="fused cuda", cuda=compiler.name, **toolchain()
         )
@@ -116,7 +123,7 @@ def _on_device(owner: Any, variable: str, each: bool = True) -> str:
 def _compile(folder: Path, compiler: Compiler) -> None:
     """Compile the project as one translation unit. Needs no GPU."""
     (folder / SOURCE).write_text(_for_both(one_file(folder)))
-    command = compiler.command()
+    command = compiler.command(LAMBDAS)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr or done.stdout

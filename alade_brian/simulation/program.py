@@ -45,9 +45,11 @@ class StreamedProgram:
     folder    where the program lies
     numbers   the network's, which the program reads when it starts
     options   further numbers that it takes
+    kind      what of the machine computes
     """
 
     own_process = True
+    kind = "processor"
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from alade_brian.machine import compiler
 from alade_brian.simulation.cluster import check_address
 from alade_brian.simulation.cuda_compiler import this_machine
 from alade_brian.simulation.cuda_network import explicit_target
+from alade_brian.simulation.fused_cuda_limits import images_on_gpu, refusal
 from alade_brian.simulation.gather import can_gather
 from alade_brian.simulation.other_python import check_python, simulating_python
 
@@ -134,12 +135,10 @@ class SimulationSettings:
         """Whether this network runs in fused passes (UserError where that was asked for and is impossible)."""
         if self.backend not in ("cpp", "cuda") or not self.shares or self.passes == "separate":
             return False
+        refused = refusal(spec) if self.backend == "cuda" else None
+        if refused is not None:
+            raise UserError(refused)
         possible = can_gather(spec)
-        if self.backend == "cuda" and not possible:
-            raise UserError(
-                "the network has a list of connections that is too long for shared connectivity on a GPU; use "
-                "--connectivity explicit, or --backend cpp"
-            )
         if self.passes == "fused" and not possible:
             raise UserError(
                 "the network has a list of connections that is too long for fused passes; leave simulation.passes out"
@@ -162,7 +161,7 @@ class SimulationSettings:
     def batch_for(self, spec: NetworkSpec) -> int:
         """Images side by side for this network (UserError where not even one fits)."""
         if self.fuses(spec) and self.backend == "cuda":
-            return self.batch or GPU_BATCH
+            return self.batch or images_on_gpu(spec)
         if self.fuses(spec):
             return self.batch or max(1, min(8, NEURONS_AT_ONCE // sum(p.size for p in spec.populations)))
         synapses = sum(row.synapses for row in lowering_table(spec))

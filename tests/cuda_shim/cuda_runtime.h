@@ -193,7 +193,11 @@ inline cudaError_t cudaFree(void*) { return cudaSuccess; }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(unsigned x) { return __builtin_ffs(x); }
-inline void __syncwarp(unsigned mask = 0xffffffffu) { shim::meet("__syncwarp", mask, 0); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+#ifndef CUDA_SHIM_FORGETS_SYNCWARP
+    shim::meet("__syncwarp", mask, 0);
+#endif
+}
 inline unsigned __ballot_sync(unsigned mask, bool mine) {
     const uint64_t* all = shim::meet("__ballot_sync", mask, mine);
     unsigned bits = 0;
