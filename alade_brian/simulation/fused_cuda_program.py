@@ -33,6 +33,8 @@ from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import structure_key
 
 HEADERS = "fused_cuda.cuh", "streams.h"
+# The part of Brian2's own library that its code for neurons calls.
+BRIANS_HELPERS = "brianlib/stdint_compat.h"
 # Kernels are lambdas.
 LAMBDAS = "--extended-lambda"
 
@@ -122,7 +124,9 @@ def _on_device(owner: Any, variable: str, each: bool = True) -> str:
 
 def _compile(folder: Path, compiler: Compiler) -> None:
     """Compile the project as one translation unit. Needs no GPU."""
-    (folder / SOURCE).write_text(_for_both(one_file(folder)))
+    (folder / SOURCE).write_text(f"#include <cuda_runtime.h>\n{_for_both(one_file(folder))}")
+    shared = folder / BRIANS_HELPERS
+    shared.write_text(_marked(shared.read_text()))
     command = compiler.command(LAMBDAS)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
@@ -136,8 +140,9 @@ def _compile(folder: Path, compiler: Compiler) -> None:
 
 def _for_both(text: str) -> str:
     """The project with Brian2's helpers (all of them in namespaces of ours by then) as functions of host and GPU."""
+    helpers = re.compile(r"^namespace helpers_\d+ \{.*?^\}", re.DOTALL | re.MULTILINE)
+    return helpers.sub(lambda found: _marked(found[0]), text)
 
-    def marked(found: re.Match[str]) -> str:
-        return re.sub(r"\binline\b", "__host__ __device__ inline", found[0])
 
-    return re.sub(r"^namespace helpers_\d+ \{.*?^\}", marked, text, flags=re.DOTALL | re.MULTILINE)
+def _marked(helpers: str) -> str:
+    return re.sub(r"\binline\b", "__host__ __device__ inline", helpers)

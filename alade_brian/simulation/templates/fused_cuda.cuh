@@ -64,9 +64,9 @@ __device__ inline int list_spikes(const Row& at, const uint8_t* spikes, int from
         const int before = __shfl_up_sync(ALL, upto, step);
         if (at.lane >= step) upto += before;
     }
+    const int found = __shfl_sync(ALL, upto, LANES - 1);
     const int first = byte / ROW_BYTES * CHANNELS + byte % ROW_BYTES * 8;
     for (int32_t* to = at.list + upto - own; bits; bits &= bits - 1) *to++ = first + __ffs(bits) - 1;
-    const int found = __shfl_sync(ALL, upto, LANES - 1);
     __syncwarp();
     return found;
 }
