@@ -223,11 +223,12 @@ def test_names_become_identifiers_of_their_own() -> None:
 
 REFUSED = {
     "backend": ({"backend": "gpu"}, "unknown backend 'gpu'.*numpy, cython, cpp, cuda"),
-    "cuda": ({"backend": "cuda"}, "brian2cuda.*--backend cpp"),
+    "cuda": ({"backend": "cuda", "passes": "separate"}, "in fused passes.*--connectivity explicit"),
+    "cuda workers": ({"backend": "cuda", "workers": 2}, "one process keeps a GPU busy"),
     "connectivity": ({"connectivity": "sparse"}, "unknown connectivity"),
     "shared": ({"backend": "cython", "connectivity": "shared"}, "has no shared connectivity.*explicit"),
     "passes": ({"passes": "none"}, "unknown passes"),
-    "fused": ({"backend": "numpy", "passes": "fused"}, "need the backend 'cpp'"),
+    "fused": ({"backend": "numpy", "passes": "fused"}, "need the backend 'cpp' or 'cuda'"),
     "dtype": ({"dtype": "float16"}, "unknown dtype"),
     "batch": ({"batch": 0}, "at least 1"),
 }

@@ -17,6 +17,7 @@ ARCHITECTURE = "sm_90"
 # The oldest GPU that brian2cuda takes.
 OLDEST = "sm_50"
 PATIENCE = 60
+USUAL_PLACE = "/usr/local/cuda/bin"
 _FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free", "driver_version", "compute_mode")
 
 
@@ -68,7 +69,7 @@ def find_toolkit() -> Toolkit:
 
 def _nvcc() -> Path | None:
     named = [Path(os.environ[key], "bin") for key in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(key)]
-    search = os.pathsep.join([*map(str, named), os.environ.get("PATH", ""), "/usr/local/cuda/bin"])
+    search = os.pathsep.join([*map(str, named), os.environ.get("PATH", ""), USUAL_PLACE])
     found = shutil.which("nvcc", path=search)
     return None if found is None else Path(found)
 

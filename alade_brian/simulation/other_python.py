@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import alade_brian
@@ -47,8 +48,9 @@ def simulating_python(needs_brian2cuda: bool, named: Path | None) -> Path | None
     return found
 
 
+@cache
 def check_python(python: Path, backend: str, connectivity: str) -> None:
-    """UserError where that Python cannot simulate in that way on this machine."""
+    """UserError where that Python cannot simulate in that way on this machine. One that can is asked once."""
     command = [str(python), "-m", "alade_brian.simulation.serving", "--check", backend, connectivity]
     try:
         done = subprocess.run(
