@@ -37,10 +37,10 @@ from alade_brian.conversion.spec import (
 )
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
-from alade_brian.simulation import simulate
+from alade_brian.simulation import SimulationSettings, simulate
 from alade_brian.simulation.builds import PROGRAM
 from alade_brian.simulation.cuda_compiler import Target
-from alade_brian.simulation.cuda_toolkit import check_gpu, find_gpu, find_toolkit
+from alade_brian.simulation.cuda_toolkit import Gpu, check_gpu, find_gpu, find_toolkit
 from alade_brian.simulation.engine import make_engine
 from alade_brian.simulation.fused_cuda_limits import IMAGES_ON_GPU, NEURONS_ON_GPU
 from alade_brian.simulation.fused_cuda_program import LAMBDAS, FusedCudaProgram
@@ -49,7 +49,7 @@ from alade_brian.simulation.program import FusedProgram
 from alade_brian.simulation.simulator import Images, arrays, pixels
 
 # ALADE_BRIAN_EXAMPLES=500 python -m pytest tests/test_fused_cuda.py for a long run: every example is compiled twice.
-EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "3"))
 DRAW = np.random.default_rng(11)
 
 
@@ -223,7 +223,9 @@ def test_weights_need_no_other_program() -> None:
 
 def test_a_gpu_without_memory_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_SHIM_BYTES", "20000")
-    with pytest.raises(UserError, match="no memory left for the network: out of memory.*smaller simulation.batch"):
+    with pytest.raises(
+        UserError, match="memory does not suffice; use a smaller simulation.batch.*no memory left for the network"
+    ):
         list(small_program(2).stream([block(0, 9)]))
 
 
@@ -234,6 +236,18 @@ def test_the_stand_in_notices_a_missing_barrier() -> None:
     wanted = simulate(spec, images, CPP)
     broken = emulate(spec, images, CPP.cache_folder, flags=("-DCUDA_SHIM_FORGETS_SYNCWARP",))
     assert not all(np.array_equal(broken.spikes[name], spikes) for name, spikes in wanted.spikes.items())
+
+
+def test_the_backend_answers_as_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(0, "a stand-in", "sm_90", 2**34, 2**33, "580", (13, 0))
+    monkeypatch.setattr("alade_brian.simulation.settings.this_machine", Emulation)
+    monkeypatch.setattr("alade_brian.simulation.fused_programs.this_machine", Emulation)
+    monkeypatch.setattr("alade_brian.simulation.needs.find_gpu", lambda: gpu)
+    cuda = SimulationSettings(backend="cuda", batch=4, workers=None)
+    wanted = simulate(SMALL, SHOWN, CPP)
+    found = simulate(SMALL, SHOWN, cuda)
+    assert np.array_equal(found.logits, wanted.logits)
+    assert all(np.array_equal(found.spikes[name], spikes) for name, spikes in wanted.spikes.items())
 
 
 def test_what_kernels_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

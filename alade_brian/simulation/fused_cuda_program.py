@@ -10,15 +10,18 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.simulation.builds import find_or_build, one_file, toolchain
 from alade_brian.simulation.cuda_compiler import SOURCE
+from alade_brian.simulation.cuda_network import gpu_failure
 from alade_brian.simulation.fused_cuda_layer import CudaBuilder
 from alade_brian.simulation.fused_layer import FusedLayer
 from alade_brian.simulation.fused_network import FusedNetwork, fused_values
+from alade_brian.simulation.process import Process, ProgramEnded
 from alade_brian.simulation.program import (
     ENDED,
     StreamedProgram,
@@ -53,10 +56,22 @@ class Compiler(Protocol):
         ...
 
 
+class GpuProcess(Process):
+    """A program that runs on a GPU."""
+
+    # The same numbers for GPUs as in nvidia-smi.
+    variables = MappingProxyType({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+
+    def ended(self, code: int, said: str) -> ProgramEnded:
+        """See `Child`."""
+        return ProgramEnded(str(gpu_failure(self.folder, code, said)))
+
+
 class FusedCudaProgram(StreamedProgram):
     """The program of a network for a GPU."""
 
     kind = "gpu"
+    process = GpuProcess
 
     def __init__(
         self,

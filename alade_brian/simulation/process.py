@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Queue
+from types import MappingProxyType
 
 import numpy as np
 
@@ -121,13 +122,16 @@ class Process(Child):
     options   numbers that it takes as they are: whether spikes are wanted (``images.record``) and the like
     """
 
+    # Variables that the program needs beside this process's.
+    variables: Mapping[str, str] = MappingProxyType({})
+
     def __init__(self, folder: Path, numbers: dict[str, np.ndarray], options: Mapping[str, int]) -> None:
-        self.options = options
+        self.options, self.folder = options, folder
         scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
         arguments = write_numbers(Path(scratch.name), numbers)
         arguments += [f"{name}={value}" for name, value in options.items()]
         command = [str(folder / PROGRAM), "--results_dir", f"{scratch.name}{os.sep}", *arguments]
-        super().__init__(command, folder, scratch, f"the simulation in {folder}")
+        super().__init__(command, folder, scratch, f"the simulation in {folder}", {**os.environ, **self.variables})
 
 
 def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:

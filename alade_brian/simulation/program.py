@@ -45,11 +45,13 @@ class StreamedProgram:
     folder    where the program lies
     numbers   the network's, which the program reads when it starts
     options   further numbers that it takes
-    kind      what of the machine computes
+    kind      what of the machine computes, and
+    process   how it runs there
     """
 
     own_process = True
     kind = "processor"
+    process: type[Process] = Process
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class StreamedProgram:
         options = {**self._options, "images.record": int(record)}
         if self._process is None or self._process.options != options or not self._process.alive:
             self.close()
-            self._process = Process(self.folder, self._numbers, options)
+            self._process = self.process(self.folder, self._numbers, options)
         return self._process
 
     def _presentations(self, block: np.ndarray) -> np.ndarray:

@@ -144,11 +144,13 @@ template <int ROW_BYTES> __device__ inline void write_bits(uint8_t* row, int blo
     if (lane < LANES / 8 && byte < ROW_BYTES) row[byte] = word >> 8 * lane;
 }
 
-inline void check(cudaError_t error, const char* what) {
-    if (error == cudaSuccess) return;
+[[noreturn]] inline void fail(const char* what, const char* why = "", const char* name = "") {
     std::fflush(stdout);
-    std::fprintf(stderr, "%s: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
+    std::fprintf(stderr, "%s: %s %s", what, why, name);
     std::_Exit(4);
+}
+inline void check(cudaError_t error, const char* what) {
+    if (error != cudaSuccess) fail(what, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
 // The images that are side by side, the same number in every presentation.
@@ -159,7 +161,9 @@ inline int& batch() {
 
 // A kernel over all rows of a population.
 template <class Body> void each_row(int pixels, int tiles, Body body) {
-    int count = batch() * pixels * tiles;
+    const int64_t all = (int64_t)batch() * pixels * tiles;
+    if (all > INT32_MAX) fail("there are too many images side by side for one kernel");
+    int count = (int)all;
     void* arguments[] = {&body, &count, &pixels, &tiles};
     check(cudaLaunchKernel(rows<Body>, dim3((count + WARPS - 1) / WARPS), dim3(LANES * WARPS), arguments, 0, nullptr),
           "a kernel could not be started");
