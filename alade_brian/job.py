@@ -22,6 +22,7 @@ from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
+from alade_brian.job_gpu import check_gpu_memory
 from alade_brian.job_metrics import run_metrics, task_metrics, write_metrics
 from alade_brian.job_setup import (
     coding,
@@ -49,7 +50,7 @@ class IncrementalJob:
 
     Everything that can be wrong with the configuration is refused in the constructor, before anything is computed.
 
-    workers, cluster   who simulates, see `SimulationSettings`: no result depends on it
+    workers, cluster, python   who simulates, see `SimulationSettings`: no result depends on it
     """
 
     def __init__(
@@ -60,15 +61,19 @@ class IncrementalJob:
         progress: bool = True,
         workers: int | None = None,
         cluster: str | None = None,
+        python: Path | None = None,
     ) -> None:
         self.config, self.folder, self.progress = config, RunFolder(folder), progress and leads()
-        self.settings = dataclasses.replace(simulation_settings(config), workers=workers, cluster=cluster)
+        self.settings = dataclasses.replace(
+            simulation_settings(config), workers=workers, cluster=cluster, python=python
+        )
         self.settings.check()
         self.dataset = load_images(config, download)
         self.scenario = make_scenario(config, self.dataset)
         self.memory = make_memory(config, self.scenario)
         self.learner = make_learner(config, self.dataset)
         self.learner.method.check(len(self.scenario))
+        check_gpu_memory(config, self.dataset, self.scenario, self.settings)
         self.tasks: list[dict[str, Any]] = []
         self.seconds_between_states = SECONDS_BETWEEN_STATES
 

@@ -13,4 +13,6 @@ def chance_function() -> Function:
     function = b2.Function(chance, arg_units=[1, 1, 1], return_unit=1, arg_types=["float", "integer", "integer"])
     function.implementations.add_implementation("numpy", chance)
     function.implementations.add_implementation("cpp", CHANCE_CPP, name="chance")
+    on_device = CHANCE_CPP.replace("static inline", "static inline __host__ __device__")
+    function.implementations.add_implementation("cuda", on_device, name="chance")
     return function

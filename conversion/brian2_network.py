@@ -76,16 +76,22 @@ def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: Layout) -> np
 
 
 def build_network(
-    spec: NetworkSpec, pixels: np.ndarray, layout: Layout, traces: Sequence[str] = (), connect: Connect | None = None
+    spec: NetworkSpec,
+    pixels: np.ndarray,
+    layout: Layout,
+    traces: Sequence[str] = (),
+    connect: Connect | None = None,
+    from_spike: bool = False,
 ) -> BrianNetwork:
     """The Brian2 network of a specification, for at most ``layout.images`` images: `pixels` ``(n, rows, pixels)``.
 
     `traces` names populations whose membrane is recorded. The floating-point type is Brian2's preference
     `core.default_float_dtype`; equal specifications of one layout give equal code.
 
-    connect   makes the objects that deliver spikes, in the place of plain `Synapses`
+    connect      makes the objects that deliver spikes, in the place of plain `Synapses`
+    from_spike   delays count from the step in which a neuron fired, as on CUDA, not from that in which synapses see it
     """
-    builder = _Builder(spec, layout, connect)
+    builder = _Builder(spec, layout, connect, from_spike)
     builder.add_stimulus(stimulus_values(spec, pixels, layout))
     for index in range(len(spec.populations)):
         builder.add_population(index)
@@ -95,8 +101,8 @@ def build_network(
 
 
 class _Builder:
-    def __init__(self, spec: NetworkSpec, layout: Layout, connect: Connect | None) -> None:
-        self.spec, self.layout, self.connect = spec, layout, connect
+    def __init__(self, spec: NetworkSpec, layout: Layout, connect: Connect | None, from_spike: bool) -> None:
+        self.spec, self.layout, self.connect, self.from_spike = spec, layout, connect, from_spike
         self.dt = spec.dt * b2.second
         self.presentation = period_steps(spec) * self.dt
         self.groups: dict[str, b2.NeuronGroup] = {}
@@ -156,7 +162,7 @@ class _Builder:
             synapses = b2.Synapses(source, target, text.equations, dt=every, name=text.name)
             synapses.summed_updaters[text.current].when = text.slot
         else:
-            delay = text.delay * self.dt
+            delay = (projection.delay if self.from_spike else text.delay) * self.dt
             synapses = b2.Synapses(
                 source, target, text.equations, on_pre=text.on_pre, delay=delay, dt=every, name=text.name,
                 namespace={"stimulus": self.stimulus, "chance": chance_function()},

@@ -47,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--cluster", metavar="ADDRESS", help="simulate on a Dask (tcp://host:port) or Ray (ray://host:port) cluster"
     )
+    p.add_argument(
+        "--cuda-python", type=Path, metavar="PATH",
+        help="the Python with brian2cuda, for a GPU with explicit connectivity (default: $ALADE_BRIAN_CUDA_PYTHON, "
+        "this one, or one that is found)",
+    )  # fmt: skip
     p.add_argument("--dataset", help=f"{', '.join(available_datasets())} (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
@@ -104,7 +109,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace, config: RunConfig, out: Path) -> int:
     """Run the job in this process, which may be one of several that train together."""
-    job = IncrementalJob(config, out, download=arguments.download, workers=arguments.workers, cluster=arguments.cluster)
+    job = IncrementalJob(
+        config, out, download=arguments.download, workers=arguments.workers, cluster=arguments.cluster,
+        python=arguments.cuda_python,
+    )  # fmt: skip
     job.seconds_between_states = arguments.keep_every
     job.resume() if arguments.resume else job.start()
     metrics = job.run()

@@ -12,7 +12,7 @@ import pytest
 
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.simulation import crew
-from alade_brian.simulation.program import ProgramEnded
+from alade_brian.simulation.process import ProgramEnded
 
 
 def block(number: int) -> np.ndarray:

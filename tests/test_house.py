@@ -47,6 +47,7 @@ HEAVY = {
         "alade_brian.job",
     ),
     "brian2": ("alade_brian.simulation", "alade_brian.conversion.brian2_"),
+    "brian2cuda": ("alade_brian.simulation.cuda_device",),
     "nir": ("alade_brian.conversion.nir_",),
     # Run as a program in a process of its own.
     "nest": ("alade_brian.conversion.nest_network",),

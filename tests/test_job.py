@@ -273,7 +273,6 @@ BAD = {
     "data set": (["--dataset", "mnist1d"], "unknown data set 'mnist1d'"),
     "method": (["--method", "magic"], "unknown method 'magic'"),
     "backend": (["--backend", "gpu"], "unknown backend 'gpu'"),
-    "cuda": (["--backend", "cuda"], "brian2cuda"),
     "shared": (["--backend", "cython", "--connectivity", "shared"], "no shared connectivity"),
     "key": (["--set", "network.depth=3"], "unknown key 'network.depth'"),
     "type": (["--set", "init_cls=two"], "needs a whole number"),

@@ -174,7 +174,7 @@ def test_what_is_no_npz(content: bytes | None, folder: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [(("--dt", "-1"), "positive"), (("--dt", "nan"), "positive"), (("--backend", "cuda"), "cuda")],
+    [(("--dt", "-1"), "positive"), (("--dt", "nan"), "positive")],
 )
 def test_bad_options(options: tuple, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, *options) == 2

@@ -19,7 +19,8 @@ from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation import simulator as simulators
 from alade_brian.simulation.builds import generator_digest
 from alade_brian.simulation.cluster import Cluster
-from alade_brian.simulation.program import FusedProgram, _Process
+from alade_brian.simulation.process import Process
+from alade_brian.simulation.program import FusedProgram
 from alade_brian.simulation.shards import ShardedEngine, Work
 from alade_brian.simulation.simulator import pixels
 
@@ -69,9 +70,9 @@ def test_processes_answer_as_one() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_program_that_dies_is_started_again(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first program is killed when its first answer is waited for; what it was asked is done by another."""
-    read, killed = _Process.read, []
+    read, killed = Process.read, []
 
-    def deadly(process: _Process, size: int) -> np.ndarray:
+    def deadly(process: Process, size: int) -> np.ndarray:
         if not killed:
             killed.append(process._child.pid)
             process._child.kill()
@@ -79,7 +80,7 @@ def test_a_program_that_dies_is_started_again(workers: int, monkeypatch: pytest.
         return read(process, size)
 
     wanted = answered(CPP)[1]
-    monkeypatch.setattr(_Process, "read", deadly)
+    monkeypatch.setattr(Process, "read", deadly)
     found = ShardedEngine(Work(SPEC, CPP, (), generator_digest()), workers, None)
     blocks = [pixels(SPEC, {"image": IMAGES[k : k + 8]}) for k in range(0, len(IMAGES), 8)]
     assert_alike(joined(list(found.stream(blocks))), wanted)
@@ -90,13 +91,13 @@ def test_a_program_that_dies_is_started_again(workers: int, monkeypatch: pytest.
 def test_a_program_serves_one_call_after_the_other(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulators, "WHOLE", 1)
     started: list[int] = []
-    begin = _Process.__init__
+    begin = Process.__init__
 
-    def counting(process: _Process, *arguments: object) -> None:
+    def counting(process: Process, *arguments: object) -> None:
         begin(process, *arguments)  # type: ignore[arg-type]
         started.append(process._child.pid)
 
-    monkeypatch.setattr(_Process, "__init__", counting)
+    monkeypatch.setattr(Process, "__init__", counting)
     simulator = open_simulator(SPEC, shared(CPP, workers))
     first = simulator.answers(IMAGES)
     assert all(np.array_equal(simulator.answers(IMAGES), first) for _ in range(3))

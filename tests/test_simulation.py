@@ -150,7 +150,7 @@ def test_another_structure_is_another_build(tmp_path: Path) -> None:
 def test_generated_code_that_does_not_fit_into_one_file_is_compiled_as_brian2_meant_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alade_brian.simulation.builds._one_file", lambda folder: "#error not today")
+    monkeypatch.setattr("alade_brian.simulation.builds.one_file", lambda folder: "#error not today")
     net = dyadic_(nn.Sequential(HoldCurrent(2), LIF(2), nn.Linear(4, 2), MeanOverSteps(2)))
     assert_same(net, dyadic_images(3, 4), dataclasses.replace(CPP, cache=tmp_path, batch=1))
     assert list(tmp_path.glob("*/code_objects/*.o"))
@@ -223,11 +223,12 @@ def test_names_become_identifiers_of_their_own() -> None:
 
 REFUSED = {
     "backend": ({"backend": "gpu"}, "unknown backend 'gpu'.*numpy, cython, cpp, cuda"),
-    "cuda": ({"backend": "cuda"}, "brian2cuda.*--backend cpp"),
+    "cuda": ({"backend": "cuda", "passes": "separate"}, "in fused passes.*--connectivity explicit"),
+    "cuda workers": ({"backend": "cuda", "workers": 2}, "one process keeps a GPU busy"),
     "connectivity": ({"connectivity": "sparse"}, "unknown connectivity"),
     "shared": ({"backend": "cython", "connectivity": "shared"}, "has no shared connectivity.*explicit"),
     "passes": ({"passes": "none"}, "unknown passes"),
-    "fused": ({"backend": "numpy", "passes": "fused"}, "need the backend 'cpp'"),
+    "fused": ({"backend": "numpy", "passes": "fused"}, "need the backend 'cpp' or 'cuda'"),
     "dtype": ({"dtype": "float16"}, "unknown dtype"),
     "batch": ({"batch": 0}, "at least 1"),
 }

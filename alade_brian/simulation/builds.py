@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -41,6 +41,7 @@ MANIFEST = "build.json"
 PROGRAM = "main"
 
 Generate = Callable[[Path], dict[str, Any]]
+Compile = Callable[[Path], None]
 
 
 def toolchain() -> dict[str, Any]:
@@ -75,16 +76,19 @@ def compiler_version() -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
 
 
-def find_or_build(cache: Path, key: str, generate: Generate) -> tuple[Path, dict[str, Any], bool]:
+def find_or_build(
+    cache: Path, key: str, generate: Generate, make: Compile | None = None
+) -> tuple[Path, dict[str, Any], bool]:
     """The folder of a build, its notes, and whether a compiler had to run.
 
     generate   writes the C++ project into a folder and returns the notes
+    make       compiles it (default: `compile_program`)
     """
     folder = cache / key
     notes = _read(folder)
     compiled = notes is None
     if notes is None:
-        _build(folder, generate)
+        _build(folder, generate, make or compile_program)
         notes = _read(folder)
         if notes is None:
             raise UserError(f"the build in {folder} was damaged as it was made; is the disk full?")
@@ -116,12 +120,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _build(folder: Path, generate: Generate) -> None:
+def _build(folder: Path, generate: Generate, make: Compile) -> None:
     """Generate, compile, and only then put the folder in place: a folder with that name is always whole."""
     started = time.perf_counter()
     with _scratch(folder.parent) as scratch:
         notes = generate(scratch)
-        compile_program(scratch)
+        make(scratch)
         text = json.dumps({"notes": notes, "program": _digest(scratch / PROGRAM)})
         (scratch / MANIFEST).write_text(text)
         _prune(folder.parent)
@@ -156,21 +160,21 @@ def _scratch(cache: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def standalone_project(folder: Path, dtype: type, header: str | None = None) -> Iterator[None]:
+def standalone_project(folder: Path, dtype: type, headers: Sequence[str] = ()) -> Iterator[None]:
     """Let Brian2 write what is made in the block as a C++ project into a folder, and be as before afterwards.
 
-    header   a file of our own that all of the project includes
+    headers   files of our own beside it, the first of which all of the project includes
     """
     set_device("cpp_standalone", build_on_run=False, directory=str(folder))
     try:
         b2.device.reinit()
         b2.device.activate(build_on_run=False, directory=str(folder))
-        if header is not None:
+        for header in headers:
             (folder / header).write_text((files("alade_brian.simulation") / "templates" / header).read_text())
         with preferences(
             core__default_float_dtype=dtype,
             codegen__cpp__extra_compile_args_gcc=[*FLAGS, NATIVE],
-            codegen__cpp__headers=[f'"{header}"'] if header is not None else [],
+            codegen__cpp__headers=[f'"{header}"' for header in headers[:1]],
         ):
             yield
     finally:
@@ -187,7 +191,7 @@ def compile_program(folder: Path) -> None:
     """
     path = compiler()
     assert path is not None
-    (folder / "whole.cc").write_text(_one_file(folder))
+    (folder / "whole.cc").write_text(one_file(folder))
     whole = ["-I.", "-Ibrianlib", "whole.cc", "-o", PROGRAM]
     ways = [[path, *FLAGS, NATIVE, *whole], [path, *FLAGS, *whole]]
     if shutil.which("make"):
@@ -204,7 +208,7 @@ def compile_program(folder: Path) -> None:
     )
 
 
-def _one_file(folder: Path) -> str:
+def one_file(folder: Path) -> str:
     """All files that the project's makefile names, as one.
 
     The helpers of each generated file stand in an unnamed namespace; together they need names. The file that allocates

@@ -12,7 +12,7 @@ import numpy as np
 
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.simulation.engine import Engine
-from alade_brian.simulation.program import ProgramEnded
+from alade_brian.simulation.process import ProgramEnded
 
 # Blocks that are under way in one program: one is simulated while another waits.
 BLOCKS_PER_PROGRAM = 2

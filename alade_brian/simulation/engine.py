@@ -13,11 +13,20 @@ from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.parts import split
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.simulation.bridge import Bridge
+from alade_brian.simulation.cuda_network import Graphics, explicit_target
 from alade_brian.simulation.events import EventCounter
+from alade_brian.simulation.fused_programs import fused_program
 from alade_brian.simulation.growing import GrowingProgram
-from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.program import StreamedProgram
 from alade_brian.simulation.runtime import RuntimeNetwork
-from alade_brian.simulation.settings import BYTES_PER_BLOCK, IMAGES_PER_BLOCK, IMAGES_PER_RUN, SimulationSettings
+from alade_brian.simulation.settings import (
+    BYTES_PER_BLOCK,
+    GPU_IMAGES_PER_RUN,
+    IMAGES_PER_BLOCK,
+    IMAGES_PER_RUN,
+    SimulationSettings,
+)
 from alade_brian.simulation.shared_synapses import connector
 from alade_brian.simulation.standalone import StandaloneNetwork
 
@@ -56,25 +65,28 @@ class Streamed:
 
 def make_engine(spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str]) -> tuple[Engine, int]:
     """What simulates in this process, and how many images it is given at a time."""
+    python = settings.other_python()
+    if python is not None:
+        bridge = Bridge(spec, settings, traces, python)
+        return bridge, bridge.images
     batch = settings.batch_for(spec)
     if settings.fuses(spec):
-        program = _fused(spec, settings, batch, traces)
+        program = _fused(spec, settings, traces)
         block = max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // program.bytes_per_image) // batch) * batch
         return program, block
-    layout = Layout(batch, -(-IMAGES_PER_RUN // batch))
+    layout = Layout(batch, -(-(GPU_IMAGES_PER_RUN if settings.backend == "cuda" else IMAGES_PER_RUN) // batch))
     connectivity = "shared" if settings.shares else "explicit"
     network: StandaloneNetwork | RuntimeNetwork
-    if settings.backend == "cpp":
-        network = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces)
+    if settings.backend in ("cpp", "cuda"):
+        device = Graphics(explicit_target()) if settings.backend == "cuda" else None
+        network = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces, device)
     else:
         network = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces, connector(connectivity))
     return Streamed(spec, network.run, network.compiled), layout.images
 
 
-def _fused(
-    spec: NetworkSpec, settings: SimulationSettings, batch: int, traces: Sequence[str]
-) -> FusedProgram | GrowingProgram:
+def _fused(spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str]) -> StreamedProgram | GrowingProgram:
     parts = split(spec) if settings.reuse and not traces else None
     if parts is not None:
         return GrowingProgram(spec, parts, settings)
-    return FusedProgram(spec, batch, settings.dtype, settings.cache_folder, traces)
+    return fused_program(spec, settings, traces)

@@ -48,11 +48,12 @@ class Rows:
 class Input:
     """What a fused layer gathers: the spikes of a layer, `delay` steps ago, through a kernel.
 
+    source    a `FusedLayer`, or `GivenSpikes`
     receiver  the variable that spikes add to
     degrees   synapses of every neuron of the source, where their number does not follow from the taps
     """
 
-    source: FusedLayer | GivenSpikes
+    source: Any
     taps: Gather
     delay: int
     receiver: str
@@ -60,16 +61,28 @@ class Input:
 
 
 class _WithArrays(CodeRunner):
-    """A code runner that has arrays of its own beside its group's variables."""
+    """A code runner that has arrays of its own beside its group's variables.
 
-    def __init__(self, group: b2.Group, template: str, when: str, clock: b2.Clock, name: str) -> None:
-        CodeRunner.__init__(self, group, template, clock=clock, when=when, name=name, codeobj_class=SharedCode)
+    template   the name of its template
+    language   the kind of code objects that its template makes
+    """
+
+    template: str
+    language: type[CPPStandaloneCodeObject] = SharedCode
+
+    def __init__(self, group: b2.Group, when: str, clock: b2.Clock, name: str) -> None:
+        template = self.template
+        CodeRunner.__init__(self, group, template, clock=clock, when=when, name=name, codeobj_class=self.language)
         self.variables = Variables(self)
         self.real = b2.prefs.core.default_float_dtype
 
-    def add_array(self, name: str, size: int, dtype: type, values: np.ndarray | None = None) -> None:
-        """An array of this object, zeros unless values are given."""
-        self.variables.add_array(name, size=max(1, size), dtype=dtype, values=values, index="_idx")
+    def add_array(
+        self, name: str, size: int, dtype: type, values: np.ndarray | None = None, constant: bool = False
+    ) -> None:
+        """An array of this object, zeros unless values are given; `constant` says that no step changes it."""
+        self.variables.add_array(
+            name, size=max(1, size), dtype=dtype, values=values, constant=constant, index="_idx"
+        )  # fmt: skip
         self.needed_variables.append(name)
 
     def refer(self, name: str, owner: Any, other: str) -> None:
@@ -81,8 +94,9 @@ class _WithArrays(CodeRunner):
         """The arrays of a projection; the kernel is given when the program runs."""
         itemsize = np.dtype(self.real).itemsize
         for name, values in vars(stretches(taps, channels)).items():
-            self.add_array(f"{prefix}_{name}", len(values), np.int32, values if len(values) else None)
-        self.add_array(f"{prefix}_kernel", taps.blocks * channels * stride(taps.row, itemsize), self.real)
+            self.add_array(f"{prefix}_{name}", len(values), np.int32, values if len(values) else None, constant=True)
+        size = taps.blocks * channels * stride(taps.row, itemsize)
+        self.add_array(f"{prefix}_kernel", size, self.real, constant=True)
 
 
 class GivenSpikes(_WithArrays):
@@ -91,10 +105,12 @@ class GivenSpikes(_WithArrays):
     images      the object whose `values` hold the bits, so many `bytes_per_image`, those of this stimulus from `start`
     """
 
+    template = "given_spikes"
+
     def __init__(
         self, images: b2.Group, rows: Rows, bytes_per_image: int, start: int, clock: b2.Clock, name: str
     ) -> None:
-        super().__init__(images, "given_spikes", "start", clock, name)
+        super().__init__(images, "start", clock, name)
         self.rows, self.slots, self.capacity, self.amplitude = rows, 1, rows.batch * rows.size + 64, None
         self.refer("in0_values", images, "values")
         self.add_array("_spikes_first", rows.batch * rows.pixels + 1, np.int32)
@@ -117,6 +133,8 @@ class FusedLayer(_WithArrays):
     records     ``(name, at the end of the step)``: where the membrane is kept in every step of a presentation
     """
 
+    template = "fused_layer"
+
     def __init__(
         self,
         group: b2.NeuronGroup,
@@ -129,7 +147,7 @@ class FusedLayer(_WithArrays):
         when: str,
         name: str,
     ) -> None:
-        super().__init__(group, "fused_layer", when, group.clock, name)
+        super().__init__(group, when, group.clock, name)
         self.rows, self.code, self.slots = rows, code, slots
         self.spiking, self.amplitude = "spike" in group.thresholder, group.variables.get("amplitude")
         self.capacity = rows.batch * rows.size + 64
@@ -138,9 +156,8 @@ class FusedLayer(_WithArrays):
         self.variables.add_auxiliary_variable("_cond", dtype=bool)
         self.needed_variables.append(membrane)
         if self.spiking:
-            self.add_array("_spikes_first", slots * (rows.batch * rows.pixels + 1), np.int32)
-            self.add_array("_spikes_number", slots * self.capacity, np.int32)
             self.add_array("_bits", rows.batch * steps * rows.pixels * rows.row_bytes, np.int8)
+            self.add_lists()
         for record, _ in records:
             self.add_array(record, rows.batch * steps * rows.size, self.real)
         self.template_kwds = {
@@ -152,8 +169,14 @@ class FusedLayer(_WithArrays):
             "words": [_word(first, rows.channels) for first in range(0, rows.channels, 64)],
         }  # fmt: skip
 
+    def add_lists(self) -> None:
+        """The arrays in which the layer leaves its spikes as lists."""
+        self.add_array("_spikes_first", self.slots * (self.rows.batch * self.rows.pixels + 1), np.int32)
+        self.add_array("_spikes_number", self.slots * self.capacity, np.int32)
+
     def connect(self, inputs: Sequence[Input]) -> None:
         """Say what is delivered to the layer, in this order."""
+        self.inputs = tuple(inputs)
         self.template_kwds["inputs"] = [self._add_input(f"in{k}", input) for k, input in enumerate(inputs)]
         self.add_array("_events", self.rows.batch * len(inputs), np.int64)
 
@@ -162,22 +185,27 @@ class FusedLayer(_WithArrays):
         self.needed_variables.append(input.receiver)
         rows = source.rows
         self.add_taps(taps, rows.channels, name)
-        self.refer(f"{name}_spikes_first", source, "_spikes_first")
-        self.refer(f"{name}_spikes_number", source, "_spikes_number")
+        place = self.refer_spikes(name, source)
         amplitude, degrees = source.amplitude, input.degrees
         if degrees is not None:
             shape = rows.channels, rows.pixels
-            self.add_array(f"{name}_degrees", rows.size, np.int32, degrees.reshape(shape).T.ravel().astype(np.int32))
+            listed = degrees.reshape(shape).T.ravel().astype(np.int32)
+            self.add_array(f"{name}_degrees", rows.size, np.int32, listed, constant=True)
         if amplitude is not None:
             self.refer(f"{name}_amplitude", source.group, "amplitude")
-        return {
+        return place | {
             "name": name, "receiver": input.receiver, "delay": input.delay,
-            "slots": source.slots, "capacity": source.capacity,
             "pixels": rows.pixels, "channels": rows.channels, "row": taps.row,
             "per_row": taps.per_row, "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
             "whole": taps.per_row == rows.channels, "counted": degrees is not None,
             "amplitude": None if amplitude is None else "one" if amplitude.scalar else "each",
         }  # fmt: skip
+
+    def refer_spikes(self, name: str, source: Any) -> dict[str, Any]:
+        """Read the spikes of a source; returns where its template finds them."""
+        self.refer(f"{name}_spikes_first", source, "_spikes_first")
+        self.refer(f"{name}_spikes_number", source, "_spikes_number")
+        return {"slots": source.slots, "capacity": source.capacity}
 
     def update_abstract_code(self, run_namespace: dict[str, Any]) -> None:
         """Put Brian2's state update, as it follows from the equations, before the layer's own update."""
@@ -193,6 +221,8 @@ class Current(_WithArrays):
                 from `start` on in rows of `channels`
     """
 
+    template = "current"
+
     def __init__(
         self,
         group: b2.NeuronGroup,
@@ -206,7 +236,7 @@ class Current(_WithArrays):
         when: str,
         name: str,
     ) -> None:
-        super().__init__(group, "current", when, group.clock, name)
+        super().__init__(group, when, group.clock, name)
         self.add_taps(taps, channels, "in0")
         self.refer("in0_values", *values)
         self.refer("in0_current", group, variable)

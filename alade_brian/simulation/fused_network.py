@@ -7,6 +7,7 @@ that its source left some steps ago, so presentations need no pause between them
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import brian2 as b2
 import numpy as np
@@ -60,23 +61,15 @@ def rows_of(population: Population, batch: int) -> Rows:
 def build_fused(spec: NetworkSpec, batch: int, traces: tuple[str, ...] = ()) -> FusedNetwork:
     """The Brian2 network of a specification. Names are those of places, not of the specification, so that equal
     structures make equal code."""
-    builder = _Builder(spec, batch, traces)
-    if spec.stimulus.coding == "spikes":
-        for index in range(len(spec.stimuli)):
-            builder.add_given(index)
-    for index in range(len(spec.populations)):
-        builder.add_group(index)
-    for index in range(len(spec.populations)):
-        builder.add_layer(index)
-    for population in spec.populations:
-        builder.connect(population.name)
-    for index, projection in live_projections(spec):
-        if not sends(spec, projection.source):
-            builder.add_current(index, projection)
-    return builder.finish()
+    return Builder(spec, batch, traces).build()
 
 
-class _Builder:
+class Builder:
+    """Makes the objects of a network one after the other."""
+
+    layer: type[FusedLayer] = FusedLayer
+    current: type[Current] = Current
+
     def __init__(self, spec: NetworkSpec, batch: int, traces: tuple[str, ...]) -> None:
         self.spec, self.batch, self.traces = spec, batch, traces
         self.clock = b2.Clock(spec.dt * b2.second, name="step")
@@ -86,11 +79,28 @@ class _Builder:
         self.groups: dict[str, b2.NeuronGroup] = {}
         self.texts: dict[str, GroupText] = {}
         self.layers: dict[str, FusedLayer] = {}
-        self.given: dict[str, GivenSpikes] = {}
+        self.given: dict[str, Any] = {}
         self.currents: list[Current] = []
         self.indices = {p.name: k for k, p in enumerate(spec.populations)}
         readout = spec.readout
         self.answers = None if spec.answers_in_spikes else readout.population
+
+    def build(self) -> FusedNetwork:
+        """All of them."""
+        spec = self.spec
+        if spec.stimulus.coding == "spikes":
+            for index in range(len(spec.stimuli)):
+                self.add_given(index)
+        for index in range(len(spec.populations)):
+            self.add_group(index)
+        for index in range(len(spec.populations)):
+            self.add_layer(index)
+        for population in spec.populations:
+            self.connect(population.name)
+        for index, projection in live_projections(spec):
+            if not sends(spec, projection.source):
+                self.add_current(index, projection)
+        return self.finish()
 
     def _images(self) -> Images:
         if self.spec.stimulus.coding == "spikes":
@@ -101,9 +111,11 @@ class _Builder:
         """A stimulus of spikes: something that sends as a layer does."""
         stimulus, sizes = self.spec.stimuli[index], spike_bytes(self.spec)
         rows = Rows(self.batch, pixels(stimulus.shape), stimulus.shape[0])
-        self.given[stimulus.name] = GivenSpikes(
-            self.images, rows, sum(sizes), sum(sizes[:index]), self.clock, f"given_{index}"
-        )
+        self.given[stimulus.name] = self.make_given(rows, sum(sizes), sum(sizes[:index]), f"given_{index}")
+
+    def make_given(self, rows: Rows, bytes_per_image: int, start: int, name: str) -> Any:
+        """A source of the spikes that lie from `start` on among those of an image."""
+        return GivenSpikes(self.images, rows, bytes_per_image, start, self.clock, name)
 
     def add_group(self, index: int) -> None:
         population, text = self.spec.populations[index], group_text(self.spec, index, fused=True)
@@ -125,7 +137,7 @@ class _Builder:
             "threshold": f"{text.update}\n{threshold}",
             "reset": text.reset or "",
         }
-        self.layers[population.name] = FusedLayer(
+        self.layers[population.name] = self.layer(
             self.groups[population.name], rows_of(population, self.batch), code, neuron.membrane,
             self.spec.steps, self._slots(population.name), records, slots(index).update, f"pass_{index}",
         )  # fmt: skip
@@ -142,10 +154,14 @@ class _Builder:
                 gather(self.spec, p),
                 p.delay,
                 p.into or self.spec.population(target).neuron.takes_input,
-                out_degrees(self.spec, p) if is_list(self.spec, p) else None,
+                self.degrees(p),
             )
             for _, p in gathered(self.spec, target)
         ])  # fmt: skip
+
+    def degrees(self, projection: Projection) -> np.ndarray | None:
+        """Synapses of every neuron of a projection's source, where the pass cannot tell."""
+        return out_degrees(self.spec, projection) if is_list(self.spec, projection) else None
 
     def add_current(self, index: int, projection: Projection) -> None:
         spec = self.spec
@@ -160,7 +176,7 @@ class _Builder:
             values, slot = (self.groups[source.name], source.neuron.membrane), slots(self.indices[source.name]).synapses
             geometry = {"from_image": source.size, "from_step": 0, "start": 0}
         held = spec.is_stimulus(projection.source) and self.rows == 1
-        self.currents.append(Current(
+        self.currents.append(self.current(
             self.groups[projection.target], rows, f"current_{index}", gather(spec, projection), values, shape[0],
             geometry, held, slot, f"current_{index}",
         ))  # fmt: skip
@@ -168,7 +184,7 @@ class _Builder:
     def finish(self) -> FusedNetwork:
         network = b2.Network(
             self.images,
-            *self.given.values(),
+            *(given for given in self.given.values() if isinstance(given, BrianObject)),
             *self.groups.values(),
             *self.layers.values(),
             *self.currents,

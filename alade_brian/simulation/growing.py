@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from alade_brian.conversion.parts import Parts
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation.answers import KeptAnswers, Key, digest, keys_of
 from alade_brian.simulation.builds import generator_digest
-from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.fused_programs import fused_program
+from alade_brian.simulation.program import StreamedProgram
 from alade_brian.simulation.settings import SimulationSettings
 
 EVENT_BYTES = 8
@@ -25,11 +27,14 @@ class GrowingProgram:
 
     def __init__(self, spec: NetworkSpec, parts: Parts, settings: SimulationSettings) -> None:
         self.spec = spec
-        # Each part has the batch that suits itself: an extractor's program does not change when the network grows.
+        if settings.backend == "cuda":
+            # What one part answers to a block is shown to the next: all have the same number of images side by side.
+            settings = dataclasses.replace(settings, batch=settings.batch_for(spec))
+        # Else each has the batch that suits itself: an extractor's program does not change when the network grows.
         self.extractors = [
-            Extractor(_program(e, settings), settings.cache_folder, _numbers(spec, e)) for e in parts.extractors
+            Extractor(fused_program(e, settings), settings.cache_folder, _numbers(spec, e)) for e in parts.extractors
         ]
-        self.head, self.numbers = _program(parts.head, settings), _numbers(spec, parts.head)
+        self.head, self.numbers = fused_program(parts.head, settings), _numbers(spec, parts.head)
         self.feeds = [s.name for s in parts.head.stimuli]
         self.compiled = self.head.compiled or any(e.program.compiled for e in self.extractors)
         self.bytes_per_image = self.head.bytes_per_image + sum(e.program.bytes_per_image for e in self.extractors)
@@ -61,10 +66,10 @@ class GrowingProgram:
 class Extractor:
     """An extractor's program, and what it answered before; `numbers` of its projections within the whole network."""
 
-    def __init__(self, program: FusedProgram, cache: Path, numbers: list[int]) -> None:
+    def __init__(self, program: StreamedProgram, cache: Path, numbers: list[int]) -> None:
         self.spec, self.program, self.numbers = program.spec, program, numbers
         self.sizes = {p.name: p.shape for p in self.spec.spiking}
-        name = digest(self.spec, np.dtype(program.dtype).name, generator_digest())
+        name = digest(self.spec, np.dtype(program.dtype).name, f"{program.kind} {generator_digest()}")
         self.kept = KeptAnswers(cache / "answers" / name, program.recorded_bytes + EVENT_BYTES * len(numbers))
 
     def answers(self, block: np.ndarray, keys: list[Key]) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -100,7 +105,3 @@ def _numbers(spec: NetworkSpec, part: NetworkSpec) -> list[int]:
     """The numbers of a part's projections within the whole network: a part has all that lead to its populations."""
     own = {p.name for p in part.populations}
     return [number for number, p in enumerate(spec.projections) if p.target in own]
-
-
-def _program(part: NetworkSpec, settings: SimulationSettings) -> FusedProgram:
-    return FusedProgram(part, settings.batch_for(part), settings.dtype, settings.cache_folder)

@@ -8,13 +8,18 @@ from math import prod
 from alade_brian.conversion.spec import NetworkSpec, Projection, operator_values
 from alade_brian.conversion.table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
 from alade_brian.errors import UserError
+from alade_brian.simulation.cuda_toolkit import find_gpu
 from alade_brian.simulation.gather import is_list
 from alade_brian.simulation.pace import ACTIVITY, expected_seconds
 from alade_brian.simulation.runtime import float_type
-from alade_brian.simulation.settings import BYTES_PER_BLOCK, SimulationSettings
+from alade_brian.simulation.settings import BYTES_PER_BLOCK, GPU_IMAGES_PER_RUN, SimulationSettings
 
 # What one program is given and gives back at a time, with copies on both sides of its pipes.
 STREAM_BYTES = 6 * BYTES_PER_BLOCK
+# What CUDA itself takes of a GPU's memory.
+CUDA_BYTES = 600 * 2**20
+# A synapse on a GPU, beside its weight: its number in the list of its neuron, and both its ends.
+SYNAPSE_BYTES = 12
 # What a duration is said for.
 IMAGES_SAID = 1000
 
@@ -37,6 +42,10 @@ def advice(spec: NetworkSpec, settings: SimulationSettings) -> str:
 def _duration(spec: NetworkSpec, settings: SimulationSettings) -> str:
     if settings.cluster is not None:
         return f"how long it takes is up to the cluster at {settings.cluster}"
+    if settings.backend == "cuda":
+        return (
+            f"about {said_bytes(gpu_bytes(spec, settings))} of the GPU's memory; how long it takes was never measured"
+        )
     seconds = expected_seconds(spec, settings, IMAGES_SAID)
     return (
         f"about {said_seconds(seconds)} for {IMAGES_SAID:,} images where neurons spike in {ACTIVITY:.0%} of the steps, "
@@ -79,6 +88,20 @@ def _numbers(spec: NetworkSpec, projection: Projection) -> int:
     return operator_values(projection.operator).size
 
 
+def gpu_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
+    """A GPU's memory that a simulation takes, about."""
+    batch, itemsize = settings.batch_for(spec), float_type(settings.dtype)().itemsize
+    rows = 1 if spec.stimulus.coding == "direct" else spec.steps
+    images = batch * rows * sum(s.size for s in spec.stimuli) * itemsize
+    if settings.shares:
+        return CUDA_BYTES + needed_bytes(spec, settings) - STREAM_BYTES + images
+    synapses = sum(row.synapses for row in lowering_table(spec))
+    # Every spike that is recorded is a number and a time.
+    recorded = GPU_IMAGES_PER_RUN * spec.steps * sum(p.size for p in spec.spiking) * 12 * ACTIVITY
+    state = batch * sum(p.size * itemsize * (3 + len(p.neuron.parameters)) for p in spec.populations)
+    return CUDA_BYTES + batch * synapses * (itemsize + SYNAPSE_BYTES) + state + images + int(recorded)
+
+
 def available_bytes() -> int | None:
     """Memory that is free for use on this machine; None where it cannot be found out."""
     try:
@@ -102,4 +125,17 @@ def check_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
             f"the simulation needs about {said_bytes(needed)} in {workers} process(es), and "
             f"{said_bytes(available)} are free; use fewer --workers, a smaller simulation.batch, "
             "float32, or a smaller network"
+        )
+    if settings.backend == "cuda":
+        _check_gpu_memory(spec, settings)
+
+
+def _check_gpu_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
+    gpu, needed = find_gpu(), gpu_bytes(spec, settings)
+    # Some drivers do not say how much is free.
+    if gpu.free and needed > gpu.free:
+        raise UserError(
+            f"the simulation needs about {said_bytes(needed)} of the GPU's memory, and {said_bytes(gpu.free)} of "
+            f"{said_bytes(gpu.memory)} are free on the {gpu.name}; end what else runs there (nvidia-smi shows it), or "
+            "use a smaller simulation.batch, float32, or a smaller network"
         )

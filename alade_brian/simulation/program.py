@@ -5,17 +5,12 @@ The program stays alive between runs; memory does not grow with the number of im
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-import tempfile
-import threading
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
 from queue import Empty, Queue
+from types import MappingProxyType
 from typing import Any
 
 import brian2 as b2
@@ -24,8 +19,8 @@ import numpy as np
 from alade_brian.conversion.packed import PackedResponses, pack, unpack
 from alade_brian.conversion.responses import read_out
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.errors import UserError
-from alade_brian.simulation.builds import PROGRAM, find_or_build, standalone_project, toolchain, write_numbers
+from alade_brian.simulation.builds import find_or_build, standalone_project, toolchain
+from alade_brian.simulation.fused_layer import FusedLayer
 from alade_brian.simulation.fused_network import (
     FusedNetwork,
     build_fused,
@@ -34,40 +29,45 @@ from alade_brian.simulation.fused_network import (
     rows_of,
 )
 from alade_brian.simulation.gather import channels_last
+from alade_brian.simulation.process import Process, counted
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import anonymous, structure_key
 
 # What the generated code of a fused network includes.
-KERNELS = "shared_kernels.h"
+HEADERS = "shared_kernels.h", "streams.h"
 # Blocks of images that may wait for their answers to be read.
 BLOCKS_AHEAD = 4
-# The size of both pipes.
-STREAM_BYTES = 2**20
 
 
-class ProgramEnded(UserError):
-    """A program that ended before it had answered."""
+class StreamedProgram:
+    """A compiled network that answers to images. `compiled` says whether a compiler had to run for it.
 
-
-class FusedProgram:
-    """A compiled network that answers to images. `compiled` says whether a compiler had to run for it."""
+    folder    where the program lies
+    numbers   the network's, which the program reads when it starts
+    options   further numbers that it takes
+    kind      what of the machine computes, and
+    process   how it runs there
+    """
 
     own_process = True
+    kind = "processor"
+    process: type[Process] = Process
 
-    def __init__(self, spec: NetworkSpec, batch: int, dtype: str, cache: Path, traces: Sequence[str] = ()) -> None:
-        self.spec, self.batch, self.dtype = spec, batch, float_type(dtype)
-        self.traces = tuple(p.name for p in spec.populations if p.name in traces)
-        plain, renamed = anonymous(spec)
-        names = tuple(renamed[name] for name in self.traces)
-        key = structure_key(plain, batch, dtype=dtype, traces=list(names), kind="fused", **toolchain())
-
-        def generate(folder: Path) -> dict[str, Any]:
-            return _generate(plain, batch, self.dtype, folder, names)
-
-        self.folder, _, self.compiled = find_or_build(cache, key, generate)
-        self._numbers = fused_values(spec, batch, self.dtype)
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        batch: int,
+        dtype: str,
+        traces: Sequence[str],
+        build: tuple[Path, bool],
+        numbers: dict[str, np.ndarray],
+        options: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self.spec, self.batch, self.dtype, self.traces = spec, batch, float_type(dtype), tuple(traces)
+        self.folder, self.compiled = build
+        self._numbers, self._options = numbers, options
         self._answer = _Answer(spec, batch, self.dtype, self.traces)
-        self._process: _Process | None = None
+        self._process: Process | None = None
 
     @property
     def bytes_per_image(self) -> int:
@@ -93,7 +93,7 @@ class FusedProgram:
         """
         process, counts = self._started(record), Queue[int | BaseException | None](BLOCKS_AHEAD)
         size = self._answer.size(record)
-        process.feed(self._presentations(block) for block in _counted(blocks, counts))
+        process.feed(self._presentations(block) for block in counted(blocks, counts))
         whole = False
         try:
             while (images := counts.get()) is not None:
@@ -117,10 +117,11 @@ class FusedProgram:
             self._process.close()
             self._process = None
 
-    def _started(self, record: bool) -> _Process:
-        if self._process is None or self._process.record != record or not self._process.alive:
+    def _started(self, record: bool) -> Process:
+        options = {**self._options, "images.record": int(record)}
+        if self._process is None or self._process.options != options or not self._process.alive:
             self.close()
-            self._process = _Process(self.folder, self._numbers, record)
+            self._process = self.process(self.folder, self._numbers, options)
         return self._process
 
     def _presentations(self, block: np.ndarray) -> np.ndarray:
@@ -139,6 +140,30 @@ class FusedProgram:
             return np.concatenate([pack(part != 0, s.shape).reshape(len(part), -1) for s, part in parts], axis=1)
         rows = [channels_last(part, s.shape).reshape(part.shape) for s, part in parts]
         return np.concatenate(rows, axis=2).astype(self.dtype, copy=False)
+
+
+class FusedProgram(StreamedProgram):
+    """The program of a network for the processor."""
+
+    def __init__(self, spec: NetworkSpec, batch: int, dtype: str, cache: Path, traces: Sequence[str] = ()) -> None:
+        plain, own, names = traced(spec, traces)
+        key = structure_key(plain, batch, dtype=dtype, traces=list(names), kind="fused", **toolchain())
+
+        def generate(folder: Path) -> dict[str, Any]:
+            return write_project(
+                plain, float_type(dtype), folder, HEADERS, lambda: build_fused(plain, batch, names), _loop
+            )
+
+        folder, _, compiled = find_or_build(cache, key, generate)
+        numbers = fused_values(spec, batch, float_type(dtype))
+        super().__init__(spec, batch, dtype, own, (folder, compiled), numbers)
+
+
+def traced(spec: NetworkSpec, traces: Sequence[str]) -> tuple[NetworkSpec, tuple[str, ...], tuple[str, ...]]:
+    """The specification with names that tell places only, and the populations of `traces` by their names in both."""
+    plain, renamed = anonymous(spec)
+    own = tuple(p.name for p in spec.populations if p.name in traces)
+    return plain, own, tuple(renamed[name] for name in own)
 
 
 class _Answer:
@@ -199,97 +224,22 @@ class _Answer:
         return rows.swapaxes(-1, -2).reshape(len(values), self.spec.steps, -1).astype(np.float64)
 
 
-def _counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
-    """The blocks, while their lengths go into a queue; None, or what went wrong, ends it."""
-    try:
-        for block in blocks:
-            counts.put(len(block))
-            yield block
-    except Exception as error:
-        counts.put(error)
-    else:
-        counts.put(None)
+def write_project(
+    spec: NetworkSpec,
+    dtype: type,
+    folder: Path,
+    headers: Sequence[str],
+    build: Callable[[], FusedNetwork],
+    loop: Callable[[NetworkSpec, FusedNetwork], tuple[str, str]],
+) -> dict[str, Any]:
+    """Let Brian2 write the C++ project of a network; returns notes about it.
 
-
-class _Process:
-    """The running program and the thread that feeds it."""
-
-    def __init__(self, folder: Path, numbers: dict[str, np.ndarray], record: bool) -> None:
-        self.record, self.folder = record, folder
-        self._scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
-        self._errors = Path(self._scratch.name, "errors")
-        arguments = write_numbers(Path(self._scratch.name), numbers)
-        command = [str(folder / PROGRAM), "--results_dir", f"{self._scratch.name}{os.sep}", *arguments]
-        with self._errors.open("wb") as errors:
-            self._child = subprocess.Popen(
-                [*command, f"images.record={int(record)}"], cwd=folder, stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=errors, bufsize=0,
-            )  # fmt: skip
-        assert self._child.stdin is not None and self._child.stdout is not None
-        for pipe in (self._child.stdin, self._child.stdout):
-            with suppress(OSError):
-                # A larger pipe only spares waiting; not every system grants it.
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
-        self._feeder: threading.Thread | None = None
-        self.close = weakref.finalize(self, _end, self._child, self._scratch)
-
-    @property
-    def alive(self) -> bool:
-        return self._child.poll() is None
-
-    def feed(self, arrays: Iterator[np.ndarray]) -> None:
-        """Send arrays to the program while its answers are read."""
-        pipe = self._child.stdin
-        assert pipe is not None
-        if self._feeder is not None:
-            self._feeder.join()
-
-        def send() -> None:
-            for array in arrays:
-                view = memoryview(array.data).cast("B")
-                try:
-                    while len(view):
-                        view = view[pipe.write(view) :]
-                except (OSError, ValueError):
-                    # The program ended, or was ended; who reads its answers will say so.
-                    return
-
-        self._feeder = threading.Thread(target=send, daemon=True)
-        self._feeder.start()
-
-    def read(self, size: int) -> np.ndarray:
-        """So many bytes of answers (ProgramEnded where the program ends before)."""
-        pipe = self._child.stdout
-        assert pipe is not None
-        found = np.empty(size, np.uint8)
-        view, got = memoryview(found.data), 0
-        while got < size:
-            more = pipe.readinto(view[got:])  # type: ignore[attr-defined]
-            if not more:
-                said = self._errors.read_text(errors="replace").strip()[-2000:] or "it said nothing"
-                raise ProgramEnded(
-                    f"the simulation in {self.folder} ended with code {self._child.wait()} (killed? out of memory?): "
-                    f"{said}; run it again, with a smaller simulation.batch where memory is short"
-                )
-            got += more
-        return found
-
-
-def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:
-    child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
-    child.wait()
-    scratch.cleanup()
-
-
-def _generate(spec: NetworkSpec, batch: int, dtype: type, folder: Path, traces: tuple[str, ...]) -> dict[str, Any]:
-    """Let Brian2 write the C++ project of a network."""
-    with standalone_project(folder, dtype, KERNELS):
-        built = build_fused(spec, batch, traces)
-        before, after = _loop(spec, built)
+    build   makes the network
+    loop    C++ before and behind a presentation's run
+    """
+    with standalone_project(folder, dtype, headers):
+        built = build()
+        before, after = loop(spec, built)
         # Numbers are read once, not with every presentation.
         b2.device.apply_run_args()
         b2.device.insert_code("before_network_run", before)
@@ -299,34 +249,43 @@ def _generate(spec: NetworkSpec, batch: int, dtype: type, folder: Path, traces: 
     return {"structure": [p.name for p in spec.populations]}
 
 
-def _loop(spec: NetworkSpec, built: FusedNetwork) -> tuple[str, str]:
-    """C++ before and behind a presentation's run: present until there are no more images."""
-    images, layers = built.images, built.layers
-    start = [f"while (shared::read_all({_pointer(images, 'values')}, {_bytes(images, 'values')})) {{"]
-    start += [f"{built.network.name}.t = 0;"]
-    eventful = [layer for layer in layers.values() if layer.template_kwds["inputs"]]
-    start += [f"std::memset({_pointer(layer, '_events')}, 0, {_bytes(layer, '_events')});" for layer in eventful]
+def answered(spec: NetworkSpec, built: FusedNetwork) -> list[tuple[FusedLayer, str, str]]:
+    """The arrays of an answer in the order of `_Answer`: owner, variable, and a C++ condition, empty for always."""
+    layers, recorded = built.layers, f"if (*{pointer(built.images, 'record')}) "
     answering = [spec.readout.population] * spec.answers_in_spikes
+    parts = [(layers[p.name], "_bits", "" if p.name in answering else recorded) for p in spec.spiking]
+    parts += [(layers[built.answers], "_answers", "")] if built.answers is not None else []
+    parts += [(layers[name], "_trace", "") for name in built.traces]
+    return parts + [(layer, "_events", "") for layer in eventful(built)]
+
+
+def eventful(built: FusedNetwork) -> list[FusedLayer]:
+    """The layers that spikes arrive at."""
+    return [layer for layer in built.layers.values() if layer.template_kwds["inputs"]]
+
+
+def pointer(owner: Any, variable: str) -> str:
+    """The C++ name of an array."""
+    return str(b2.device.get_array_name(owner.variables[variable], access_data=False))
+
+
+def size_of(owner: Any, variable: str) -> str:
+    """C++ for the bytes of an array."""
+    return f"{owner.variables[variable].size} * sizeof(*{pointer(owner, variable)})"
+
+
+def _loop(spec: NetworkSpec, built: FusedNetwork) -> tuple[str, str]:
+    """Present until there are no more images."""
+    images = built.images
+    start = [f"while (shared::read_all({pointer(images, 'values')}, {size_of(images, 'values')})) {{"]
+    start += [f"{built.network.name}.t = 0;"]
+    start += [f"std::memset({pointer(o, '_events')}, 0, {size_of(o, '_events')});" for o in eventful(built)]
     end = [
-        ("" if p.name in answering else f"if (*{_pointer(images, 'record')}) ") + _write(layers[p.name], "_bits")
-        for p in spec.spiking
+        f"{condition}shared::write_all({pointer(owner, name)}, {size_of(owner, name)});"
+        for owner, name, condition in answered(spec, built)
     ]
-    records = [(layers[built.answers], "_answers")] if built.answers is not None else []
-    records += [(layers[name], "_trace") for name in built.traces]
-    records += [(layer, "_events") for layer in eventful]
-    end += [_write(*record) for record in records]
-    # Brian2 would now write every array of the network to a file.
-    end += ["}", "std::fflush(stdout);", "std::_Exit(0);"]
-    return "\n".join(start), "\n".join(end)
+    return "\n".join(start), "\n".join([*end, *ENDED])
 
 
-def _pointer(owner: Any, variable: str) -> str:
-    return b2.device.get_array_name(owner.variables[variable], access_data=False)
-
-
-def _write(owner: Any, variable: str) -> str:
-    return f"shared::write_all({_pointer(owner, variable)}, {_bytes(owner, variable)});"
-
-
-def _bytes(owner: Any, variable: str) -> str:
-    return f"{owner.variables[variable].size} * sizeof(*{_pointer(owner, variable)})"
+# Brian2 would now write every array of the network to a file.
+ENDED = ("}", "std::fflush(stdout);", "std::_Exit(0);")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from dataclasses import dataclass
@@ -16,7 +15,11 @@ from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler
 from alade_brian.simulation.cluster import check_address
+from alade_brian.simulation.cuda_compiler import this_machine
+from alade_brian.simulation.cuda_network import explicit_target
+from alade_brian.simulation.fused_cuda_limits import images_on_gpu, refusal
 from alade_brian.simulation.gather import can_gather
+from alade_brian.simulation.other_python import check_python, simulating_python
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,10 @@ IMAGES_PER_BLOCK = 128
 BYTES_PER_BLOCK = 2**23
 # Explicit synapses held at once, over all copies: about 50 bytes each while they are created.
 SYNAPSES_AT_ONCE = 8_000_000
+# A GPU is busier with more images side by side; a program with explicit synapses sets all of them up for every run.
+GPU_BATCH = 256
+GPU_SYNAPSES_AT_ONCE = 32_000_000
+GPU_IMAGES_PER_RUN = 1024
 # Beyond this a single image's synapses do not fit into a common machine's memory.
 SYNAPSES_AT_MOST = 200_000_000
 # Neurons at once in fused passes: their state stays in a core's cache, and small networks still fill a step.
@@ -50,6 +57,8 @@ class SimulationSettings:
     batch         images side by side in one group; None: as many as suit cache and memory, 8 at most
     workers       processes among which the images are shared; None: one for each core where passes are fused, else one
     cluster       address of a Dask (tcp://host:port) or Ray (ray://host:port) cluster to share them among instead
+    python        the Python that simulates; None: this one, or, for 'cuda' with explicit connectivity, which needs
+                  brian2cuda, one that has it
     reuse         simulate extractors by themselves and keep what they answered: for a network that grows
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
@@ -62,6 +71,7 @@ class SimulationSettings:
     passes: str = "auto"
     workers: int | None = 1
     cluster: str | None = None
+    python: Path | None = None
     reuse: bool = False
 
     def __post_init__(self) -> None:
@@ -85,26 +95,49 @@ class SimulationSettings:
             raise UserError(f"workers is {self.workers}; use at least 1, or leave it out")
         if self.backend == "cython" and self.connectivity == "shared":
             raise UserError("backend 'cython' has no shared connectivity; use --connectivity explicit")
-        if self.passes == "fused" and (self.backend != "cpp" or self.connectivity == "explicit"):
-            raise UserError("fused passes need the backend 'cpp' and shared connectivity; leave simulation.passes out")
+        if self.passes == "fused" and (self.backend not in ("cpp", "cuda") or self.connectivity == "explicit"):
+            raise UserError(
+                "fused passes need the backend 'cpp' or 'cuda' and shared connectivity; leave simulation.passes out"
+            )
         if self.backend == "cuda":
-            raise UserError(_cuda_sentence())
-        if self.backend in ("cpp", "cython") and compiler() is None:
+            self._check_cuda()
+        other = self.other_python()
+        if other is not None:
+            check_python(other, self.backend, self.connectivity)
+        elif self.backend == "cuda":
+            this_machine() if self.shares else explicit_target()
+        elif self.backend in ("cpp", "cython") and compiler() is None:
             raise UserError(
                 f"backend '{self.backend}' needs a C++ compiler and none was found (looked for $CXX and g++ on the "
                 "PATH); "
                 "install one (Debian: apt-get install g++), or use --backend numpy"
             )
 
+    def _check_cuda(self) -> None:
+        if self.shares and self.passes == "separate":
+            raise UserError(
+                "backend 'cuda' runs shared connectivity in fused passes; leave simulation.passes out, or use "
+                "--connectivity explicit"
+            )
+        if self.workers is not None and self.workers > 1:
+            raise UserError(f"workers is {self.workers}, but one process keeps a GPU busy; leave --workers out")
+
     @property
     def shares(self) -> bool:
         """Whether kernels are shared, where a projection can be."""
         return self.connectivity == "shared" or (self.connectivity == "auto" and self.backend != "cython")
 
+    def other_python(self) -> Path | None:
+        """The Python that simulates, None for this one (UserError where none can)."""
+        return simulating_python(self.backend == "cuda" and not self.shares, self.python)
+
     def fuses(self, spec: NetworkSpec) -> bool:
         """Whether this network runs in fused passes (UserError where that was asked for and is impossible)."""
-        if self.backend != "cpp" or not self.shares or self.passes == "separate":
+        if self.backend not in ("cpp", "cuda") or not self.shares or self.passes == "separate":
             return False
+        refused = refusal(spec) if self.backend == "cuda" else None
+        if refused is not None:
+            raise UserError(refused)
         possible = can_gather(spec)
         if self.passes == "fused" and not possible:
             raise UserError(
@@ -115,6 +148,8 @@ class SimulationSettings:
 
     def workers_for(self, spec: NetworkSpec) -> int:
         """How many processes share the images on this machine."""
+        if self.workers is None and self.backend == "cuda":
+            return 1
         return self.workers or (joblib.cpu_count() if self.fuses(spec) else 1)
 
     @property
@@ -126,6 +161,8 @@ class SimulationSettings:
 
     def batch_for(self, spec: NetworkSpec) -> int:
         """Images side by side for this network (UserError where not even one fits)."""
+        if self.fuses(spec) and self.backend == "cuda":
+            return self.batch or images_on_gpu(spec)
         if self.fuses(spec):
             return self.batch or max(1, min(8, NEURONS_AT_ONCE // sum(p.size for p in spec.populations)))
         synapses = sum(row.synapses for row in lowering_table(spec))
@@ -135,17 +172,10 @@ class SimulationSettings:
                 "are "
                 "simulated at most; use --connectivity shared, smaller images, fewer channels or fewer tasks"
             )
-        return self.batch or max(1, min(8, SYNAPSES_AT_ONCE // max(1, synapses)))
+        most, at_once = (GPU_BATCH, GPU_SYNAPSES_AT_ONCE) if self.backend == "cuda" else (8, SYNAPSES_AT_ONCE)
+        return self.batch or max(1, min(most, at_once // max(1, synapses)))
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f"unknown {what} '{value}'; use one of {', '.join(allowed)}")
-
-
-def _cuda_sentence() -> str:
-    installed = importlib.util.find_spec("brian2cuda") is not None
-    package = (
-        "although brian2cuda is installed" if installed else "and brian2cuda, which it will need, is not installed"
-    )
-    return f"backend 'cuda' is not available yet, {package}; use --backend cpp"

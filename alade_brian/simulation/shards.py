@@ -28,7 +28,7 @@ from alade_brian.simulation.builds import generator_digest
 from alade_brian.simulation.cluster import Cluster
 from alade_brian.simulation.crew import TRIES
 from alade_brian.simulation.engine import Engine, make_engine
-from alade_brian.simulation.program import ProgramEnded
+from alade_brian.simulation.process import ProgramEnded
 from alade_brian.simulation.settings import SimulationSettings
 
 # Blocks that are under way, for each worker: one is simulated while another waits.

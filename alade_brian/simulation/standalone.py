@@ -1,4 +1,4 @@
-"""Plain Brian2 in generated C++: a pass for every operation of a time step, compiled once per structure.
+"""Plain Brian2 in generated code: a pass for every operation of a time step, compiled once per structure.
 
 The program takes the numbers of the network and its images as files, and leaves its spikes in files.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import brian2 as b2
 import numpy as np
@@ -19,27 +21,92 @@ from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_ne
 from alade_brian.conversion.brian2_text import period_steps
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.builds import PROGRAM, find_or_build, standalone_project, toolchain, write_numbers
+from alade_brian.simulation import builds
+from alade_brian.simulation.builds import (
+    PROGRAM,
+    find_or_build,
+    standalone_project,
+    toolchain,
+    write_numbers,
+)
 from alade_brian.simulation.decoding import Recorded, decode
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.shared_synapses import connector, separate_values
 from alade_brian.simulation.structure import structure_key
 
 
+class Device(Protocol):
+    """What generated code runs on.
+
+    from_spike    see `build_network`
+    environment   variables that the program needs
+    """
+
+    from_spike: bool
+    environment: Mapping[str, str]
+
+    def project(self, folder: Path, dtype: type) -> AbstractContextManager[None]:
+        """A block whose Brian2 objects are written into a folder."""
+        ...
+
+    def compile(self, folder: Path) -> None:
+        """Make the program of a project."""
+        ...
+
+    def toolchain(self) -> dict[str, Any]:
+        """What decides, beside the structure, which machine code a build holds."""
+        ...
+
+    def failure(self, folder: Path, code: int, said: str) -> Exception:
+        """What to raise for a program that ended with this code, or complained."""
+        ...
+
+
+class Processor:
+    """C++ for this machine's processor."""
+
+    from_spike = False
+    environment: Mapping[str, str] = MappingProxyType({})
+
+    def project(self, folder: Path, dtype: type) -> AbstractContextManager[None]:
+        """See `Device`."""
+        return standalone_project(folder, dtype)
+
+    def compile(self, folder: Path) -> None:
+        """See `Device`."""
+        builds.compile_program(folder)
+
+    def toolchain(self) -> dict[str, Any]:
+        """See `Device`."""
+        return toolchain()
+
+    def failure(self, folder: Path, code: int, said: str) -> Exception:
+        """See `Device`."""
+        return RuntimeError(f"the simulation in {folder} ended with code {code}: {said[-2000:]}")
+
+
 class StandaloneNetwork:
     """A compiled network. `compiled` says whether a compiler had to run for it."""
 
     def __init__(
-        self, spec: NetworkSpec, layout: Layout, connectivity: str, dtype: str, cache: Path, traces: Sequence[str] = ()
+        self,
+        spec: NetworkSpec,
+        layout: Layout,
+        connectivity: str,
+        dtype: str,
+        cache: Path,
+        traces: Sequence[str] = (),
+        device: Device | None = None,
     ) -> None:
         self.spec, self.layout, self.dtype = spec, layout, float_type(dtype)
-        spread = [layout.batch, layout.presentations]
-        key = structure_key(spec, spread, kind=connectivity, dtype=dtype, traces=list(traces), **toolchain())
+        self.device: Device = device or Processor()
+        spread, made = [layout.batch, layout.presentations], self.device.toolchain()
+        key = structure_key(spec, spread, kind=connectivity, dtype=dtype, traces=list(traces), **made)
 
         def generate(folder: Path) -> dict[str, Any]:
-            return _generate(spec, layout, connectivity, self.dtype, folder, traces)
+            return _generate(spec, layout, connectivity, self.dtype, folder, traces, self.device)
 
-        self.folder, self.files, self.compiled = find_or_build(cache, key, generate)
+        self.folder, self.files, self.compiled = find_or_build(cache, key, generate, self.device.compile)
         self._values = separate_values(spec, layout.batch, connectivity)
 
     def run(self, pixels: np.ndarray) -> Responses:
@@ -49,11 +116,10 @@ class StandaloneNetwork:
             results = Path(scratch, "results")
             results.mkdir()
             command = [str(self.folder / PROGRAM), "--results_dir", f"{results}{os.sep}", *arguments]
-            done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+            environment = {**os.environ, **self.device.environment}
+            done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env=environment)
             if done.returncode or done.stderr.strip():
-                raise RuntimeError(
-                    f"the simulation in {self.folder} ended with code {done.returncode}: {done.stderr.strip()[-2000:]}"
-                )
+                raise self.device.failure(self.folder, done.returncode, done.stderr.strip())
             return self._read(results, len(pixels))
 
     def _numbers(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -82,12 +148,18 @@ class StandaloneNetwork:
 
 
 def _generate(
-    spec: NetworkSpec, layout: Layout, connectivity: str, dtype: type, folder: Path, traces: Sequence[str]
+    spec: NetworkSpec,
+    layout: Layout,
+    connectivity: str,
+    dtype: type,
+    folder: Path,
+    traces: Sequence[str],
+    device: Device,
 ) -> dict[str, Any]:
-    """Let Brian2 write the C++ project, and note where its numbers come from and go to."""
-    with standalone_project(folder, dtype):
+    """Let Brian2 write the project, and note where its numbers come from and go to."""
+    with device.project(folder, dtype):
         shown = np.zeros((0, 1, sum(s.size for s in spec.stimuli)))
-        built = build_network(spec, shown, layout, traces, connector(connectivity))
+        built = build_network(spec, shown, layout, traces, connector(connectivity), device.from_spike)
         built.network.run(built.duration * b2.second, namespace={})
         b2.device.build(directory=str(folder), compile=False, run=False)
         return _manifest(built)

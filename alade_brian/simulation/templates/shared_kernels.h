@@ -1,14 +1,12 @@
-// What the generated passes over a layer have in common: vectors, gathering, spike lists, and the program's two streams.
+// What the generated passes over a layer have in common: vectors, gathering, spike lists.
 #ifndef SHARED_KERNELS_H
 #define SHARED_KERNELS_H
-#include <unistd.h>
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <vector>
+#include "streams.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -24,9 +22,6 @@ __attribute__((weak)) void operator delete[](void* memory) noexcept { std::free(
 __attribute__((weak)) void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace shared {
-
-// Room of the two streams: the pipes are as large.
-constexpr std::size_t STREAM_BYTES = 1 << 20;
 
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 constexpr int VECTOR_BYTES = 64, REGISTERS = 16;
@@ -225,33 +220,6 @@ template <int COUNT> inline __attribute__((always_inline)) int append(int32_t* l
     for (; bits; bits &= bits - 1) list[n++] = base + __builtin_ctzll(bits);
 #endif
     return n;
-}
-
-// Images come in on the standard input, answers go out on the standard output.
-
-// The next `size` bytes; false where there are no more. What was answered is sent before the program waits for more.
-inline bool read_all(void* to, std::size_t size) {
-    static std::vector<char> buffer(std::max(size, STREAM_BYTES));
-    static std::size_t begin = 0, end = 0;
-    if (end - begin < size) {
-        std::memmove(buffer.data(), buffer.data() + begin, end - begin);
-        end -= begin, begin = 0;
-        std::fflush(stdout);
-    }
-    while (end < size) {
-        const ssize_t got = ::read(0, buffer.data() + end, buffer.size() - end);
-        if (got <= 0) return false;
-        end += got;
-    }
-    std::memcpy(to, buffer.data() + begin, size);
-    begin += size;
-    return true;
-}
-
-inline void write_all(const void* from, std::size_t size) {
-    static const int buffered = std::setvbuf(stdout, nullptr, _IOFBF, STREAM_BYTES);
-    (void)buffered;
-    if (std::fwrite(from, 1, size, stdout) != size) std::_Exit(3);
 }
 
 }  // namespace shared

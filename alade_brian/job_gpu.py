@@ -1,0 +1,61 @@
+"""Whether a job fits into a GPU, asked before anything is trained: with the network that it will have in the end."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from alade_brian.config import RunConfig
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.torch_lower import convert
+from alade_brian.data import Dataset, Scenario
+from alade_brian.errors import UserError
+from alade_brian.job_setup import coding, make_learner
+from alade_brian.simulation import SimulationSettings
+from alade_brian.simulation.needs import check_memory, said_bytes
+
+log = logging.getLogger(__name__)
+
+# What training keeps of a neuron in every step: its current, its membrane, its spike, and the gradient of one of them.
+NUMBERS_PER_NEURON = 4
+# What training keeps of a weight: itself, its gradient, its momentum.
+NUMBERS_PER_WEIGHT = 3
+
+
+def check_gpu_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, settings: SimulationSettings) -> None:
+    """UserError where the network after the last task cannot be simulated, or trained, on this machine's GPU."""
+    trains = config.training.device == "cuda"
+    if settings.backend != "cuda" and not trains:
+        return
+    network, spec = final_network(config, dataset, scenario)
+    if settings.backend == "cuda":
+        check_memory(spec, settings)
+    if trains:
+        needed = training_bytes(network, spec, config)
+        free, total = torch.cuda.mem_get_info()
+        log.info("training takes about %s of the GPU's memory", said_bytes(needed))
+        if needed > free:
+            raise UserError(
+                f"training takes about {said_bytes(needed)} of the GPU's memory, and {said_bytes(free)} of "
+                f"{said_bytes(total)} are free; use a smaller learning.batch_size, --set "
+                "training.precision=bfloat16, or --device cpu"
+            )
+
+
+def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tuple[torch.nn.Module, NetworkSpec]:
+    """The network that the last task will leave, untrained, and its specification."""
+    learner = make_learner(config, dataset)
+    for _ in range(len(scenario) if learner.method.grows else 1):
+        learner.network.add_extractor(inherit=False)
+    learner.network.set_classifier(len(scenario.class_order))
+    return learner.network, convert(learner.network.eval(), dataset.image_shape, **coding(dataset))
+
+
+def training_bytes(network: torch.nn.Module, spec: NetworkSpec, config: RunConfig) -> int:
+    """Memory that training takes, about; convolutions may want as much again for their work."""
+    batch = max(config.learning.batch_size, config.finetuning.batch_size)
+    size = 2 if config.training.precision == "bfloat16" else 4
+    neurons = sum(p.size for p in spec.populations) * spec.steps * batch
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return neurons * NUMBERS_PER_NEURON * size + weights * NUMBERS_PER_WEIGHT * 4
