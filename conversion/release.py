@@ -33,8 +33,19 @@ def chance(ticket: np.ndarray, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
 
     Three rounds of MurmurHash3's finaliser (Appleby, public domain), which mixes 32 bits.
     """
+    return draw(ticket, synapse_number(pre, post))
+
+
+def synapse_number(pre: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """What `draw` knows a synapse by, uint32."""
     with np.errstate(over="ignore"):
-        return _mixed(ticket, _mixed(pre, _mixed(post, np.uint32(0)))) / 2.0**32
+        return _mixed(pre, _mixed(post, np.uint32(0)))
+
+
+def draw(ticket: np.ndarray, synapse: np.ndarray) -> np.ndarray:
+    """`chance` for synapses by their `synapse_number`."""
+    with np.errstate(over="ignore"):
+        return _mixed(ticket, synapse) / 2.0**32
 
 
 def _mixed(value: np.ndarray, seed: np.ndarray | np.uint32) -> np.ndarray:

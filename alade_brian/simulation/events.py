@@ -7,12 +7,14 @@ last step arrives nowhere. Fused passes count while they deliver; here the same 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from alade_brian.conversion.brian2_text import pixel_offset
-from alade_brian.conversion.connectivity import Synapses, projection_synapses
-from alade_brian.conversion.release import chance
+from alade_brian.conversion.connectivity import projection_synapses
+from alade_brian.conversion.release import draw, synapse_number
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec, Projection
 from alade_brian.simulation.gather import degrees
@@ -23,13 +25,37 @@ def sends(spec: NetworkSpec, source: str) -> bool:
     return spec.sends_spikes(source) or (spec.is_stimulus(source) and spec.stimulus.coding == "spikes")
 
 
+@dataclass(frozen=True, eq=False)
+class _Failing:
+    """Synapses that fail by chance.
+
+    numbers   what chance knows each by, those of a source neuron one behind the other
+    first     where those of each source neuron begin
+    """
+
+    numbers: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, spec: NetworkSpec, projection: Projection) -> _Failing:
+        found = projection_synapses(spec, projection)
+        neurons = np.arange(prod(spec.shape(projection.source)) + 1)
+        return cls(synapse_number(found.pre, found.post), np.searchsorted(found.pre, neurons))
+
+    def of_neurons(self, fired: np.ndarray) -> np.ndarray:
+        """The numbers of all synapses of some neurons."""
+        begin, count = self.first[fired], self.first[fired + 1] - self.first[fired]
+        shift = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count)
+        return self.numbers[shift + np.arange(count.sum())]
+
+
 class EventCounter:
     """Counts the synaptic events of one network; what every neuron reaches is found out once."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.spec = spec
         self._degrees = {k: degrees(spec, p) for k, p in enumerate(spec.projections) if sends(spec, p.source)}
-        self._failing = {k: projection_synapses(spec, p) for k, p in enumerate(spec.projections) if p.release}
+        self._failing = {k: _Failing.of(spec, p) for k, p in enumerate(spec.projections) if p.release}
 
     def count(self, responses: Responses, shown: np.ndarray | None = None) -> np.ndarray:
         """Events of every image, int64 ``(images, projections)``: a column for each projection of the specification,
@@ -51,7 +77,7 @@ class EventCounter:
         return events
 
     def _passed(
-        self, projection: Projection, found: Synapses, came: np.ndarray, shown: np.ndarray | None
+        self, projection: Projection, synapses: _Failing, came: np.ndarray, shown: np.ndarray | None
     ) -> np.ndarray:
         """How many synapses passed a spike on, of every image."""
         assert projection.release is not None
@@ -59,11 +85,8 @@ class EventCounter:
             raise ValueError("synapses fail by chance: their events are counted from the tickets that were shown")
         tickets = shown[:, projection.delay :, pixel_offset(self.spec, projection.release.ticket)]
         passed = np.zeros(len(came), np.int64)
-        first = np.searchsorted(found.pre, np.arange(came.shape[2] + 1))
         for image, step in np.argwhere(came.any(2)):
-            fired = np.flatnonzero(came[image, step])
-            reached = np.concatenate([np.arange(first[k], first[k + 1]) for k in fired])
-            draws = chance(tickets[image, step], found.pre[reached], found.post[reached])
+            draws = draw(tickets[image, step], synapses.of_neurons(np.flatnonzero(came[image, step])))
             passed[image] += np.count_nonzero(draws < projection.release.probability)
         return passed
 
