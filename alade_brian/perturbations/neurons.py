@@ -69,7 +69,7 @@ class UnequalThresholds(SpecPerturbation):
     name = "thresholds"
     unit = "spread of thresholds (s.d. of the logarithm)"
     random = True
-    strengths = (0, 0.05, 0.1, 0.2, 0.4)
+    strengths = (0, 0.1, 0.2, 0.4, 0.8, 1.6)
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         def scattered(population: Population) -> NeuronEquations:
@@ -85,7 +85,7 @@ class UnequalTimeConstants(SpecPerturbation):
     name = "time-constants"
     unit = "spread of membrane time constants (s.d. of the logarithm)"
     random = True
-    strengths = (0, 0.1, 0.2, 0.4, 0.8)
+    strengths = (0, 0.2, 0.4, 0.8, 1.6)
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         def scattered(population: Population) -> NeuronEquations:
@@ -110,7 +110,7 @@ class Adaptation(SpecPerturbation):
 
     name = "adaptation"
     unit = "threshold's rise per spike (membrane units)"
-    strengths = (0, 0.05, 0.1, 0.2, 0.4)
+    strengths = (0, 0.1, 0.2, 0.4, 0.8, 1.6)
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         def tired(population: Population) -> NeuronEquations:

@@ -25,7 +25,7 @@ class MembraneNoise(Perturbation):
     name = "membrane-noise"
     unit = "s.d. of the free membrane (membrane units)"
     random = True
-    strengths = (0, 0.05, 0.1, 0.2, 0.4)
+    strengths = (0, 0.1, 0.2, 0.4, 0.8, 1.6)
 
     def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
         if shown.spec.stimulus.coding == "spikes":
@@ -62,7 +62,7 @@ class PoissonStimulus(Perturbation):
     name = "poisson-stimulus"
     unit = "size of one event (pixel units)"
     random = True
-    strengths = (0, 0.1, 0.3, 1)
+    strengths = (0, 0.3, 1, 3, 10)
 
     def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
         if shown.spec.stimulus.coding != "direct":

@@ -37,7 +37,7 @@ class WeightNoise(SpecPerturbation):
     name = "weight-noise"
     unit = "noise (s.d. of the projection's weights)"
     random = True
-    strengths = (0, 0.1, 0.2, 0.4, 0.8)
+    strengths = (0, 0.2, 0.4, 0.8, 1.6)
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         def noisy(projection: Projection, weight: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ class _Filter(SpecPerturbation):
     membrane sees it. The strength is its time constant."""
 
     unit = "synaptic time constant (steps)"
-    strengths = (0, 0.5, 1, 2, 4)
+    strengths = (0, 0.5, 1, 2, 4, 8)
     states = ""
     filtered = ""
 
@@ -147,7 +147,7 @@ class UnreliableRelease(Perturbation):
     unit = "probability that a synapse fails"
     highest = 1.0
     random = True
-    strengths = (0, 0.05, 0.1, 0.2, 0.4)
+    strengths = (0, 0.1, 0.2, 0.4, 0.6, 0.8)
 
     def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
         if strength == 0:
