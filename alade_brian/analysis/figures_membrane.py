@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from alade_brian.analysis import style
 from alade_brian.analysis.statistics_input import Spikes, Values
@@ -26,7 +26,7 @@ def plot_membrane(
 ) -> Axes:
     """One variable of a few neurons, step by step: PyTorch as lines, Brian2 as rings, one colour per neuron.
 
-    torch, brian2   (steps, neurons), a membrane as the threshold test sees it; `torch` None where only Brian2's is known
+    torch, brian2   (steps, neurons), a membrane as the threshold test sees it; or None where it is not known
     threshold       dashed: one number, one per neuron, or (steps, neurons)
     spikes          bool (steps, neurons): filled where the neuron fired
     neurons         their numbers, for the legend
@@ -38,7 +38,7 @@ def plot_membrane(
     steps, count = _shape(torch, brian2, spikes)
     level = None if threshold is None else _level(threshold, steps, count)
     numbers = range(count) if neurons is None else neurons
-    times = np.arange(steps) * dt * 1e3
+    times = np.arange(steps, dtype=np.float64) * (dt * 1e3)
     if level is not None:
         _draw_level(ax, times, level)
     for column, number in enumerate(numbers):
@@ -69,7 +69,7 @@ def _shape(torch: Values | None, brian2: Values, spikes: Spikes | None) -> tuple
     return brian2.shape[0], brian2.shape[1]
 
 
-def _level(threshold: ArrayLike, steps: int, count: int) -> NDArray[np.float64]:
+def _level(threshold: ArrayLike, steps: int, count: int) -> Values:
     try:
         return np.broadcast_to(np.asarray(threshold, dtype=np.float64), (steps, count))
     except ValueError:
@@ -78,7 +78,7 @@ def _level(threshold: ArrayLike, steps: int, count: int) -> NDArray[np.float64]:
         ) from None
 
 
-def _draw_level(ax: Axes, times: NDArray[np.float64], level: NDArray[np.float64]) -> None:
+def _draw_level(ax: Axes, times: Values, level: Values) -> None:
     """One line where all is one number, else one for each neuron in its colour."""
     if np.ptp(level) == 0:
         ax.axhline(level[0, 0], color=style.GREY, linestyle="--", linewidth=1, label="threshold", gid="threshold")

@@ -61,7 +61,9 @@ def plot_spikes_pair(
         _draw(record, rows, ax, alone)
         colour = style.ALARM if wrong else style.BLACK
         # Over the strip's own axis of steps, which a title of `ax` would cross.
-        ax.child_axes[0].set_title(f"{name}: {len(record):,} spikes, {wrong:,} differ", color=colour, fontsize=10)
+        above = ax.child_axes[0]
+        assert isinstance(above, Axes)
+        above.set_title(f"{name}: {len(record):,} spikes, {wrong:,} differ", color=colour, fontsize=10)
     axes[1].set_ylabel("")
     axes[1].tick_params(labelleft=False)
     return list(axes)

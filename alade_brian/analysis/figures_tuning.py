@@ -92,11 +92,12 @@ def _outline(ax: Axes, values: Values, look: Mapping[str, Any]) -> None:
     ax.stairs(100 * counts / values.size, edges, **look)
 
 
-def plot_drift(drift: Values, ax: Axes | None = None) -> Axes:
+def plot_drift(drift: Values, ax: Axes | None = None, tasks: Sequence[int] | None = None) -> Axes:
     """Heat map of `representational_drift`: how far the representation after each task is from that after each other.
 
     `drift`: (tasks, tasks), 0 where the order of the distances between classes has not changed, up to 2. Only classes
-    that both tasks know count. Undefined entries stay empty. UserError unless it is square.
+    that both tasks know count. Undefined entries stay empty. `tasks`: their numbers, by default from 1 on. UserError
+    unless it is square.
     """
     ax = style.axes_or_new(ax, 4.8, 4.8)
     if drift.ndim != 2 or drift.shape[0] != drift.shape[1] or not drift.size:
@@ -105,7 +106,7 @@ def plot_drift(drift: Values, ax: Axes | None = None) -> Axes:
     ax.imshow(drift, cmap="cividis", vmin=0, vmax=highest)
     if len(drift) <= 20:
         style.write_cells(ax, drift, 0, highest, [[f"{value:.2f}" for value in row] for row in drift])
-    style.number_cells(ax, len(drift))
+    style.number_cells(ax, len(drift), tasks)
     ax.set_xlabel("after task")
     ax.set_ylabel("after task")
     ax.set_title("drift of the representation", fontsize=10)

@@ -86,7 +86,7 @@ def legend_above(ax: Axes, columns: int) -> None:
 
 
 def time_axis(ax: Axes, steps: int, dt: float, above: Axes | None = None) -> None:
-    """x from the first to the last of `steps` steps of `dt` seconds: ms at the bottom, steps at the top (of `above`)."""
+    """x from the first to the last of `steps` steps of `dt` seconds: ms below, steps on top (of `above`)."""
     step_ms = dt * 1e3
     margin = 0.03 * steps + 0.2
     ax.set_xlim(-margin * step_ms, (steps - 1 + margin) * step_ms)
@@ -119,11 +119,12 @@ def write_cells(ax: Axes, grid: NDArray[Any], low: float, high: float, texts: Se
             ax.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=size)
 
 
-def number_cells(ax: Axes, size: int) -> None:
-    """Number the rows and columns of a square heat map from 1, at most twenty of them."""
-    numbers = range(1, size + 1, max(1, -(-size // 20)))
+def number_cells(ax: Axes, size: int, numbers: Sequence[int] | None = None) -> None:
+    """Number the rows and columns of a square heat map, by default from 1, at most twenty of them."""
+    places = range(0, size, max(1, -(-size // 20)))
+    names = [str(place + 1 if numbers is None else numbers[place]) for place in places]
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks([number - 1 for number in numbers], [str(number) for number in numbers])
+        axis.set_ticks(list(places), names)
 
 
 def note(ax: Axes, text: str) -> Axes:
