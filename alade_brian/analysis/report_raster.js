@@ -130,6 +130,8 @@
     const mark = { width: Math.max(1, Math.min(0.5 * scale.x, 4)), height: Math.max(1, 0.85 * scale.y) };
     let marks = 0;
     let colour = null;
+    // Where many neurons share a pixel, marks let through what lies under them: darker is more.
+    context.globalAlpha = Math.min(1, Math.max(0.1, 4 * scale.y));
     const ofRow = new Uint8Array(shown.height);
     shown.layers.forEach((each, k) => ofRow.fill(k, each.start, each.start + each.neurons));
     for (let k = 0; k < spikes.count; k++) {
@@ -214,8 +216,8 @@
     write("time (ms)", MARGIN.left + width / 2, MARGIN.top + height + 29, "center");
   }
 
-  function ms(step) {
-    return String(Number((step * data.dt_ms).toPrecision(6)));
+  function ms(step, digits = 6) {
+    return String(Number((step * data.dt_ms).toPrecision(digits)));
   }
 
   function drawDrag() {
@@ -227,10 +229,11 @@
   }
 
   function say(marks) {
+    const images = Math.ceil(view.x1 / data.steps) - Math.floor(view.x0 / data.steps);
     const rows = Math.round(view.y1) - Math.round(view.y0);
     status.textContent =
       `${marks.toLocaleString("en")} of ${spikes.count.toLocaleString("en")} spikes, ${rows.toLocaleString("en")} ` +
-      `neurons, ${shown.images.length} images, ${ms(view.x0)} to ${ms(view.x1)} ms`;
+      `neurons, ${images.toLocaleString("en")} images, ${ms(view.x0, 4)} to ${ms(view.x1, 4)} ms`;
     const state = { marks, x0: view.x0 * data.dt_ms, x1: view.x1 * data.dt_ms, y0: view.y0, y1: view.y1 };
     for (const [name, value] of Object.entries(state)) root.dataset[name] = value;
   }
