@@ -1,6 +1,6 @@
 """Look into a trained network: variables of single neurons, step by step, in PyTorch and in Brian2.
 
-    python experiments/trace_neurons.py runs/digits-alade-1993/checkpoints/task-05.safetensors --layer extractors.0.stages.0.lif
+    python experiments/trace_neurons.py runs/digits-alade-1993/checkpoints/task-05.safetensors --layer all
     python experiments/trace_neurons.py CHECKPOINT --layer NAME --neurons 0 5 9 --images 3 12 --variable v --out traces
     python experiments/trace_neurons.py CHECKPOINT --layer all --neurons all
 
