@@ -133,14 +133,15 @@ def note(ax: Axes, text: str) -> Axes:
     return ax
 
 
-def write_figure(ax: Axes, path: Path) -> tuple[Path, Path]:
-    """Write the figure of `ax` to `path` with the endings .png and .svg added; OSError as the file system raises it.
+def write_figure(ax: Axes, path: Path, dpi: int = 150) -> tuple[Path, Path]:
+    """Write the figure of `ax` to `path` with the endings .png (of `dpi`) and .svg added; OSError as the file system
+    raises it.
 
     Returns both paths. What lies there is replaced, each file as a whole.
     """
     figure = ax.figure if isinstance(ax.figure, Figure) else ax.figure.figure
     png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
-    write_bytes(png, png_bytes(figure))
+    write_bytes(png, png_bytes(figure, dpi))
     write_bytes(svg, svg_bytes(figure))
     return png, svg
 
