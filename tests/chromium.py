@@ -43,6 +43,7 @@ class Chromium:
         os.close(to_browser)
         os.close(from_browser)
         self._buffer, self._number, self._session = b"", 0, ""
+        self.errors: list[str] = []
         pages = self.call("Target.getTargets")["targetInfos"]
         page = next(each["targetId"] for each in pages if each["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
@@ -50,7 +51,6 @@ class Chromium:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Page.enable")
         self.call("Runtime.enable")
-        self.errors: list[str] = []
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol and its result; RuntimeError where the browser refuses it."""
@@ -81,9 +81,11 @@ class Chromium:
 
     def open(self, path: Path) -> None:
         """Show a file, and wait until it is there."""
+        # Gone with the page that is there now.
+        self.evaluate("window.isOld = true")
         self.call("Page.navigate", url=path.resolve().as_uri())
         end = time.monotonic() + SECONDS
-        while self.evaluate("document.readyState") != "complete" or self.evaluate("location.href") == "about:blank":
+        while not self.evaluate("document.readyState === 'complete' && !window.isOld"):
             assert time.monotonic() < end, f"{path} did not open"
             time.sleep(0.02)
 
