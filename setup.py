@@ -37,7 +37,7 @@ setup(
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
     package_data={
-        "alade_brian": ["py.typed", "data/files/*", "simulation/templates/*"],
+        "alade_brian": ["py.typed", "analysis/*.js", "data/files/*", "simulation/templates/*"],
         "alade_brian.models": ["*.cpp"],
     },
     install_requires=[

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from alade_brian.analysis import incremental
 from alade_brian.analysis.energy import energy_metrics
 from alade_brian.analysis.metrics_csv import metrics_csv
 from alade_brian.analysis.records import LayerRecord
 from alade_brian.analysis.statistics import layer_statistics
+from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.config import RunConfig, to_mapping
-from alade_brian.conversion.comparison import Verification
+from alade_brian.conversion.comparison import LayerAgreement, Verification
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.table import synapses_per_projection
 from alade_brian.data import ImageSet, Scenario, Task
@@ -86,18 +89,29 @@ def task_metrics(
         result[f"confusion_{network}"] = incremental.confusion_matrix(
             predictions, test.labels, range(task.classes_seen)
         ).tolist()
-    result["layers"] = [
-        {
-            "name": a.name,
-            "neurons": a.neurons,
-            "spikes_torch": a.spikes_torch,
-            "spikes_brian2": a.spikes_brian2,
-            "mismatched_spikes": a.mismatched_spikes,
-            **layer_statistics(
-                LayerRecord(found.packed(a), (found.images, found.steps, a.neurons), a.mismatched()).brian2(),
-                spec.dt,
-            ),
-        }
-        for a in found.layers
-    ]
+    result["layers"] = [_layer_metrics(a, found, test.labels, spec.dt) for a in found.layers]
+    result["readout_layers"] = readout_layers(spec)
     return result
+
+
+def _layer_metrics(layer: LayerAgreement, found: Verification, labels: np.ndarray, dt: float) -> dict[str, Any]:
+    """Spikes of both networks, and statistics of Brian2's."""
+    record = LayerRecord(found.packed(layer), (found.images, found.steps, layer.neurons), layer.mismatched())
+    spikes = record.brian2()
+    return {
+        "name": layer.name,
+        "neurons": layer.neurons,
+        "spikes_torch": layer.spikes_torch,
+        "spikes_brian2": layer.spikes_brian2,
+        "mismatched_spikes": layer.mismatched_spikes,
+        **layer_statistics(spikes, dt),
+        **response_statistics(spikes, labels, dt),
+    }
+
+
+def readout_layers(spec: NetworkSpec) -> list[str]:
+    """Names of the spiking populations that the answer is read from, directly or through others that do not spike."""
+    spiking, found = {p.name for p in spec.spiking}, {spec.readout.population}
+    while before := {p.source for p in spec.projections if p.target in found - spiking} - found:
+        found |= before
+    return [p.name for p in spec.spiking if p.name in found]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout
 from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.diagnosis_layer import Isolated, alone, isolate, stack, structure
 from alade_brian.conversion.diagnosis_patterns import (
@@ -25,9 +24,9 @@ from alade_brian.conversion.diagnosis_patterns import (
 )
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.runtime import RuntimeNetwork
+from alade_brian.simulation.inner_state import record_states
 from alade_brian.simulation.settings import SimulationSettings
-from alade_brian.simulation.simulator import Images, arrays, pixels, simulate
+from alade_brian.simulation.simulator import Images, arrays, simulate
 
 # Bounds of the work: images and neurons looked at, neurons and synapses simulated at once, synapses of a layer.
 IMAGES, NEURONS = 8, 1024
@@ -195,8 +194,8 @@ def _margin(case: Case, different: np.ndarray) -> float:
         return float("nan")
     spec, images = stack([case.layer])
     one = {name: array[image : image + 1] for name, array in images.items()}
-    network = RuntimeNetwork(spec, Layout(1, 1), "numpy", "float64")
-    membrane = network.membrane(pixels(spec, one), case.layer.layer)[step, neuron]
+    name, variable = case.layer.layer, case.layer.neuron.membrane
+    membrane = record_states(spec, one, {name: [variable]})[1][name][variable][0, step, neuron]
     threshold = case.layer.neuron.parameters["v_threshold"].value
     shape = case.layer.population(case.layer.layer).shape
     return abs(float(membrane - np.broadcast_to(threshold, shape).ravel()[neuron]))

@@ -169,14 +169,13 @@ def first_divergence(
 
 
 def _brian2_membrane(spec: NetworkSpec, images: Images, image: int, layer: str) -> np.ndarray:
-    """The numpy target needs no compiler: one image is enough for a look inside."""
-    from alade_brian.conversion.brian2_network import Layout
-    from alade_brian.simulation.runtime import RuntimeNetwork
-    from alade_brian.simulation.simulator import arrays, pixels
+    """Of one image and layer before the reset, ``(steps, neurons)``."""
+    from alade_brian.simulation.inner_state import record_states
+    from alade_brian.simulation.simulator import arrays
 
-    network = RuntimeNetwork(spec, Layout(1, 1), "numpy", "float64")
     one = {name: array[image : image + 1] for name, array in arrays(spec, images).items()}
-    return network.membrane(pixels(spec, one), layer)
+    variable = spec.population(layer).neuron.membrane
+    return record_states(spec, one, {layer: [variable]})[1][layer][variable][0]
 
 
 def _diagnosis(spec: NetworkSpec, images: Images, found: Verification) -> Diagnosis:

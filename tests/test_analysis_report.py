@@ -46,6 +46,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        assert "src" not in dict(attrs) or tag == "img"
         if tag not in self.VOID:
             self.open.append(tag)
         if tag == "img":
@@ -61,7 +62,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] in ("td", "th"):
             self.rows[-1][-1] += data
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data.strip())
 
 
@@ -75,7 +76,8 @@ def wrong(tmp_path_factory) -> tuple[Path, dict[str, Any], Page]:
 def test_a_page_of_its_own(wrong) -> None:
     folder, _, page = wrong
     assert page.source.startswith("<!DOCTYPE html>")
-    assert "script" not in page.tags and "link" not in page.tags
+    # The raster's data and its program; nothing that a file's text brought in.
+    assert page.tags.count("script") == 2 and "link" not in page.tags
     assert "http" not in page.source
     names_of_the_format = r"http://www\.w3\.org/(2000/svg|1999/xlink|Graphics/SVG/1\.1/DTD/svg11\.dtd)"
     for svg in page.svgs:
@@ -86,7 +88,7 @@ def test_a_page_of_its_own(wrong) -> None:
 def test_figures_stand_in_the_page_and_beside_it(wrong) -> None:
     folder, _, page = wrong
     names = "accuracy_matrix confusion energy energy_tasks incremental_accuracy isi logits raster rates time".split()
-    names.append("training")
+    names += ["raster_pair", "selectivity", "training", "tuning"]
     assert sorted(path.name for path in (folder / "figures").iterdir()) == sorted(
         f"{name}.{ending}" for name in names for ending in ("png", "svg")
     )
@@ -96,8 +98,10 @@ def test_figures_stand_in_the_page_and_beside_it(wrong) -> None:
 
 def test_names_are_escaped(wrong) -> None:
     _, _, page = wrong
-    for text in [page.source, *page.svgs]:
+    for text in page.svgs:
         assert "<script" not in text
+    opened = re.findall("<script[^>]*>", page.source)
+    assert opened == ['<script type="application/json" id="raster-data">', "<script>"]
 
 
 def test_text_from_files_is_escaped(tmp_path: Path) -> None:
@@ -108,7 +112,7 @@ def test_text_from_files_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: <script>config</script>")
     (tmp_path / "environment.json").write_text(json.dumps({"<script>": "<script>environment</script>"}))
     page = Page(write_report(tmp_path))
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 2
     for word in ("method", "layer", "config", "environment"):
         assert f"<script>{word}</script>" in page.text
 
@@ -149,10 +153,25 @@ def test_numbers_as_given(wrong) -> None:
     relu = energy["joule_per_image_relu"]
     assert ["Spiking, in every step", f"{every_step:.3g}", percent(every_step / relu)] in page.rows
     for layer in energy["layers"]:
-        (row,) = [row for row in page.rows if row[0] == layer["name"] and len(row) == 8]
+        # The statistics of the answers stand before the energy and are as many.
+        *_, row = [row for row in page.rows if row[0] == layer["name"] and len(row) == 8]
         assert row[1] == f"{round(layer['synaptic_events_per_image']):,}"
         assert row[3] == f"{layer['macs_per_image']:,}" and row[6] == f"{layer['macs_per_image_relu']:,}"
         assert row[4] == f"{layer['joule_per_image']:.3g}"
+
+
+def test_statistics_of_the_answers(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=2, every_record=True)
+    page = Page(write_report(tmp_path))
+    keys = "cv2 lv lvr lifetime_sparseness population_sparseness class_selectivity mutual_information_bits".split()
+    for layer in metrics["tasks"][-1]["layers"]:
+        assert [layer["name"], *(number(layer[key]) for key in keys)] in page.rows
+    assert (tmp_path / "figures" / "drift.svg").is_file()
+    # Records of other tasks that cannot be read only take the drift away.
+    (tmp_path / "spikes" / "task-01.npz").write_bytes(b"damaged")
+    (tmp_path / "figures" / "drift.svg").unlink()
+    assert "What the neurons answer to" in Page(write_report(tmp_path)).text
+    assert not (tmp_path / "figures" / "drift.svg").exists()
 
 
 def test_agreement(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from alade_brian.analysis import incremental, statistics
 from alade_brian.analysis.energy import energy_metrics
 from alade_brian.analysis.records import LayerRecord, TaskRecord, load_record, save_record
+from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.conversion.spec import (
     Dense,
     NetworkSpec,
@@ -77,7 +78,7 @@ def _energy(task: int, images: int) -> dict[str, Any]:
     return energy_metrics(spec, synapses, events, images)
 
 
-def _layer(name: str, torch: np.ndarray, brian2: np.ndarray) -> dict[str, Any]:
+def _layer(name: str, torch: np.ndarray, brian2: np.ndarray, classes: int) -> dict[str, Any]:
     return {
         "name": name,
         "neurons": torch.shape[2],
@@ -85,6 +86,7 @@ def _layer(name: str, torch: np.ndarray, brian2: np.ndarray) -> dict[str, Any]:
         "spikes_brian2": int(brian2.sum()),
         "mismatched_spikes": int((torch ^ brian2).sum()),
         **statistics.layer_statistics(brian2, DT),
+        **response_statistics(brian2, np.arange(len(brian2)) % classes, DT),
     }
 
 
@@ -122,8 +124,11 @@ def make_run(
     images: int = 60,
     steps: int = STEPS,
     class_names: list[str] | None = None,
+    every_record: bool = False,
 ) -> dict[str, Any]:
-    """Write a run folder of `tasks` tasks of two classes; returns what metrics.json holds."""
+    """Write a run folder of `tasks` tasks of two classes, with the spikes of the last or of every task; returns what
+    metrics.json holds."""
+    (folder / "spikes").mkdir(parents=True)
     rng = np.random.default_rng(1993)
     planned = planned or tasks
     rows = [[round(0.99 - 0.02 * (row - j) - 0.004 * j, 4) for j in range(row + 1)] for row in range(tasks)]
@@ -132,10 +137,12 @@ def make_run(
     for task in range(1, tasks + 1):
         torch = make_spikes(rng, images, steps)
         brian2 = flip(torch, entries if task == tasks else [])
-        layers = [_layer(name, torch[name], brian2[name]) for name in torch]
+        layers = [_layer(name, torch[name], brian2[name], 2 * task) for name in torch]
         labels = np.arange(images) % (2 * task)
         confusion = incremental.confusion_matrix(np.where(rng.random(images) < 0.1, 0, labels), labels, range(2 * task))
         broken = bool(entries) and task == tasks
+        if every_record or task == tasks:
+            save_record(folder / "spikes" / f"task-{task:02d}.npz", make_record(torch, brian2, 2 * task))
         per_task.append(
             {
                 "task": task,
@@ -149,6 +156,7 @@ def make_run(
                 "accuracy_per_task_brian2": rows[task - 1],
                 "logit_max_abs_difference": 2.4e-6,
                 "layers": layers,
+                "readout_layers": ["features"],
                 "spikes_compared": sum(layer["spikes_torch"] for layer in layers),
                 "mismatched_spikes": sum(layer["mismatched_spikes"] for layer in layers),
                 "synaptic_events": 1234567 + task,
@@ -170,8 +178,6 @@ def make_run(
                 "training": _training(rng, task, aligned),
             }
         )
-    (folder / "spikes").mkdir(parents=True)
-    save_record(folder / "spikes" / f"task-{tasks:02d}.npz", make_record(torch, brian2, 2 * tasks))
     accuracies = [task["accuracy_torch"] for task in per_task]
     metrics: dict[str, Any] = {
         "format": 1,

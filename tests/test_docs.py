@@ -1,53 +1,79 @@
-"""The programs that the documentation shows do what it says."""
+"""The documentation's examples run, and its table is what the registries say."""
 
 from __future__ import annotations
 
 import re
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from test_analysis_synthetic import make_run
 
-from alade_brian.conversion.neuron_equations import memoryless
-from alade_brian.conversion.spec import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
-from alade_brian.perturbations import Shown, perturbation
-from alade_brian.perturbations.base import _REGISTRY
+from alade_brian.analysis import figures
+from alade_brian.cli import run_command
+from alade_brian.conversion.torch_foreign import frameworks
+from alade_brian.conversion.torch_support import sections
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-
-
-def blocks(page: str) -> list[str]:
-    """The Python programs of a page, in their order."""
-    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "convert-your-network.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL))
 
 
-def test_a_step_is_the_equation_as_the_page_shows() -> None:
-    (program,) = blocks("discrete-steps.md")
-    exec(compile(program, "docs/discrete-steps.md", "exec"), {"__name__": "page"})
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("title", "package"), [("snnTorch", "snntorch"), ("SpikingJelly", "spikingjelly"), ("Plain torch", "torch")]
+)
+def test_an_example_runs_as_it_stands(title: str, package: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    done = subprocess.run([sys.executable, "-c", EXAMPLES[title]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0 mismatched; prediction agreement 1.0000" in done.stdout
+    if title == "Plain torch":
+        assert {f.name for f in (tmp_path / "runs").iterdir()} == {"model.py", "model.npz", "model.nir"}
 
 
-def test_a_perturbation_of_ones_own_is_known_by_its_name() -> None:
-    (program,) = blocks("perturbations.md")
-    weight = np.array([[1.0, -2.0]])
-    spec = NetworkSpec(
-        (Stimulus((2,)),), (Population("sum", (1,), memoryless()),), (Projection("image", "sum", Dense(weight)),),
-        Readout("sum"), 1,
-    )  # fmt: skip
-    try:
-        exec(compile(program, "docs/perturbations.md", "exec"), {"__name__": "page"})
-        weaker = perturbation("weaker-synapses")(Shown(spec, np.ones((1, 2))), 0.4).spec
-        assert np.array_equal(weaker.projections[0].operator.weight, 0.6 * weight)  # type: ignore[union-attr]
-    finally:
-        _REGISTRY.pop("weaker-synapses", None)
+def test_the_table_is_what_the_registries_say() -> None:
+    for title, text in sections(frameworks()).items():
+        assert text in TEXT, f"the section {title} is old; run experiments/support_table.py"
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
-    for page in DOCS.glob("*.md"):
-        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (DOCS / target).exists(), f"{page.name} links to {target}"
+def test_the_figures_are_drawn_as_the_page_says(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "digits-alade-1993", tasks=5, images=40, every_record=True)
+    page = (PAGE.parent / "figures.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(float(number) < 1e-12 for number in done.stdout.split()) and len(done.stdout.split()) == 2
+    names = set(re.findall(r'Path\("([a-z]+)"\)', page))
+    assert len(names) == 7 and {f.name for f in tmp_path.iterdir() if f.is_file()} == {
+        f"{name}.{ending}" for name in names for ending in ("png", "svg")
+    }
+    assert all((PAGE.parent / image).is_file() for image in re.findall(r"\]\((images/[^)]*)\)", page))
+    assert {name for name in re.findall(r"`(plot_\w+)`", page)} <= set(figures.__all__)
 
 
-@pytest.mark.parametrize("page", sorted(p.name for p in DOCS.glob("*.md")))
-def test_programs_can_be_read(page: str) -> None:
-    for program in blocks(page):
-        compile(program, page, "exec")
+def draw_figures(*arguments: object) -> int:
+    program = runpy.run_path(str(PAGE.parent.parent / "experiments" / "draw_figures.py"))
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
+    return int(left.value.code or 0)
+
+
+def test_the_command_draws_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    make_run(run, tasks=2, images=20, every_record=True)
+    assert draw_figures(run, "--layer", "conv1", "--images", 3, 5, "--dpi", 50) == 0
+    kinds = ("spikes", "spikes-pair", "intervals", "tuning", "selectivity", "drift")
+    assert {f.name for f in (run / "paper").iterdir()} == {
+        f"{kind}.{ending}" for kind in kinds for ending in ("png", "svg")
+    }
+    assert draw_figures(run) == 2 and "already" in capsys.readouterr().err
+    for wrong, says in (
+        (["--task", 3], "no task 3"), (["--layer", "x"], "no layer 'x'"), (["--images", 99], "no image 99"),
+        (["--neurons", 0], "at least one neuron"), (["--dpi", 0], "--dpi 0"),
+    ):  # fmt: skip
+        assert draw_figures(run, *wrong, "--out", tmp_path / "other") == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1

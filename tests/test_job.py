@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from alade_brian.analysis.records import load_record
+from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.cli import run_command
 from alade_brian.data import load_dataset
 from alade_brian.learning.checkpoint import load_checkpoint
@@ -89,6 +90,19 @@ def test_both_networks_agree_in_every_task(finished: Path) -> None:
     assert content["average_incremental_accuracy_brian2"] == pytest.approx(np.mean(accuracies))
     assert content["last_accuracy_brian2"] == accuracies[-1]
     assert content["class_order"] == np.random.RandomState(1993).permutation(10).tolist()
+
+
+def test_statistics_of_the_answers_are_those_of_the_recorded_spikes(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    for task in metrics["tasks"]:
+        record = load_record(finished / "spikes" / f"task-{task['task']:02d}.npz")
+        for layer in task["layers"]:
+            expected = response_statistics(record.layers[layer["name"]].brian2(), record.labels, record.dt)
+            assert {name: layer[name] for name in expected} == expected
+        # The classifier reads the last layer of every extractor.
+        assert task["readout_layers"] == [name for name in record.layers if name.endswith("stages.1.lif")]
+        assert len(task["readout_layers"]) == task["task"]
+    assert (finished / "figures" / "drift.svg").is_file() and (finished / "figures" / "tuning.png").is_file()
 
 
 def test_the_run_folder_is_complete(finished: Path) -> None:

@@ -2,6 +2,8 @@
 
 from alade_brian.analysis.figures_cost import plot_energy, plot_energy_tasks, plot_time
 from alade_brian.analysis.figures_learning import plot_accuracy_matrix, plot_confusion, plot_incremental_accuracy
+from alade_brian.analysis.figures_membrane import plot_membrane
+from alade_brian.analysis.figures_raster import plot_spikes, plot_spikes_pair
 from alade_brian.analysis.figures_spikes import plot_isi, plot_raster, plot_rates
 from alade_brian.analysis.figures_training import (
     has_epochs,
@@ -11,6 +13,7 @@ from alade_brian.analysis.figures_training import (
     plot_training,
     training_panels,
 )
+from alade_brian.analysis.figures_tuning import plot_drift, plot_selectivity, plot_tuning
 
 __all__ = [
     "has_epochs",
@@ -18,14 +21,20 @@ __all__ = [
     "plot_accuracy_matrix",
     "plot_alignment",
     "plot_confusion",
+    "plot_drift",
     "plot_energy",
     "plot_energy_tasks",
     "plot_incremental_accuracy",
     "plot_isi",
     "plot_logits",
+    "plot_membrane",
     "plot_raster",
     "plot_rates",
+    "plot_selectivity",
+    "plot_spikes",
+    "plot_spikes_pair",
     "plot_time",
     "plot_training",
+    "plot_tuning",
     "training_panels",
 ]

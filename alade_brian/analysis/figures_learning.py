@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from numpy.typing import ArrayLike
 
 from alade_brian.analysis import style
@@ -51,8 +50,8 @@ def plot_accuracy_matrix(metrics: Metrics, ax: Axes) -> Axes:
     for number, row in enumerate(rows):
         grid[number, : len(row)] = 100 * np.asarray(row)
     ax.imshow(grid, cmap="cividis", vmin=0, vmax=100)
-    _write_cells(ax, grid, 0, 100, [[f"{value:.1f}" for value in line] for line in grid])
-    _number_ticks(ax, size)
+    style.write_cells(ax, grid, 0, 100, [[f"{value:.1f}" for value in line] for line in grid])
+    style.number_cells(ax, size)
     ax.set_xlabel("task tested")
     ax.set_ylabel("after task")
     ax.set_title("accuracy (%), Brian2", fontsize=10)
@@ -74,7 +73,7 @@ def plot_confusion(
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(share, cmap="cividis", vmin=0, vmax=100)
     if size <= 20:
-        _write_cells(ax, share, 0, 100, [[str(count) for count in line] for line in counts])
+        style.write_cells(ax, share, 0, 100, [[str(count) for count in line] for line in counts])
     for border in (borders or [])[:-1]:
         ax.axhline(border - 0.5, color="white", linewidth=1)
         ax.axvline(border - 0.5, color="white", linewidth=1)
@@ -87,21 +86,3 @@ def plot_confusion(
     ax.set_xlabel("predicted class" if size <= 40 else "predicted class (position in the class order)")
     ax.set_ylabel("true class" if size <= 40 else "true class (position in the class order)")
     return style.tidy(ax, grid=None)
-
-
-def _write_cells(ax: Axes, grid: np.ndarray, low: float, high: float, texts: list[list[str]]) -> None:
-    """Write `texts` into the cells of a cividis heat map, light on dark and dark on light; NaN cells stay empty."""
-    cell = ax.get_window_extent().width * 72 / ax.figure.dpi / len(grid)
-    size = max(4.5, min(10.0, 0.36 * cell))
-    brightness = Normalize(low, high)
-    for (row, column), value in np.ndenumerate(grid):
-        if not np.isnan(value):
-            colour = "black" if brightness(value) > 0.5 else "white"
-            ax.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=size)
-
-
-def _number_ticks(ax: Axes, size: int) -> None:
-    step = -(-size // 20)
-    numbers = range(1, size + 1, step)
-    ax.set_xticks([number - 1 for number in numbers], [str(number) for number in numbers])
-    ax.set_yticks([number - 1 for number in numbers], [str(number) for number in numbers])

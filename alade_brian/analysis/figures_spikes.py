@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alade_brian.analysis import style
+from alade_brian.analysis.figures_raster import choose
 from alade_brian.analysis.statistics import isi_histogram
 from alade_brian.errors import UserError
 
 Spikes = NDArray[np.bool_]
-
-# Above this a vector file would be slower to open than a picture.
-RASTERIZE_ABOVE = 10_000
 
 
 def plot_rates(metrics: Mapping[str, Any], ax: Axes) -> Axes:
@@ -42,12 +39,13 @@ def plot_rates(metrics: Mapping[str, Any], ax: Axes) -> Axes:
     return style.tidy(ax, grid="x")
 
 
-def plot_isi(spikes: Mapping[str, Spikes], dt: float, ax: Axes) -> Axes:
+def plot_isi(spikes: Mapping[str, Spikes], dt: float, ax: Axes | None = None) -> Axes:
     """Share (%) of the interspike intervals by length (ms), one line per layer; `spikes`: (images, steps, neurons).
 
     Pooled over images and neurons of a layer, intervals within one presentation only. With more than eight layers the
     lines are grey and all intervals pooled are black. Layers are looked up one by one, so `spikes` may unpack lazily.
     """
+    ax = style.axes_or_new(ax)
     histograms = {name: isi_histogram(spikes[name]) for name in spikes}
     counted = {name: histogram for name, histogram in histograms.items() if histogram.sum()}
     longest = max((int(np.flatnonzero(histogram)[-1]) for histogram in counted.values()), default=1)
@@ -86,7 +84,7 @@ def plot_raster(
     spikes_torch: Mapping[str, Spikes],
     spikes_brian2: Mapping[str, Spikes],
     dt: float,
-    ax: Axes,
+    ax: Axes | None = None,
     max_neurons: int = 200,
 ) -> Axes:
     """Spikes of both networks for one image: PyTorch as dots, Brian2 as rings around them, disagreements vermillion.
@@ -95,12 +93,13 @@ def plot_raster(
     with more than `max_neurons`, the neurons that disagree and otherwise evenly spaced ones are drawn, and its label
     says how many. Bottom axis ms, top axis steps. UserError when layers or shapes differ.
     """
+    ax = style.axes_or_new(ax, 9.0, 7.0)
     bands = _bands(spikes_torch, spikes_brian2, max_neurons)
     rows = bands[-1].start + len(bands[-1].neurons)
     _draw_spikes(ax, spikes_torch, spikes_brian2, bands, dt, rows)
     _label_bands(ax, bands, rows)
     steps = next(iter(spikes_torch.values())).shape[0]
-    _label_time(ax, steps, dt)
+    style.time_axis(ax, steps, dt)
     fired = sum(int(np.count_nonzero(spikes_torch[band.name] | spikes_brian2[band.name])) for band in bands)
     wrong = sum(band.mismatches for band in bands)
     colour = style.ALARM if wrong else style.BLACK
@@ -128,21 +127,10 @@ def _bands(torch: Mapping[str, Spikes], brian2: Mapping[str, Spikes], max_neuron
         if torch[name].shape != brian2[name].shape or torch[name].ndim != 2:
             raise UserError(f"The spikes of layer {name} must have one shape (steps, neurons) in both networks.")
         wrong: Spikes = np.logical_xor(torch[name], brian2[name])
-        chosen = _choose(np.any(wrong, axis=0), max_neurons)
+        chosen = choose(np.arange(wrong.shape[1]), max_neurons, np.flatnonzero(np.any(wrong, axis=0)))
         bands.append(_Band(name, start, chosen, wrong.shape[1], int(np.count_nonzero(wrong))))
         start += len(chosen)
     return bands
-
-
-def _choose(disagrees: Spikes, limit: int) -> NDArray[np.int64]:
-    """Numbers of the neurons to draw, at most `limit`: those that disagree first, then evenly spaced ones."""
-    total = disagrees.size
-    if total <= limit:
-        return np.arange(total)
-    first = np.flatnonzero(disagrees)[:limit]
-    others = np.flatnonzero(~disagrees)
-    even = others[np.linspace(0, others.size - 1, min(limit - first.size, others.size)).astype(np.int64)]
-    return np.sort(np.concatenate([first, even]))
 
 
 def _draw_spikes(
@@ -162,7 +150,7 @@ def _draw_spikes(
         ("torch only", "PyTorch only", left & ~right, style.ALARM, {**filled, "markersize": dot + 3}),
         ("brian2 only", "Brian2 only", right & ~left, style.ALARM, {**loud, "markersize": dot + 4}),
     ]
-    many = 2 * np.count_nonzero(left & right) + np.count_nonzero(left ^ right) > RASTERIZE_ABOVE
+    many = 2 * np.count_nonzero(left & right) + np.count_nonzero(left ^ right) > style.RASTERIZE_ABOVE
     for gid, label, marks, colour, look in kinds:
         step, row = np.nonzero(marks)
         (line,) = ax.plot(step * dt * 1e3, row, "o", color=colour, label=label, gid=gid, rasterized=bool(many), **look)
@@ -196,25 +184,3 @@ def _label_bands(ax: Axes, bands: Sequence[_Band], rows: int) -> None:
     ax.set_ylim(rows - 0.5 + 0.01 * rows, -0.5 - 0.01 * rows)
     subsampled = any(len(band.neurons) < band.total for band in bands)
     ax.set_ylabel("layer (neurons drawn: disagreeing, then evenly spaced ones)" if subsampled else "layer (neurons)")
-
-
-def _label_time(ax: Axes, steps: int, dt: float) -> None:
-    step_ms = dt * 1e3
-    margin = 0.03 * steps + 0.2
-    ax.set_xlim(-margin * step_ms, (steps - 1 + margin) * step_ms)
-    ax.set_xlabel("time (ms)")
-
-    def to_steps(time: Any) -> Any:
-        return time / step_ms
-
-    def to_ms(step: Any) -> Any:
-        return step * step_ms
-
-    top = ax.secondary_xaxis("top", functions=(to_steps, to_ms))
-    top.set_xlabel("step")
-    top.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if steps <= 12:
-        top.set_ticks(range(steps))
-        ax.set_xticks(np.arange(steps) * step_ms)
-    top.spines["top"].set_visible(False)
-    ax.spines[["top", "right"]].set_visible(False)

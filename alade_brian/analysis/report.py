@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from alade_brian.analysis import figures
 from alade_brian.analysis import report_figures as pictures
 from alade_brian.analysis import report_html as html
 from alade_brian.analysis import report_sections as sections
-from alade_brian.analysis.records import load_record
+from alade_brian.analysis import report_spike_figures as spike_figures
+from alade_brian.analysis.records import TaskRecord, load_record
+from alade_brian.analysis.report_raster import Raster
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
 
@@ -83,28 +87,69 @@ def _spikes(folder: Path, metrics: Metrics, drawn: list[pictures.Picture]) -> li
     if metrics["tasks"][-1]["layers"]:
         small.append(pictures.rate_picture(metrics))
         parts.append(sections.layer_table(metrics))
-    found, text = _recorded(folder, metrics)
-    small += found[:1]
-    drawn += [*small, *found[1:]]
-    if small:
-        parts.append(html.pair([_show(picture) for picture in small]))
-    return [*parts, html.paragraph(text), *(_show(picture) for picture in found[1:])]
-
-
-def _recorded(folder: Path, metrics: Metrics) -> tuple[list[pictures.Picture], str]:
-    """Interval histogram and raster of the last recorded task, or none, and a sentence on where they come from."""
-    task, path = _last_record(folder)
-    if path is None:
-        return [], "No spikes were recorded, so there is no raster and no interval histogram."
-    try:
-        record = load_record(path)
-    except UserError as error:
-        return [], f"There is no raster and no interval histogram: {error}"
-    if not record.layers or len(record.labels) == 0:
-        return [], f"The spike record {path.name} is empty."
+    record, text = _last_record(folder)
+    if record is None:
+        drawn += small
+        return [*parts, *(_show(picture) for picture in small), html.paragraph(text)]
     divergences = {each["task"]: each.get("first_divergence") for each in metrics["tasks"]}
-    text = f"Intervals and raster show the network after task {task} (spikes/{path.name})."
-    return pictures.spike_pictures(record, divergences.get(task)), text
+    intervals, *rasters = spike_figures.spike_pictures(record.content, divergences.get(record.task))
+    small.append(intervals)
+    drawn += [*small, *rasters]
+    names = [str(name) for name in metrics.get("class_names") or ()]
+    return [
+        *parts,
+        html.pair([_show(picture) for picture in small]),
+        html.paragraph(text),
+        *(_show(picture) for picture in rasters),
+        Raster.of(record.content).html(len(record.content.labels), names),
+        *_answers(folder, metrics, record, drawn),
+    ]
+
+
+def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictures.Picture]) -> list[str]:
+    """What the neurons answer to, after the last recorded task, and how that moved from task to task."""
+    layers = {each["task"]: each.get("readout_layers") or () for each in metrics["tasks"]}
+    tuning, selectivity = spike_figures.answer_pictures(record.content, layers.get(record.task, ()))
+    small = [selectivity]
+    rdms = {record.task: spike_figures.rdm_of(record.content, layers.get(record.task, ()))}
+    for task, path in _records(folder).items():
+        # A record that cannot be read leaves its task out.
+        with suppress(UserError):
+            if task != record.task and (earlier := load_record(path)).layers and len(earlier.labels):
+                rdms[task] = spike_figures.rdm_of(earlier, layers.get(task, ()))
+    if len(rdms) > 1:
+        small.append(spike_figures.drift_picture([rdms[task] for task in sorted(rdms)], sorted(rdms)))
+    drawn += [tuning, *small]
+    return [
+        html.heading("What the neurons answer to"),
+        sections.response_table(metrics),
+        _show(tuning),
+        html.pair([_show(picture) for picture in small]),
+    ]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The spikes of the last task that has any."""
+
+    task: int
+    content: TaskRecord
+
+
+def _last_record(folder: Path) -> tuple[_Record | None, str]:
+    """The record of the highest task, or none, and a sentence on where the figures come from."""
+    found = _records(folder)
+    if not found:
+        return None, "No spikes were recorded, so there is no raster and no interval histogram."
+    task = max(found)
+    try:
+        record = load_record(found[task])
+    except UserError as error:
+        return None, f"There is no raster and no interval histogram: {error}"
+    if not record.layers or len(record.labels) == 0:
+        return None, f"The spike record {found[task].name} is empty."
+    text = f"Intervals, rasters and answers show the network after task {task} (spikes/{found[task].name})."
+    return _Record(task, record), text
 
 
 def _cost(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
@@ -146,14 +191,13 @@ def _show(picture: pictures.Picture) -> str:
     return html.figure(picture.svg, picture.alt, picture.caption)
 
 
-def _last_record(folder: Path) -> tuple[int, Path | None]:
-    """The spike record of the highest task number and that number; (0, None) when there is none."""
-    found = [
-        (int(path.stem.removeprefix("task-")), path)
+def _records(folder: Path) -> dict[int, Path]:
+    """The spike records by the number of their task."""
+    return {
+        int(path.stem.removeprefix("task-")): path
         for path in (folder / "spikes").glob("task-*.npz")
         if path.stem.removeprefix("task-").isdigit()
-    ]
-    return max(found, default=(0, None))
+    }
 
 
 def _read_metrics(path: Path) -> Metrics:

@@ -45,6 +45,13 @@ figcaption { font-size: .92rem; margin-top: .5rem; max-width: 46rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1.4rem;
         align-items: start; }
 @media (max-width: 30rem) { .pair { grid-template-columns: 1fr; } }
+.raster .controls { display: flex; flex-wrap: wrap; gap: .5rem .9rem; align-items: center; margin-bottom: .6rem; }
+.raster select, .raster button { font: inherit; font-size: .9rem; padding: .15rem .4rem; max-width: 16rem; }
+.raster canvas { display: block; width: 100%; height: 36rem; background: #fff; border: 1px solid var(--line);
+                 border-radius: 8px; touch-action: none; cursor: crosshair; }
+.raster canvas:focus-visible { outline: 3px solid #0072B2; }
+.raster output { display: block; margin-top: .4rem; font-variant-numeric: tabular-nums; }
+.raster .pointed { color: var(--soft); font-size: .88rem; }
 pre { background: var(--tile); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem;
       overflow-x: auto; font: .87rem/1.5 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; }
 """.strip()

@@ -141,6 +141,28 @@ def layer_table(metrics: Metrics) -> str:
     return html.table([*columns, "Silent"], rows, caption, alarm="Mismatched")
 
 
+def response_table(metrics: Metrics) -> str:
+    """One row per layer of the last task's network, of what `response_statistics` found; empty without that."""
+    task = metrics["tasks"][-1]
+    columns = {
+        "CV2": "cv2", "LV": "lv", "LvR": "lvr", "Lifetime sparseness": "lifetime_sparseness",
+        "Population sparseness": "population_sparseness", "Selectivity": "class_selectivity",
+        "Information (bits)": "mutual_information_bits",
+    }  # fmt: skip
+    known = [layer for layer in task["layers"] if any(key in layer for key in columns.values())]
+    if not known:
+        return ""
+    rows = [[str(layer["name"]), *(html.number(layer.get(key)) for key in columns.values())] for layer in known]
+    caption = (
+        f"Brian2's spikes after task {task['task']}, over {task['images']:,} test images. CV2, LV, LvR: local variation"
+        " of successive intervals, pooled over neurons and images (a few steps leave room for little). Sparseness:"
+        " 0 when all responses are alike, 1 when one image (lifetime; mean over the neurons that fired) or one neuron"
+        " (population; mean over images) has all spikes. Selectivity: see below, mean over the neurons that fired."
+        " Information: between class and spike count of one neuron, bias corrected, mean over neurons."
+    )
+    return html.table(["Layer", *columns], rows, caption)
+
+
 def training(has_epochs: bool, has_gap: bool) -> str:
     """What the figure of training is read for, by what was recorded."""
     if not has_epochs:

@@ -290,7 +290,11 @@ def _spikes(place: int, layer: LayerRecord, network: Network, numbers: Integers)
     for start in range(int(numbers[0]), int(numbers[-1]) + 1, length):
         here = numbers[(numbers >= start) & (numbers < start + length)]
         if here.size:
-            image, step, neuron = np.nonzero(unpack(slice(start, start + length))[here - start])
+            few = 8 * len(here) < length
+            chosen = (
+                np.stack([unpack(int(k)) for k in here]) if few else unpack(slice(start, start + length))[here - start]
+            )
+            image, step, neuron = np.nonzero(chosen)
             found.append(_columns(here[image], step, neuron, place))
     return np.concatenate(found, axis=1)
 

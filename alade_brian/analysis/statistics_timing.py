@@ -47,7 +47,7 @@ def cv2(spikes: Spikes) -> float | None:
     0 for regular firing, 1 for a Poisson process in continuous time. A pair needs I + I' steps, so presentations of few
     steps keep it low. Raises UserError as `cv_isi_per_neuron`. Source: Holt et al. 1996, J. Neurophysiol. 75, 1806.
     """
-    return _pooled(spikes, _cv2_term)
+    return _pooled(spikes, _cv2_term)[0]
 
 
 def cv2_per_neuron(spikes: Spikes) -> Values:
@@ -60,7 +60,7 @@ def lv(spikes: Spikes) -> float | None:
 
     Pooled, undefined and refused as `cv2`. Source: Shinomoto et al. 2003, Neural Comput. 15, 2823.
     """
-    return _pooled(spikes, _lv_term)
+    return _pooled(spikes, _lv_term)[0]
 
 
 def lv_per_neuron(spikes: Spikes) -> Values:
@@ -75,7 +75,13 @@ def lvr(spikes: Spikes, dt: float, refractoriness: float = 5e-3) -> float | None
     UserError as `cv2`, and when `dt` or `refractoriness` is out of range. Source: Shinomoto et al. 2009, PLoS Comput.
     Biol. 5, e1000433, where R is 5 ms.
     """
-    return _pooled(spikes, _lvr_term(dt, refractoriness))
+    return _pooled(spikes, _lvr_term(dt, refractoriness))[0]
+
+
+def interval_variations(spikes: Spikes, dt: float, refractoriness: float = 5e-3) -> dict[str, float | None]:
+    """`cv2`, `lv` and `lvr` under these names, in one pass over the spikes; errors as there."""
+    names = ("cv2", "lv", "lvr")
+    return dict(zip(names, _pooled(spikes, _cv2_term, _lv_term, _lvr_term(dt, refractoriness)), strict=True))
 
 
 def lvr_per_neuron(spikes: Spikes, dt: float, refractoriness: float = 5e-3) -> Values:
@@ -125,26 +131,28 @@ def _intervals(spikes: Spikes) -> Iterator[tuple[_Integers, _Integers, _Integers
             last[now] = step
 
 
-def _pair_sums(spikes: Spikes, term: _Term) -> tuple[Values, Values]:
-    """Sum of `term` over each neuron's pairs of successive intervals, and the number of pairs: both (neurons,)."""
+def _pair_sums(spikes: Spikes, *terms: _Term) -> tuple[Values, Values]:
+    """Sum of each term over each neuron's pairs of successive intervals, (terms, neurons), and the number of pairs."""
     check_spikes(spikes)
     neurons = spikes.shape[2]
-    total, number = np.zeros(neurons), np.zeros(neurons)
+    total, number = np.zeros((len(terms), neurons)), np.zeros(neurons)
     for neuron, before, interval in _intervals(spikes):
         pair = before > 0
-        values = term(before[pair].astype(np.float64), interval[pair].astype(np.float64))
-        total += np.bincount(neuron[pair], weights=values, minlength=neurons)
+        first, second = before[pair].astype(np.float64), interval[pair].astype(np.float64)
+        for sums, term in zip(total, terms, strict=True):
+            sums += np.bincount(neuron[pair], weights=term(first, second), minlength=neurons)
         number += np.bincount(neuron[pair], minlength=neurons)
     return total, number
 
 
-def _pooled(spikes: Spikes, term: _Term) -> float | None:
-    total, number = _pair_sums(spikes, term)
-    return float(total.sum() / number.sum()) if number.any() else None
+def _pooled(spikes: Spikes, *terms: _Term) -> list[float | None]:
+    total, number = _pair_sums(spikes, *terms)
+    return [float(sums.sum() / number.sum()) if number.any() else None for sums in total]
 
 
 def _per_neuron(spikes: Spikes, term: _Term) -> Values:
-    return _quotient(*_pair_sums(spikes, term))
+    (total,), number = _pair_sums(spikes, term)
+    return _quotient(total, number)
 
 
 def _quotient(total: Values, number: Values) -> Values:

@@ -31,17 +31,17 @@ class Recorded:
 def decode(spec: NetworkSpec, layout: Layout, images: int, recorded: Recorded) -> Responses:
     """Responses of the first `images` images of a run."""
     spikes = {name: _unroll(spec, layout, name, *found)[:images] for name, found in recorded.spikes.items()}
-    traces = {name: _by_image(spec, layout, values)[:images] for name, values in recorded.traces.items()}
+    traces = {name: by_image(spec, layout, values)[:images] for name, values in recorded.traces.items()}
     population = spec.readout.population
     if recorded.membrane is None:
         values = spikes[population] * spec.population(population).amplitude.ravel()
     else:
-        values = _by_image(spec, layout, recorded.membrane)[:images]
+        values = by_image(spec, layout, recorded.membrane)[:images]
     return Responses(spikes, read_out(spec.readout, values), traces)
 
 
-def _by_image(spec: NetworkSpec, layout: Layout, values: np.ndarray) -> np.ndarray:
-    """Values of every step of a run as ``(images, steps, neurons)``."""
+def by_image(spec: NetworkSpec, layout: Layout, values: np.ndarray) -> np.ndarray:
+    """Values of every step of a run as float64 ``(images, steps, neurons)``."""
     whole = values.reshape(layout.presentations, period_steps(spec), layout.batch, -1)[:, : spec.steps]
     return whole.transpose(0, 2, 1, 3).reshape(layout.images, spec.steps, -1).astype(np.float64)
 

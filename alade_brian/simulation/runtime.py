@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import brian2 as b2
@@ -12,7 +12,7 @@ from alade_brian.conversion.brian2_network import BrianNetwork, Connect, Layout,
 from alade_brian.conversion.brian2_text import slots
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.decoding import Recorded, decode
+from alade_brian.simulation.decoding import Recorded, by_image, decode
 
 
 @contextmanager
@@ -66,19 +66,38 @@ class RuntimeNetwork:
     def _preferences(self) -> AbstractContextManager[None]:
         return preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype))
 
-    def membrane(self, pixels: np.ndarray, population: str) -> np.ndarray:
-        """Membrane just before the threshold test, for one image ``(1, rows, pixels)``: ``(steps, neurons)``."""
+    def states(
+        self, pixels: np.ndarray, wanted: Mapping[str, Sequence[str]]
+    ) -> tuple[Responses, dict[str, dict[str, np.ndarray]]]:
+        """Responses to images as `run` takes them, and variables by population as they are just before its threshold
+        test: each ``(images, steps, neurons)``."""
         with self._preferences():
-            built = build_network(self.spec, pixels, Layout(1, 1))
-            index = [p.name for p in self.spec.populations].index(population)
-            variable = self.spec.population(population).neuron.membrane
-            slot = f"before_{slots(index).threshold}"
-            monitor = b2.StateMonitor(built.groups[population], variable, record=True, when=slot)
-            built.network.add(monitor)
+            built = build_network(self.spec, pixels, self.layout, (), self.connect)
+            monitors = {name: self._monitor(built, name, variables) for name, variables in wanted.items()}
+            built.network.add(*monitors.values())
             built.network.run(built.duration * b2.second, namespace={})
-            return _values(monitor)[: self.spec.steps]
+            responses = decode(self.spec, self.layout, len(pixels), self._recorded(built))
+            recorded = {name: _variables(m) for name, m in monitors.items()}
+        return responses, {
+            name: {v: by_image(self.spec, self.layout, values)[: len(pixels)] for v, values in found.items()}
+            for name, found in recorded.items()
+        }
+
+    def _monitor(self, built: BrianNetwork, population: str, variables: Sequence[str]) -> b2.StateMonitor:
+        index = [p.name for p in self.spec.populations].index(population)
+        slot = f"before_{slots(index).threshold}"
+        return b2.StateMonitor(
+            built.groups[population], list(variables), record=True, dt=self.spec.dt * b2.second, when=slot,
+            name=f"states_{index}",
+        )  # fmt: skip
 
 
 def _values(monitor: b2.StateMonitor) -> np.ndarray:
     """What a monitor recorded, ``(steps, neurons)``."""
-    return np.asarray(getattr(monitor, monitor.record_variables[0])).T
+    (values,) = _variables(monitor).values()
+    return values
+
+
+def _variables(monitor: b2.StateMonitor) -> dict[str, np.ndarray]:
+    """All that a monitor recorded, by variable, each ``(steps, neurons)``."""
+    return {name: np.asarray(getattr(monitor, name)).T for name in monitor.record_variables}

@@ -1,0 +1,146 @@
+"""The raster of a report that can be zoomed and filtered: which spikes it holds, and its part of the page.
+
+Spikes are held as places in the order of image, step, layer and neuron; what is written is the distance of each from
+the one before, which takes about one byte, and base64 of that.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alade_brian.analysis.records import TaskRecord
+from alade_brian.analysis.spike_record import SpikeRecord
+
+# About one byte each, a third more in base64.
+MOST_SPIKES = 100_000
+MOST_IMAGES = 60
+# With more spikes than that in so many images, neurons are left out before images are.
+FEWEST_IMAGES = 10
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Brian2's spikes for some images, of each layer every `every`-th neuron; and the answers to these images."""
+
+    spikes: SpikeRecord
+    every: int
+    answers: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, record: TaskRecord, most: int = MOST_SPIKES) -> Raster:
+        """So many images, spread over the classes, and neurons that about `most` spikes are held."""
+        sample = spread_over_classes(record.labels, FEWEST_IMAGES)
+        spikes = SpikeRecord.of(record, images=sample)
+        each = max(1.0, len(spikes) / len(sample))
+        count = int(np.clip(most // each, len(sample), MOST_IMAGES))
+        if count > len(sample):
+            spikes = SpikeRecord.of(record, images=spread_over_classes(record.labels, count))
+        every = max(1, int(np.ceil(len(spikes) / most)))
+        if every > 1:
+            spikes = spikes.select(neurons={name: numbers[::every] for name, numbers in spikes.layers.items()})
+        return cls(spikes, every, record.predictions_brian2[spikes.images])
+
+    def caption(self, images: int) -> str:
+        """What is shown and how it is looked at; `images`: how many the record has."""
+        of = "every" if self.every == 1 else f"every {self.every}th"
+        return (
+            f"Brian2's spikes for {len(self.spikes.images)} of {images:,} test images, spread over the classes, shown"
+            f" one after the other: {len(self.spikes):,} spikes, {of} neuron of each layer. Draw a rectangle to zoom"
+            " into it; click into the raster, and the wheel zooms too (with Shift only the time), arrow keys move and"
+            " + and - zoom; a double click, or 0, shows everything."
+        )
+
+    def data(self) -> str:
+        """JSON of what report_raster.js reads, without a `<`, so that no layer's name can end the element it is in."""
+        spikes = self.spikes
+        units = sum(len(neurons) for neurons in spikes.layers.values())
+        places = (spikes.presentation * spikes.steps + spikes.step) * units + spikes.unit
+        gaps = base64.b64encode(varints(np.diff(places, prepend=-1) - 1)).decode("ascii")
+        images = zip(spikes.images, spikes.labels, spikes.tasks, self.answers, strict=True)
+        content = {
+            "dt_ms": spikes.dt * 1e3,
+            "steps": spikes.steps,
+            "neurons": units,
+            "spikes": len(spikes),
+            "layers": [
+                {"name": name, "neurons": len(numbers), "every": self.every} for name, numbers in spikes.layers.items()
+            ],
+            "images": [
+                {"number": int(number), "label": int(label), "task": int(task), "answer": int(answer)}
+                for number, label, task, answer in images
+            ],
+            "gaps": gaps,
+        }
+        return json.dumps(content).replace("<", "\\u003c")
+
+    def html(self, images: int, class_names: Sequence[str] = ()) -> str:
+        """Controls, canvas, data and script; hidden until the script runs.
+
+        `images`: how many the record has. `class_names`: in class order, for the choice of a class.
+        """
+        spikes = self.spikes
+        layers = [(str(number), name) for number, name in enumerate(spikes.layers)]
+        named = {str(label): f"{label}: {name}" for label, name in enumerate(class_names)}
+        classes = [(str(label), named.get(str(label), str(label))) for label in np.unique(spikes.labels)]
+        tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
+        script = resources.files("alade_brian.analysis").joinpath("report_raster.js").read_text(encoding="utf-8")
+        return f"""<figure id="raster" class="raster" hidden>
+<div class="controls">
+{_choice("layer", "Layer", layers)}
+{_choice("class", "Class", classes)}
+{_choice("task", "Task of the class", tasks)}
+<button type="button" id="raster-in">Zoom in</button>
+<button type="button" id="raster-out">Zoom out</button>
+<button type="button" id="raster-all">Show everything</button>
+</div>
+<canvas tabindex="0" role="img" aria-label="Raster of spikes: time to the right, neurons layer by layer downwards"
+ aria-describedby="raster-status raster-caption"></canvas>
+<output id="raster-status"></output>
+<div class="pointed" aria-hidden="true">&nbsp;</div>
+<figcaption id="raster-caption">{escape(self.caption(images))}</figcaption>
+</figure>
+<noscript><p class="soft">With JavaScript there is also a raster here that can be zoomed and filtered.</p></noscript>
+<script type="application/json" id="raster-data">{self.data()}</script>
+<script>
+{script}</script>"""
+
+
+def spread_over_classes(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Places of `count` images (or all), rising: the first of each class, then the second of each, and so on.
+
+    Where there are more classes than that, the first of evenly spaced classes.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    _, first, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
+    rank = np.arange(len(labels)) - np.repeat(first, sizes)
+    order = by_class[np.argsort(rank, kind="stable")]
+    if count < len(first):
+        return np.sort(order[np.linspace(0, len(first) - 1, count).astype(np.int64)])
+    return np.sort(order[:count])
+
+
+def varints(values: NDArray[np.int64]) -> bytes:
+    """Numbers from 0 up, each in groups of seven bits, the lowest first; the eighth bit says that another follows."""
+    sizes = np.ones(len(values), dtype=np.int64)
+    for bits in range(7, 63, 7):
+        sizes += values >= 1 << bits
+    starts = np.cumsum(sizes) - sizes
+    coded = np.zeros(int(sizes.sum()), dtype=np.uint8)
+    for group in range(int(sizes.max(initial=0))):
+        here = sizes > group
+        more = sizes[here] > group + 1
+        coded[starts[here] + group] = (values[here] >> 7 * group) & 127 | more * 128
+    return coded.tobytes()
+
+
+def _choice(name: str, label: str, options: list[tuple[str, str]]) -> str:
+    entries = "".join(f'<option value="{value}">{escape(text)}</option>' for value, text in options)
+    return f'<label>{label} <select id="raster-{name}"><option value="">all</option>{entries}</select></label>'

@@ -1,0 +1,183 @@
+"""Which figures of spikes a report shows, with their captions: every caption says what is averaged over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alade_brian.analysis import figures
+from alade_brian.analysis.records import TaskRecord
+from alade_brian.analysis.report_figures import Picture, draw_picture
+from alade_brian.analysis.report_raster import spread_over_classes
+from alade_brian.analysis.spike_record import SpikeRecord
+from alade_brian.analysis.statistics_similarity import RDM, correlation_distance, representational_drift
+from alade_brian.analysis.statistics_tuning import ClassResponses, class_responses, class_selectivity
+from alade_brian.analysis.style import new_row, png_bytes, svg_bytes
+
+# A raster is read, not counted: more layers or neurons than this make bands too thin to look at.
+_RASTER_LAYERS = 6
+_RASTER_NEURONS = 40
+# Side by side there is less room, and about so many steps are shown.
+_PAIR_NEURONS = 20
+_PAIR_STEPS = 8
+# Entries per layer unpacked for what is read of all images: bounds memory and time of a report.
+_ENTRIES = 100_000_000
+
+
+def spike_pictures(record: TaskRecord, divergence: Mapping[str, Any] | None) -> list[Picture]:
+    """Interspike intervals, the raster of one image, and both networks side by side, from the spikes of one task."""
+    return [_isi_picture(record), _raster_picture(record, divergence), _pair_picture(record, divergence)]
+
+
+def answer_pictures(record: TaskRecord, layers: Collection[str]) -> list[Picture]:
+    """Tuning of the neurons that the answer is read from, the `layers`, and selectivity of all layers."""
+    return [_tuning_picture(record, layers), _selectivity_picture(record)]
+
+
+def drift_picture(rdms: Sequence[RDM], tasks: Sequence[int]) -> Picture:
+    """How the representation moves from task to task, from its RDM after each of these tasks."""
+    caption = (
+        "Drift of the representation between tasks: 1 - Spearman correlation of the distances between classes, over the"
+        " pairs of classes that both tasks know; 0: their order has not changed. A distance is 1 - the correlation over"
+        " neurons of the mean spike counts for two classes, averaged over the test images of each; neurons: all that"
+        " the answer is read from. Empty where fewer than three classes are known to both."
+    )
+    alt = "Heat map: drift of the representation between every two tasks."
+    drift = representational_drift(rdms)
+    return draw_picture("drift", lambda ax: figures.plot_drift(drift, ax, tasks), caption, alt, (4.8, 4.8))
+
+
+def responses_of(record: TaskRecord, layers: Collection[str]) -> ClassResponses:
+    """Mean spike counts by class of the neurons of these layers, or of all where none of them is in the record."""
+    some = _SpreadImages(record)
+    names = [name for name in record.layers if name in layers] or list(record.layers)
+    found = [class_responses(some[name], some.labels(name)) for name in names]
+    classes = sorted(set.intersection(*(set(each.classes.tolist()) for each in found)))
+    counts = [each.mean_counts[np.isin(each.classes, classes)] for each in found]
+    images = found[0].images[np.isin(found[0].classes, classes)]
+    return ClassResponses(np.array(classes), images, np.concatenate(counts, axis=1))
+
+
+def rdm_of(record: TaskRecord, layers: Collection[str]) -> RDM:
+    """RDM of the neurons of these layers together, see `responses_of`."""
+    responses = responses_of(record, layers)
+    return RDM(responses.classes, correlation_distance(responses.mean_counts))
+
+
+def _tuning_picture(record: TaskRecord, layers: Collection[str]) -> Picture:
+    responses = responses_of(record, layers)
+    caption = (
+        "Tuning of the neurons that the answer is read from: mean spike count for each class in Brian2, averaged over"
+        " the test images of the class, as a part of the neuron's largest. Columns are neurons, sorted by the class"
+        " that they prefer and by how much; silent neurons are left out."
+    )
+    alt = f"Heat map: responses of {responses.mean_counts.shape[1]:,} neurons to {len(responses.classes)} classes."
+    height = float(np.clip(1.4 + 0.2 * len(responses.classes), 2.6, 8.0))
+    return draw_picture("tuning", lambda ax: figures.plot_tuning(responses, ax), caption, alt, (9.0, height))
+
+
+def _selectivity_picture(record: TaskRecord) -> Picture:
+    some = _SpreadImages(record)
+    values = {name: class_selectivity(some[name], some.labels(name)) for name in some}
+    caption = (
+        "Class selectivity in Brian2, per layer: (m - o) / (m + o) with m a neuron's largest mean response to a class"
+        " and o the mean of those to the others; 0: no class stands out, 1: it answers to one class only. Share of the"
+        " neurons that fired."
+    )
+    alt = "Outlines: share of neurons by class selectivity index, per layer."
+    return draw_picture("selectivity", lambda ax: figures.plot_selectivity(values, ax), caption, alt, (4.8, 4.0))
+
+
+def _pair_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> Picture:
+    steps = next(iter(record.layers.values())).shape[1]
+    images = spread_over_classes(record.labels, max(1, _PAIR_STEPS // steps))
+    if divergence:
+        images = np.union1d(images[: len(images) - 1], [int(divergence["image"])])
+    names = _raster_layers(record, str(divergence["layer"]) if divergence else None)
+    torch, brian2 = (SpikeRecord.of(record, network, names, images) for network in ("torch", "brian2"))
+    figure, axes = new_row(12.0, 6.5, 2)
+    figures.plot_spikes_pair(torch, brian2, axes, _PAIR_NEURONS)
+    caption = (
+        f"Both networks side by side: spikes for the test images {', '.join(map(str, images))}, one after the other, at"
+        f" most {_PAIR_NEURONS} neurons of a layer, those that disagree first. Above: mean rate of each layer by step,"
+        " over all its neurons. At the side: spikes of each drawn neuron. The counts in the titles cover all neurons of"
+        " the layers shown."
+    )
+    alt = f"Two raster plots side by side, PyTorch and Brian2: layers {', '.join(names)}."
+    return Picture("raster_pair", caption, alt, svg_bytes(figure), png_bytes(figure), wide=True)
+
+
+def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> Picture:
+    image = int(divergence["image"]) if divergence else 0
+    names = _raster_layers(record, str(divergence["layer"]) if divergence else None)
+    torch = {name: record.layers[name].torch(image) for name in names}
+    brian2 = {name: record.layers[name].brian2(image) for name in names}
+    why = "the one with the first diverging spike" if divergence else "the first of the test images"
+    part = "" if len(names) == len(record.layers) else f" {len(names)} of {len(record.layers)} layers are shown."
+    caption = (
+        f"Spikes of one presentation, image {image} ({why}; label {record.labels[image]}, PyTorch's answer"
+        f" {record.predictions_torch[image]}, Brian2's {record.predictions_brian2[image]}). A ring around a dot: both"
+        f" networks spiked. Vermillion: only one did. At most {_RASTER_NEURONS} neurons of a layer are drawn, those"
+        f" that disagree first; the count in the title covers all neurons of the layers shown.{part} Nothing averaged."
+    )
+    alt = f"Raster plot of image {image}: spikes of both networks in layers {', '.join(names)}."
+    plot = figures.plot_raster
+    shown = sum(min(torch[name].shape[1], _RASTER_NEURONS) for name in names)
+    size = (9.0, float(np.clip(1.5 + 0.055 * shown, 3.5, 10.0)))
+    return draw_picture("raster", lambda ax: plot(torch, brian2, record.dt, ax, _RASTER_NEURONS), caption, alt, size)
+
+
+def _raster_layers(record: TaskRecord, wanted: str | None) -> list[str]:
+    """At most six layers in the order of the network, evenly spaced, among them the one `wanted`."""
+    names = list(record.layers)
+    places = set(np.linspace(0, len(names) - 1, min(len(names), _RASTER_LAYERS)).astype(int).tolist())
+    if wanted in names and names.index(wanted) not in places:
+        places.discard(max(places - {0, len(names) - 1}))
+        places.add(names.index(wanted))
+    return [names[place] for place in sorted(places)]
+
+
+def _isi_picture(record: TaskRecord) -> Picture:
+    lazy = _SpreadImages(record)
+    fewest = min(lazy.images(name) for name in lazy)
+    of = f"{fewest:,} evenly spaced" if fewest < len(record.labels) else f"all {fewest:,}"
+    caption = (
+        f"Interspike intervals in Brian2, per layer: pooled over the neurons and over {of} test images; intervals lie"
+        " within one presentation, so none is as long as the presentation."
+    )
+    alt = "Lines: share of interspike intervals by length, per layer."
+    return draw_picture("isi", lambda ax: figures.plot_isi(lazy, record.dt, ax), caption, alt, (4.8, 3.4))
+
+
+class _SpreadImages(Mapping[str, NDArray[np.bool_]]):
+    """Brian2's spikes by layer, unpacked only while one layer is looked at, of as many images as memory allows.
+
+    Where that is not all, every n-th of them: a record has its images task by task.
+    """
+
+    def __init__(self, record: TaskRecord) -> None:
+        self._layers, self._labels = record.layers, record.labels
+
+    def images(self, name: str) -> int:
+        """How many images of a layer are looked at."""
+        return len(self.labels(name))
+
+    def labels(self, name: str) -> NDArray[np.int64]:
+        """(images,): their classes."""
+        return self._labels[self._part(name)]
+
+    def _part(self, name: str) -> slice:
+        images, steps, neurons = self._layers[name].shape
+        return slice(0, images, max(1, -(-images * steps * neurons // _ENTRIES)))
+
+    def __getitem__(self, name: str) -> NDArray[np.bool_]:
+        return self._layers[name].brian2(self._part(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)

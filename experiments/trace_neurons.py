@@ -1,0 +1,176 @@
+"""Look into a trained network: variables of single neurons, step by step, in PyTorch and in Brian2.
+
+    python experiments/trace_neurons.py runs/digits-alade-1993/checkpoints/task-05.safetensors --layer all
+    python experiments/trace_neurons.py CHECKPOINT --layer NAME --neurons 0 5 9 --images 3 12 --variable v --out traces
+    python experiments/trace_neurons.py CHECKPOINT --layer all --neurons all
+
+Both networks are shown the test images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
+recorded as the threshold test sees it, before the reset. The folder then holds states.npz and, for each layer, variable
+and image, a figure of the first few neurons chosen. What is printed is the largest difference between both networks
+over all neurons of a layer; above 1e-12 the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Also where this file is not run as a program.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from perturbing.study import read_subject
+
+from alade_brian.analysis.figures import plot_membrane
+from alade_brian.analysis.style import new_axes, write_figure
+from alade_brian.cli import run_command
+from alade_brian.conversion.inner_state import TOLERANCE, InnerState, inner_states
+from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.errors import UserError
+from alade_brian.files import replacing
+from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.simulation.inner_state import variables
+
+ALL = "all"
+# So many lines can be told apart in one figure.
+NEURONS_DRAWN = 6
+# More figures than that are not read; states.npz holds everything.
+FIGURES = 24
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="trace_neurons.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
+    p.add_argument("--layer", nargs="+", required=True, metavar="NAME", help="names of layers, or: all")
+    p.add_argument(
+        "--neurons", nargs="+", default=["0", "1", "2"], metavar="N", help="numbers, or: all (default: 0 1 2)"
+    )
+    p.add_argument(
+        "--images", nargs="+", type=int, default=[0], metavar="N", help="numbers of test images (default: 0)"
+    )
+    p.add_argument(
+        "--variable", nargs="+", default=["v"], metavar="NAME", help="of the neurons' equations (default: v)"
+    )
+    p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: runs/trace-RUN)")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Record, compare, write; the exit code."""
+    out = arguments.out or Path("runs") / f"trace-{arguments.checkpoint.resolve().parent.parent.name}"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} holds files already; choose another folder with --out")
+    network, header = load_checkpoint(arguments.checkpoint)
+    # As many images as the run was verified with, so that they have the numbers they have there.
+    subject = read_subject(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
+    images = chosen("--images", arguments.images, len(subject.images))
+    wanted = {name: list(dict.fromkeys(arguments.variable)) for name in layers(subject.spec, arguments.layer)}
+    for name, names in wanted.items():
+        known, missing = variables(subject.spec, name), set(names) - set(variables(subject.spec, name))
+        if missing:
+            raise UserError(f"layer {name} has no variable '{min(missing)}'; its neurons have {', '.join(known)}")
+    neurons = {name: chosen_neurons(subject.spec, name, arguments.neurons) for name in wanted}
+    found = inner_states(network, subject.spec, subject.images.images[images], wanted)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_states(out / "states.npz", found, neurons, images, subject.images.labels[images], subject.spec.dt)
+        figures = write_figures(out, found, neurons, images, subject.spec.dt)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
+    print("\n".join(table(found)))
+    print(f"wrote {out}: states.npz and {figures} figures")
+    return 1 if any((state.largest_difference or 0.0) > TOLERANCE for state in found) else 0
+
+
+def layers(spec: NetworkSpec, names: Sequence[str]) -> list[str]:
+    """The layers asked for; 'all' are those that spike. UserError where one does not exist."""
+    if ALL in names:
+        return [p.name for p in spec.spiking]
+    for name in names:
+        variables(spec, name)
+    return list(dict.fromkeys(names))
+
+
+def chosen_neurons(spec: NetworkSpec, layer: str, wanted: Sequence[str]) -> np.ndarray:
+    """Numbers of neurons of a layer; UserError where one is none, or not there."""
+    size = spec.population(layer).size
+    if ALL in wanted:
+        return np.arange(size)
+    if not all(number.isdigit() for number in wanted):
+        raise UserError(f"--neurons {' '.join(wanted)}: use numbers from 0 to {size - 1}, or all")
+    return chosen(f"--neurons (layer {layer})", [int(number) for number in wanted], size)
+
+
+def chosen(what: str, numbers: Sequence[int], count: int) -> np.ndarray:
+    """These numbers, each once and rising; UserError where one is not from 0 to count - 1."""
+    wrong = [number for number in numbers if not 0 <= number < count]
+    if wrong:
+        raise UserError(f"{what}: there is no number {wrong[0]}; use 0 to {count - 1}")
+    return np.unique(numbers)
+
+
+def write_states(
+    path: Path, found: Sequence[InnerState], neurons: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray,
+    dt: float,
+) -> None:  # fmt: skip
+    """`dt` (s), `images`, `labels`; `neurons:LAYER`, `spikes:LAYER`, and by network `brian2:LAYER:VARIABLE` and
+    `torch:...`, each (images, steps, neurons)."""
+    arrays: dict[str, Any] = {"dt": np.float64(dt), "images": images, "labels": labels}
+    for state in found:
+        here, name = neurons[state.layer], f"{state.layer}:{state.variable}"
+        arrays[f"neurons:{state.layer}"] = here
+        arrays[f"brian2:{name}"] = state.brian2[:, :, here]
+        if state.torch is not None:
+            arrays[f"torch:{name}"] = state.torch[:, :, here]
+        if state.spikes is not None:
+            arrays[f"spikes:{state.layer}"] = state.spikes[:, :, here]
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def write_figures(
+    out: Path, found: Sequence[InnerState], neurons: dict[str, np.ndarray], images: np.ndarray, dt: float
+) -> int:
+    """One figure per layer, variable and image, at most `FIGURES`; how many were written."""
+    every = [(state, row) for state in found for row in range(len(images))][:FIGURES]
+    for state, row in every:
+        here = neurons[state.layer][:NEURONS_DRAWN]
+        _, ax = new_axes(7.0, 3.6)
+        # A threshold is one of the membrane, whatever the other variables do.
+        level = state.threshold if state.is_membrane else None
+        plot_membrane(
+            None if state.torch is None else state.torch[row][:, here],
+            state.brian2[row][:, here],
+            dt,
+            ax,
+            threshold=None if level is None else np.broadcast_to(level, state.brian2.shape)[row][:, here],
+            spikes=None if state.spikes is None else state.spikes[row][:, here],
+            neurons=here.tolist(),
+            variable=state.variable,
+        )
+        ax.set_title(f"{state.layer}, image {images[row]}", fontsize=10)
+        write_figure(ax, out / f"{state.layer}-{state.variable}-image-{images[row]}")
+    return len(every)
+
+
+def table(found: Sequence[InnerState]) -> list[str]:
+    """A line per layer and variable: the largest difference between both networks."""
+    width = max(len(state.layer) for state in found)
+    lines = [f"{'layer':<{width}}  variable  neurons  largest difference"]
+    for state in found:
+        difference = state.largest_difference
+        said = "not known in PyTorch" if difference is None else f"{difference:.1e}"
+        lines.append(f"{state.layer:<{width}}  {state.variable:<8}  {state.brian2.shape[2]:7,}  {said}")
+    return lines
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
