@@ -11,10 +11,8 @@ from typing import NoReturn
 # What the simulation needs; cuRAND (tens of megabytes) only where the machine's CUDA toolkit lacks it.
 PACKAGES = ("brian2cuda==1.0b1", "joblib", "scipy", "pyyaml")
 CURAND = "nvidia-curand"
-PYTHON, PLATFORMS = (
-    "3.12",
-    ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
-)
+PYTHON = "3.12"
+PLATFORMS = tuple(f"manylinux{version}_x86_64" for version in ("_2_28", "_2_27", "_2_17", "2014"))
 
 
 def fill(folder: Path, curand: bool) -> int:
