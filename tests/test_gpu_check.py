@@ -1,0 +1,104 @@
+"""The check of a GPU, tried with another backend in its place; and that it refuses where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alade_brian.simulation import SimulationSettings, simulate
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "experiments"))
+
+from gpu_checking import report, tensors, wheels  # noqa: E402
+from gpu_checking.networks import case  # noqa: E402
+
+NUMPY = SimulationSettings(backend="numpy")
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "experiments" / "gpu_check.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_everything_is_checked_and_written(tmp_path: Path) -> None:
+    done = run(
+        "--stand-in", "numpy", "--networks", "digits", "--images", 9, "--rates", 0.05, "--batches", 2, 3, "--seconds", 0.01,
+        "--bandwidth", 20, "--json", tmp_path / "found.json", "--figure", tmp_path / "found.png",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "nothing here was measured on one" in done.stdout and "left out" not in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(c["way"], c["mismatched"], c["same_bits_in_two_runs"]) for c in found["checks"]] == [
+        ("shared", 0, True),
+        ("explicit", 0, True),
+    ]
+    assert found["checks"][0]["entries"] == 9 * 4 * (16 * 64 + 32 * 16)
+    assert found["checks"][0]["rate"] == pytest.approx(0.1, rel=0.2)
+    for row in found["throughput"]:
+        assert {name: list(speeds) for name, speeds in row["images_per_second"].items()} == {
+            "shared": ["2", "3"], "explicit": ["4"], "cpp": ["8"], "torch": ["2", "3"],
+        }  # fmt: skip
+        assert all(value > 0 for value in row["ratios"].values())
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_there_is_no_time_for_is_said(tmp_path: Path) -> None:
+    done = run(
+        "--stand-in",
+        "numpy",
+        "--networks",
+        "digits",
+        "--minutes",
+        0,
+        "--rates",
+        0.05,
+        "--json",
+        tmp_path / "found.json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "left out: comparing shared on digits: no time left (--minutes)" in done.stdout
+    assert json.loads((tmp_path / "found.json").read_text())["checks"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [((), "no GPU was found|nvcc"), (("--stand-in", "numpy", "--networks", "mnist"), "no network 'mnist'")],
+)
+def test_what_cannot_be_checked_is_a_sentence(arguments: tuple[str, ...], words: str) -> None:
+    done = run(*arguments, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(words, done.stderr.splitlines()[-1])
+
+
+def test_a_folder_without_wheels_is_a_sentence(tmp_path: Path) -> None:
+    done = run("--wheels", tmp_path)
+    assert done.returncode == 2 and "holds no brian2cuda; fill it with --fill-wheels" in done.stderr
+
+
+def test_pytorch_runs_the_same_network() -> None:
+    one = case("digits", 0.1, 20, 3)
+    with torch.inference_mode():
+        logits = tensors.forward(one.spec, torch.float64, "cpu")(torch.from_numpy(one.images)).numpy()
+    np.testing.assert_allclose(simulate(one.spec, one.images, NUMPY).logits, logits, atol=1e-12)
+
+
+def test_the_least_traffic_is_counted_by_hand() -> None:
+    neurons, answers, steps = 16 * 64 + 32 * 16, 10, 4
+    wanted = (neurons + answers) * steps * 2 * 8 + neurons * steps * 2 // 8 + 64 * 8
+    assert report.least_bytes(case("digits", 0.1, 2, 0).spec, 8) == wanted
+
+
+def test_the_wheels_are_those_that_the_other_python_is_made_of() -> None:
+    from alade_brian.simulation.other_python import PACKAGES
+
+    assert set(PACKAGES.split()) <= {*wheels.PACKAGES, wheels.CURAND}
