@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_grid import GRID
 
+from alade_brian.config import config_from
 from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.spec import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.job import IncrementalJob
 from alade_brian.perturbations import Shown, perturbation
 from alade_brian.perturbations.base import _REGISTRY
+from alade_brian.runs import read_json
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -39,6 +43,30 @@ def test_a_perturbation_of_ones_own_is_known_by_its_name() -> None:
         assert np.array_equal(weaker.projections[0].operator.weight, 0.6 * weight)  # type: ignore[union-attr]
     finally:
         _REGISTRY.pop("weaker-synapses", None)
+
+
+@pytest.mark.slow
+def test_the_tutorial_leads_to_its_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a smaller network under the name of the one that the page trains."""
+    monkeypatch.chdir(tmp_path)
+    keys = {**GRID["set"], "finetuning": {"epochs": 2, "milestones": [], "align_from": 1}, "method": "alade"}
+    config = config_from({key: value for key, value in keys.items() if "." not in key}, "the tutorial's network")
+    job = IncrementalJob(config, Path("runs/digits-alade-1993"), progress=False)
+    job.start()
+    job.run()
+    capsys.readouterr()
+    program, page = "\n".join(blocks("tutorial.md")), {"__name__": "page"}
+    exec(compile(program, "docs/tutorial.md", "exec"), page)
+    found = page["accuracy"]
+    last = read_json(Path("runs/digits-alade-1993/metrics.json"))["tasks"][-1]
+    assert found.shape == (4, 2)  # type: ignore[attr-defined]
+    # The run was verified on some of the test images only; the page shows all.
+    assert abs(found[0].mean() - np.mean(last["accuracy_per_task_brian2"])) < 0.25  # type: ignore[index]
+    said = capsys.readouterr().out
+    assert "2 layers" in said and "2 steps:" in said
+    assert Path("refractory.png").is_file() and Path("refractory.svg").is_file()
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
