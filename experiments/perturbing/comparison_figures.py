@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -15,7 +16,7 @@ from matplotlib.colors import TwoSlopeNorm
 from alade_brian.analysis import style
 from alade_brian.files import write_bytes
 from perturbing.ages import retained
-from perturbing.comparison_table import all_broken, interval, names_of
+from perturbing.comparison_table import all_broken, interval, leaves_out_0, names_of
 from perturbing.summary import Curve, curve
 
 Results = Mapping[str, Any]
@@ -51,21 +52,17 @@ def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
 
 def plot_trends(results: Results, ax: Axes) -> Axes:
     """How much more is left of the newest task than of the oldest when half of all is gone: a cell for every
-    perturbation and row of the grid, with a ring where the 95 % confidence interval over seeds leaves 0 out."""
-    names, rows, found = names_of(results), list(results["rows"]), all_broken(results)
-    values = np.full((len(names), len(rows)), np.nan)
-    for (name, row), networks in found.items():
-        place = names.index(name), rows.index(row)
-        mean, low, high = interval([b.trend for b in networks])
-        values[place] = 100 * mean
-        if low is not None and high is not None and (low > 0 or high < 0):
-            ax.plot(place[1] + 0.36, place[0], "o", color=style.BLACK, fillstyle="none", markersize=4)
+    perturbation and row of the grid, in bold with a star where the 95 % confidence interval over seeds leaves 0 out."""
+    names, rows = names_of(results), list(results["rows"])
+    found = {place: interval([b.trend for b in networks]) for place, networks in all_broken(results).items()}
+    values = np.array([[100 * found.get((name, row), (np.nan,))[0] for row in rows] for name in names])
     reach = max(1.0, float(np.nanmax(np.abs(values))))
     picture = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         if np.isfinite(value):
-            ax.text(x, y, f"{value:+.0f}", ha="center", va="center", fontsize=8,
-                    color="white" if abs(value) > 0.6 * reach else style.BLACK)  # fmt: skip
+            sure = leaves_out_0(found[names[y], rows[x]])
+            ax.text(x, y, f"{value:+.0f}{'*' * sure}", ha="center", va="center", fontsize=8,
+                    weight="bold" if sure else "normal", color="white" if abs(value) > 0.6 * reach else style.BLACK)  # fmt: skip
     ax.set_xticks(range(len(rows)), rows)
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
@@ -116,7 +113,7 @@ def _labelled(results: Results, name: str, ax: Axes, what: str) -> Axes:
     unit = next(s["perturbations"][name]["unit"] for seeds in results["rows"].values() for s in seeds.values()
                 if name in s["perturbations"])  # fmt: skip
     ax.set_title(name, fontsize=10)
-    ax.set_xlabel(unit, fontsize=8)
+    ax.set_xlabel(textwrap.fill(unit, 36), fontsize=8)
     ax.set_ylabel(what, fontsize=8)
     ax.tick_params(labelsize=8)
     return style.tidy(ax)

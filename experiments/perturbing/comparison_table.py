@@ -41,6 +41,12 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     return float(known.mean()), float(known.mean() - half), float(known.mean() + half)
 
 
+def leaves_out_0(found: tuple[float, float | None, float | None]) -> bool:
+    """Whether there is an interval, and 0 is not in it."""
+    _, low, high = found
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
 def markdown(results: Results) -> str:
     """One line per perturbation and row."""
     lines = [
@@ -67,13 +73,13 @@ def half_text(found: Sequence[Broken]) -> str:
 
 def trend_text(found: Sequence[Broken]) -> str:
     """Mean trend with its interval, in percentage points of the margin; in bold where the interval leaves 0 out."""
-    mean, low, high = interval([b.trend for b in found])
+    mean, low, high = trend = interval([b.trend for b in found])
     if not np.isfinite(mean):
         return ""
     if low is None or high is None:
         return f"{100 * mean:+.0f}"
     text = f"{100 * mean:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    return f"**{text}**" if leaves_out_0(trend) else text
 
 
 def _percent(values: Sequence[float]) -> str:
