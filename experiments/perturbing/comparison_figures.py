@@ -61,8 +61,11 @@ def plot_trends(results: Results, ax: Axes) -> Axes:
     for (y, x), value in np.ndenumerate(values):
         if np.isfinite(value):
             sure = leaves_out_0(found[names[y], rows[x]])
-            ax.text(x, y, f"{value:+.0f}{'*' * sure}", ha="center", va="center", fontsize=8,
-                    weight="bold" if sure else "normal", color="white" if abs(value) > 0.6 * reach else style.BLACK)  # fmt: skip
+            look = {
+                "weight": "bold" if sure else "normal",
+                "color": "white" if abs(value) > 0.6 * reach else style.BLACK,
+            }
+            ax.text(x, y, f"{value:+.0f}{'*' * sure}", ha="center", va="center", fontsize=8, **look)
     ax.set_xticks(range(len(rows)), rows)
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
