@@ -71,7 +71,8 @@ setup(
         # Clusters that share the images among their machines.
         "dask": ["distributed>=2024.5"],
         "ray": ["ray[client]>=2.10"],
-        "cuda": ["brian2cuda==1.0b1"],
+        # For explicit connectivity on a GPU; shared kernels need no package (docs/gpu.md).
+        "cuda": ["brian2cuda==1.0b1; python_version >= '3.12'", "nvidia-curand"],
         "dev": [*TEST, "elephant>=1.2,<2", "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
     classifiers=[

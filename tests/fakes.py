@@ -14,6 +14,7 @@ case "$*" in
 esac
 """
 NVCC = """#!/bin/sh
+[ "$1" = --list-gpu-code ] && echo sm_75 && echo sm_80 && echo sm_90 && exit
 echo "Cuda compilation tools, release {version}, V{version}.1"
 """
 

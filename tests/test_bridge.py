@@ -117,6 +117,7 @@ def test_one_that_dies_in_mid_run_is_a_sentence(python: Path) -> None:
     assert alike(simulate(SPEC, IMAGES[:8], NUMPY), next(simulator.chunks(IMAGES[:8]))[1])
 
 
+@pytest.mark.slow
 def test_a_job_whose_python_dies_keeps_its_tasks_and_is_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,11 @@ def test_no_gpu(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"cuda": "12.4"}, "runs CUDA 12.4, too old for the toolkit's 13.0; .*apt-get install cuda-toolkit-12-4"),
         ({"capability": "3.7"}, "sm_37, older than the sm_50"),
+        (
+            {"capability": "6.1"},
+            "does not compile for the Fake GPU .sm_61, too old.*cuda-toolkit-12-9. and set CUDA_PATH",
+        ),
+        ({"capability": "12.0"}, "sm_120, too new.; install a newer toolkit .Debian: apt-get install cuda-toolkit."),
         ({"mode": "Prohibited"}, "takes no programs.*nvidia-smi -i 0 -c DEFAULT"),
     ],
 )

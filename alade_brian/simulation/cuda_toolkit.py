@@ -144,6 +144,14 @@ def check_gpu(gpu: Gpu, toolkit: Toolkit) -> None:
             f"the {gpu.name} has the architecture {gpu.architecture}, older than the {OLDEST} that brian2cuda needs; "
             "use --backend cpp"
         )
+    known = re.findall(r"^sm_\d+", _said([str(toolkit.nvcc), "--list-gpu-code"]) or "", re.MULTILINE)
+    if known and gpu.architecture not in known:
+        newer = _number(gpu.architecture) > max(map(_number, known))
+        raise UserError(
+            f"{toolkit.nvcc} of CUDA {_dotted(toolkit.version)} does not compile for the {gpu.name} "
+            f"({gpu.architecture}, too {'new' if newer else 'old'}); install {'a newer' if newer else 'an older'} "
+            f"toolkit (Debian: apt-get install cuda-toolkit{'' if newer else '-12-9'}) and set CUDA_PATH to it"
+        )
     if gpu.prohibited:
         raise UserError(
             f"the {gpu.name} takes no programs (compute mode 'Prohibited'); let it with 'nvidia-smi -i {gpu.number} -c "
