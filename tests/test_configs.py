@@ -1,7 +1,11 @@
-"""Every configuration that is shipped: it is read, and one epoch of a narrow copy of it runs on a few images."""
+"""Every configuration that is shipped: it is read, and one epoch of a narrow copy of it runs on a few images.
+
+With ALADE_BRIAN_FULL=1 it is no narrow copy: full width, images of full size, and both networks compared (minutes).
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +14,9 @@ import pytest
 import torch
 
 from alade_brian.config import RunConfig, config_from, read_mapping
+from alade_brian.conversion.verify import verify
 from alade_brian.data import augmentation, make_dataset, named_class_order
+from alade_brian.job_setup import coding
 from alade_brian.learning import Learner, TaskData
 
 CONFIGS = Path(__file__).resolve().parent.parent / "experiments" / "configs"
@@ -19,6 +25,7 @@ CLASSES = {"digits": 10, "fashion-mnist": 10, "tinyimagenet": 200, "dvs-cifar10"
 PUBLISHED = "cifar100-b0-10", "cifar100-b0-20", "cifar100-b50-10", "tinyimagenet", "imagenet100", "dvs-cifar10"
 NEW, OLD = range(2, 4), range(2)
 PER_CLASS = 3
+FULL = os.environ.get("ALADE_BRIAN_FULL") == "1"
 
 
 def config_of(name: str) -> RunConfig:
@@ -43,9 +50,11 @@ def test_one_epoch_of_a_narrow_copy(name: str) -> None:
     """Two tasks on 16x16 (or 32x32) noise: every stage, loss and augmentation of the protocol is gone through."""
     config = config_of(name)
     size = 32 if config.network.backbone == "resnet18-imagenet" else 16
+    if FULL:
+        size = config.image_size or 32
     stage = {"epochs": 1, "batch_size": 4, "align_from": 0}
     config = replace(
-        config, network=replace(config.network, width=0.05), learning=replace(config.learning, **stage),
+        config, network=replace(config.network, width=1.0 if FULL else 0.05), learning=replace(config.learning, **stage),
         finetuning=replace(config.finetuning, **stage),
         first_learning=None if config.first_learning is None else replace(config.first_learning, **stage),
     )  # fmt: skip
@@ -64,5 +73,10 @@ def test_one_epoch_of_a_narrow_copy(name: str) -> None:
             2 * number, PER_CLASS, torch.tensor([1, 1, 2, 2][: 2 * number]),
         )  # fmt: skip
         history = learner.learn(data)
+    if FULL:
+        network = learner.network.eval()
+        found = verify(network, dataset.test_images[:2], **coding(dataset))
+        assert found.mismatched_spikes == 0 and found.prediction_agreement == 1.0
+        print(name, f"{sum(p.numel() for p in network.extractors[0].parameters()):,} parameters", found)
     assert [record["stage"] for record in history.epochs] == [1, 2]
     assert all(np.isfinite(record["loss"]) for record in history.epochs)
