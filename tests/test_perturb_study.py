@@ -73,6 +73,9 @@ def test_tables_hold_every_network() -> None:
     lines = markdown(RESULTS).splitlines()
     assert lines[2].startswith("| lesion | alade | ") and lines[3].startswith("| lesion | joint | ")
     assert lines[3].split(" | ")[2] == "1 (1 to 1)" and "2 seeds" in lines[-1]
+    # One perturbation only: its mean is its own.
+    assert lines[4].startswith("| mean of those that took 10% or more | alade |")
+    assert lines[4].split(" | ")[-1] == lines[2].split(" | ")[-1]
     rows = list(csv.DictReader(csv_text(RESULTS).splitlines()))
     assert [(row["network"], row["seed"]) for row in rows] == [("alade", "1"), ("alade", "2"), ("joint", "1")]
     assert float(rows[0]["margin_left"]) == 0.5 and rows[0]["forgetting_with"] == ""

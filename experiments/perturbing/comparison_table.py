@@ -15,6 +15,10 @@ from perturbing.ages import Broken, broken
 Results = Mapping[str, Any]
 
 
+# Less than this share of the margin lost says nothing of what broke first.
+TOOK = 0.1
+
+
 def names_of(results: Results) -> list[str]:
     """All perturbations, in alphabetical order."""
     return sorted({n for seeds in results["rows"].values() for found in seeds.values() for n in found["perturbations"]})
@@ -59,6 +63,8 @@ def markdown(results: Results) -> str:
         cells = [name, row, half_text(found), _percent([b.events for b in found]), _forgetting(found)]
         cells += [_percent(oldest), _percent(newest), trend_text(found)]
         lines.append(f"| {' | '.join(cells)} |")
+    for row, trends in pooled_trends(results).items():
+        lines.append(f"| mean of those that took {TOOK:.0%} or more | {row} | | | | | | {_trend(interval(trends))} |")
     return "\n".join([*lines, "", *_explanation(results), ""])
 
 
@@ -73,7 +79,23 @@ def half_text(found: Sequence[Broken]) -> str:
 
 def trend_text(found: Sequence[Broken]) -> str:
     """Mean trend with its interval, in percentage points of the margin; in bold where the interval leaves 0 out."""
-    mean, low, high = trend = interval([b.trend for b in found])
+    return _trend(interval([b.trend for b in found]))
+
+
+def pooled_trends(results: Results) -> dict[str, list[float]]:
+    """By row, for every seed the mean trend over all perturbations that took their share of the margin: one number per
+    network, since the perturbations of one network are no independent samples."""
+    pooled: dict[str, list[float]] = {}
+    for row, seeds in results["rows"].items():
+        for study in seeds.values():
+            every = [broken(study, name) for name in study["perturbations"]]
+            trends = [b.trend for b in every if b.kept <= 1 - TOOK and np.isfinite(b.trend)]
+            pooled.setdefault(row, []).append(float(np.mean(trends)) if trends else float("nan"))
+    return pooled
+
+
+def _trend(trend: tuple[float, float | None, float | None]) -> str:
+    mean, low, high = trend
     if not np.isfinite(mean):
         return ""
     if low is None or high is None:
