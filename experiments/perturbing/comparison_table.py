@@ -15,6 +15,8 @@ from perturbing.ages import Broken, broken
 Results = Mapping[str, Any]
 
 
+# The row that learnt everything at once: for it a class is as old as every other.
+CONTROL = "joint"
 # Less than this share of the margin lost says nothing of what broke first.
 TOOK = 0.1
 
@@ -63,8 +65,12 @@ def markdown(results: Results) -> str:
         cells = [name, row, half_text(found), _percent([b.events for b in found]), _forgetting(found)]
         cells += [_percent(oldest), _percent(newest), trend_text(found)]
         lines.append(f"| {' | '.join(cells)} |")
-    for row, trends in pooled_trends(results).items():
-        lines.append(f"| mean of those that took {TOOK:.0%} or more | {row} | | | | | | {_trend(interval(trends))} |")
+    pooled = pooled_trends(results)
+    for row, trends in pooled.items():
+        lines.append(_pooled_line(f"mean of those that took {TOOK:.0%} or more", row, list(trends.values())))
+    for row in [row for row in pooled if CONTROL in pooled and row != CONTROL]:
+        paired = [trend - pooled[CONTROL][seed] for seed, trend in pooled[row].items() if seed in pooled[CONTROL]]
+        lines.append(_pooled_line(f"the same, minus {CONTROL}'s of the same class order", row, paired))
     return "\n".join([*lines, "", *_explanation(results), ""])
 
 
@@ -82,15 +88,19 @@ def trend_text(found: Sequence[Broken]) -> str:
     return _trend(interval([b.trend for b in found]))
 
 
-def pooled_trends(results: Results) -> dict[str, list[float]]:
-    """By row, for every seed the mean trend over all perturbations that took their share of the margin: one number per
+def _pooled_line(what: str, row: str, trends: Sequence[float]) -> str:
+    return f"| {what} | {row} | | | | | | {_trend(interval(trends))} |"
+
+
+def pooled_trends(results: Results) -> dict[str, dict[str, float]]:
+    """By row and seed the mean trend over all perturbations that took their share of the margin: one number per
     network, since the perturbations of one network are no independent samples."""
-    pooled: dict[str, list[float]] = {}
+    pooled: dict[str, dict[str, float]] = {}
     for row, seeds in results["rows"].items():
-        for study in seeds.values():
+        for seed, study in seeds.items():
             every = [broken(study, name) for name in study["perturbations"]]
             trends = [b.trend for b in every if b.kept <= 1 - TOOK and np.isfinite(b.trend)]
-            pooled.setdefault(row, []).append(float(np.mean(trends)) if trends else float("nan"))
+            pooled.setdefault(row, {})[seed] = float(np.mean(trends)) if trends else float("nan")
     return pooled
 
 
