@@ -24,7 +24,7 @@ PACKAGES = [
     "alade_brian.perturbations",
     "alade_brian.simulation",
 ]
-TEST = ["pytest>=8", "hypothesis>=6.100"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6,<4", "hypothesis>=6.100"]
 
 setup(
     name="alade-brian",

@@ -16,6 +16,7 @@ from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_job import QUICK, metrics, run
 
 from alade_brian.conversion.responses import Responses
+from alade_brian.conversion.spec_file import FORMAT
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
@@ -101,7 +102,7 @@ def test_a_network_from_another_version_is_refused(tmp_path: Path) -> None:
         "from alade_brian.simulation.serving import main; main(sys.argv[1:])"
     )
     other = fakes.script(tmp_path / "other", f"#!/bin/sh\nshift 2\nexec '{sys.executable}' -c '{code}' \"$@\"\n")
-    with pytest.raises(UserError, match="has format 2, this version reads 1"):
+    with pytest.raises(UserError, match=f"has format {FORMAT}, this version reads 1"):
         open_simulator(SPEC, dataclasses.replace(NUMPY, python=other))
 
 

@@ -80,7 +80,8 @@ def test_a_row_may_begin_with_another_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((PROGRAMS / "grids").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_grids_can_be_read(file: Path) -> None:
     grid = grids.read_grid(file)
-    assert grid.reference == "alade" and len(grid.seeds) >= 3 and len(grid.rows) == 9
+    rows = {"biology-digits": 4, "omniglot-temperature": 6}
+    assert grid.reference == "alade" and len(grid.seeds) >= 3 and len(grid.rows) == rows.get(file.stem, 9)
 
 
 def test_the_ablation_switches_one_part_at_a_time() -> None:
