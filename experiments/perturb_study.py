@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, metavar="DIR", help="folder of the trained grid (default: runs/<grid>)")
     p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
     p.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the grid only")
+    p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="these seeds only")
     p.add_argument("--repeats", type=int, default=2, metavar="N", help="of each random perturbation (default: 2)")
     p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
@@ -56,7 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
         perturbation(name)
     grid = read_grid(arguments.grid)
     out = arguments.out or Path("runs") / grid.name
-    networks = grid.choose(grid.cells(out), arguments.rows, None)
+    networks = grid.choose(grid.cells(out), arguments.rows, arguments.seeds)
     if not arguments.report_only:
         _check_trained(networks, grid, arguments.grid, out)
         _study(networks, Plan(names, arguments.repeats, arguments.images), arguments.jobs)

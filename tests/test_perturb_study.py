@@ -144,6 +144,7 @@ def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[
         (["--repeats", 0], "--repeats 0: use at least 1"),
         (["--perturb", "flood"], "unknown perturbation 'flood'"),
         (["--rows", "der"], "has no row 'der'"),
+        (["--seeds", 7], "has no seed '7'"),
         (["--report-only"], "no network has been studied yet"),
     ],
 )
