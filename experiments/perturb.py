@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from perturbing.figure import write_figures
-from perturbing.study import Study, cells, complete, read_subject
+from perturbing.study import Study, complete, planned, read_subject
 from perturbing.summary import csv_text, markdown, rows
 from tqdm import tqdm
 
@@ -59,11 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     chosen = choose(arguments)
     settings = SimulationSettings(backend=arguments.backend, workers=arguments.workers, reuse=True)
     settings.check()
-    wanted = [
-        cell
-        for known in chosen
-        for cell in cells(known, arguments.strengths or list(known.strengths), arguments.repeats)
-    ]
+    wanted = planned(chosen, arguments.repeats, arguments.strengths)
     subject = read_subject(arguments.checkpoint, arguments.images, arguments.data_root)
     out = arguments.out or Path("runs") / f"perturb-{arguments.checkpoint.parent.parent.name}"
     study = Study(out, subject)

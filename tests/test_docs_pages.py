@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_grid import GRID
+from tiny_grid import learnt
 
-from alade_brian.config import config_from
 from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.spec import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
-from alade_brian.job import IncrementalJob
 from alade_brian.perturbations import Shown, perturbation
 from alade_brian.perturbations.base import _REGISTRY
 from alade_brian.runs import read_json
@@ -51,11 +49,8 @@ def test_the_tutorial_leads_to_its_figure(
 ) -> None:
     """With a smaller network under the name of the one that the page trains."""
     monkeypatch.chdir(tmp_path)
-    keys = {**GRID["set"], "finetuning": {"epochs": 2, "milestones": [], "align_from": 1}, "method": "alade"}
-    config = config_from({key: value for key, value in keys.items() if "." not in key}, "the tutorial's network")
-    job = IncrementalJob(config, Path("runs/digits-alade-1993"), progress=False)
-    job.start()
-    job.run()
+    finetuning = {"epochs": 2, "milestones": [], "align_from": 1}
+    learnt(Path("runs/digits-alade-1993"), "alade", finetuning=finetuning)
     capsys.readouterr()
     program, page = "\n".join(blocks("tutorial.md")), {"__name__": "page"}
     exec(compile(program, "docs/tutorial.md", "exec"), page)

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
-from tiny_grid import GRID
+from tiny_grid import GRID, learnt
 from torch import nn
 
 from alade_brian.analysis.records import load_record
 from alade_brian.cli import run_command
-from alade_brian.config import config_from
 from alade_brian.conversion.inner_state import TOLERANCE, inner_states
 from alade_brian.errors import UserError
-from alade_brian.job import IncrementalJob
 from alade_brian.models import LIF, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent, neuron_classes
 from alade_brian.simulation import simulate
 from alade_brian.simulation.inner_state import record_states, threshold_needs, variables
@@ -112,17 +109,9 @@ def test_what_is_not_there_is_named() -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tasks of the digits, learnt in an epoch."""
+    network = {**GRID["set"]["network"], "channels": [4, 6], "strides": [1, 2]}
     folder = tmp_path_factory.mktemp("runs") / "run"
-    keys = {**GRID["set"], "finetuning": {"epochs": 1, "milestones": [], "align_from": 1}, "method": "der"}
-    keys = {key: value for key, value in keys.items() if "." not in key}
-    keys |= {"simulation": {"backend": "numpy"}}
-    keys["network"] = {**keys["network"], "channels": [4, 6], "strides": [1, 2]}
-    path = folder.parent / "config.yaml"
-    path.write_text(yaml.safe_dump(keys))
-    job = IncrementalJob(config_from(keys, str(path)), folder, progress=False)
-    job.start()
-    job.run()
-    return folder / "checkpoints" / "task-02.safetensors"
+    return learnt(folder, "der", network=network, simulation={"backend": "numpy"})
 
 
 def trace(*arguments: object) -> int:

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from tiny_grid import GRID
+from tiny_grid import learnt
 
 from alade_brian.cli import run_command
-from alade_brian.config import config_from
-from alade_brian.job import IncrementalJob
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
@@ -25,15 +22,7 @@ from perturbing.summary import Curve  # noqa: E402
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tasks of the digits, learnt in an epoch."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    keys = {**GRID["set"], "finetuning": {"epochs": 1, "milestones": [], "align_from": 1}, "method": "der"}
-    keys = {key: value for key, value in keys.items() if "." not in key}
-    path = folder.parent / "config.yaml"
-    path.write_text(yaml.safe_dump(keys))
-    job = IncrementalJob(config_from(keys, str(path)), folder, progress=False)
-    job.start()
-    job.run()
-    return folder / "checkpoints" / "task-02.safetensors"
+    return learnt(tmp_path_factory.mktemp("runs") / "run", "der")
 
 
 def perturb(*arguments: object) -> int:

@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from alade_brian.cli import run_command
+from alade_brian.config import config_from
+from alade_brian.job import IncrementalJob
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
 
 from comparison import cells, grid, table  # noqa: E402
 
-__all__ = ["GRID", "PROGRAMS", "cells", "compare", "grid", "table", "write_grid"]
+__all__ = ["GRID", "PROGRAMS", "cells", "compare", "grid", "learnt", "table", "write_grid"]
 
 # Two methods, two seeds, two tasks of the digits, one epoch: about a second a cell.
 GRID: dict[str, Any] = {
@@ -36,6 +38,16 @@ GRID: dict[str, Any] = {
     },
     "rows": {"Grown, DER": {"method": "der"}, "finetune": {"method": "finetune", "memory_size": 0}},
 }
+
+
+def learnt(folder: Path, method: str, **changes: Any) -> Path:
+    """A run of that grid's two tasks of the digits in `folder`, one epoch a stage; its last checkpoint."""
+    keys = {**GRID["set"], "finetuning": {"epochs": 1, "milestones": [], "align_from": 1}, "method": method, **changes}
+    keys = {key: value for key, value in keys.items() if "." not in key}
+    job = IncrementalJob(config_from(keys, "a tiny run"), folder, progress=False)
+    job.start()
+    job.run()
+    return folder / "checkpoints" / "task-02.safetensors"
 
 
 def write_grid(folder: Path, **changes: Any) -> Path:

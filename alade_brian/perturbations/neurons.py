@@ -21,16 +21,18 @@ def extended(
     *,
     states: str = "",
     parameters: Mapping[str, Parameter] | None = None,
+    arrival: str = "",
     update: str = "",
     threshold: str = "{}",
     on_spike: str = "",
 ) -> NeuronEquations:
-    """A neuron with more variables and code behind its own; `threshold` says what becomes of its level ``{}``."""
+    """A neuron with more variables and code behind its own, `arrival` before it; `threshold` says what becomes of its
+    level ``{}``."""
     return dataclasses.replace(
         neuron,
         model="\n".join(part for part in (neuron.model, states) if part),
         parameters={**neuron.parameters, **(parameters or {})},
-        update="\n".join(part for part in (neuron.update, update) if part),
+        update="\n".join(part for part in (arrival, neuron.update, update) if part),
         threshold=threshold.format(neuron.threshold),
         on_spike="\n".join(part for part in (neuron.on_spike, on_spike) if part),
     )

@@ -106,14 +106,12 @@ class _Filter(SpecPerturbation):
     def _slow(self, population: Population, strength: float) -> NeuronEquations:
         neuron = population.neuron
         slow = extended(
-            dataclasses.replace(neuron, update=""),
+            neuron,
             states=f"arrived : 1\n{self.states}",
             parameters={"keep": constant(np.exp(-1 / strength))},
+            arrival=self.filtered.format(neuron.takes_input),
         )
-        update = self.filtered.format(neuron.takes_input)
-        return dataclasses.replace(
-            slow, input="arrived", update="\n".join(part for part in (update, neuron.update) if part)
-        )
+        return dataclasses.replace(slow, input="arrived")
 
 
 class ExponentialFilter(_Filter):
@@ -220,10 +218,5 @@ class Conductances(Perturbation):
         if neuron.takes_input != v:
             raise self.refuse(f"the neurons of '{population.name}' have no membrane that takes the input itself")
         moved = f"{v} += ((exc - inh) * reversal - (exc + inh) * {v}) * exprel(-(exc + inh))\nexc = 0\ninh = 0"
-        conducting = extended(
-            dataclasses.replace(neuron, update=""),
-            states="exc : 1\ninh : 1",
-            parameters={"reversal": constant(1 / strength)},
-            update=moved,
-        )
-        return dataclasses.replace(conducting, update="\n".join(filter(None, (moved, neuron.update))))
+        reversal = {"reversal": constant(1 / strength)}
+        return extended(neuron, states="exc : 1\ninh : 1", parameters=reversal, arrival=moved)

@@ -9,9 +9,8 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 
 import numpy as np
 
@@ -21,11 +20,8 @@ from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.frames import SETTINGS, SPEC, Message, answer_from, frame, read_frame
 from alade_brian.simulation.other_python import ended_sentence, environment
-from alade_brian.simulation.process import Child, ProgramEnded, counted
+from alade_brian.simulation.process import BLOCKS_AHEAD, Child, ProgramEnded, answers_to, counted
 from alade_brian.simulation.settings import SimulationSettings
-
-# Blocks of images that may wait for their answers to be read.
-BLOCKS_AHEAD = 4
 
 
 class Bridge:
@@ -46,21 +42,7 @@ class Bridge:
         """See `engine.Engine`."""
         child, counts = self._started(), Queue[int | BaseException | None](BLOCKS_AHEAD)
         child.feed(_question(counted(blocks, counts), record))
-        whole = False
-        try:
-            while (images := counts.get()) is not None:
-                if isinstance(images, BaseException):
-                    raise images
-                yield answer_from(child.message())
-            whole = True
-        finally:
-            if not whole:
-                # What is still under way belongs to images that nobody asks about any more.
-                self.close()
-                # The thread that feeds may wait for room here, and must see that nobody reads any more.
-                with suppress(Empty):
-                    while True:
-                        counts.get_nowait()
+        yield from answers_to(counts, lambda images: answer_from(child.message()), self.close)
 
     def close(self) -> None:
         """End the other Python; it is started anew when it is needed."""

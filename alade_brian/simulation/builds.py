@@ -196,16 +196,24 @@ def compile_program(folder: Path) -> None:
     ways = [[path, *FLAGS, NATIVE, *whole], [path, *FLAGS, *whole]]
     if shutil.which("make"):
         ways.insert(1, ["make", "-j2", f"CXX={path}"])
+    failed = compile_by(ways, folder)
+    if failed is not None:
+        raise UserError(
+            f"the C++ compiler {path} failed on Brian2's generated code ({failed}); check it with a small program, or "
+            "use --backend numpy"
+        )
+
+
+def compile_by(ways: Sequence[Sequence[str]], folder: Path) -> str | None:
+    """Compile by the first of these commands that works; None, or where none does, the first error of the last."""
+    said = ""
     for number, way in enumerate(ways):
         done = subprocess.run(way, cwd=folder, capture_output=True, text=True)
         if not done.returncode:
-            return
-        log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), done.stderr[:300])
-    first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
-    raise UserError(
-        f"the C++ compiler {path} failed on Brian2's generated code ({first.strip()}); check it with a small "
-        "program, or use --backend numpy"
-    )
+            return None
+        said = done.stderr or done.stdout
+        log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), said[:300])
+    return next((line for line in said.splitlines() if "error" in line), said[-300:]).strip()
 
 
 def one_file(folder: Path) -> str:

@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from jinja2 import BaseLoader, Environment
 
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler
+from alade_brian.simulation.builds import compile_by
 from alade_brian.simulation.cuda_compiler import NVCC_FLAGS, SOURCE, Target
 from alade_brian.simulation.cuda_toolkit import Curand, Toolkit, find_curand
 from alade_brian.simulation.runtime import preferences
@@ -203,16 +203,12 @@ def compile_cuda(folder: Path, target: Target) -> None:
     (folder / SOURCE).write_text(_one_file(folder))
     whole = target.command("-rdc=true", *_include_flags(curand), "-lcurand", *_link_flags(folder, curand))
     ways = [whole, *([["make", "-j2", f"CXX={compiler()}"]] if shutil.which("make") else [])]
-    for number, way in enumerate(ways):
-        done = subprocess.run(way, cwd=folder, capture_output=True, text=True)
-        if not done.returncode:
-            return
-        log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), done.stderr[:300])
-    first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-300:])
-    raise UserError(
-        f"{target.toolkit.nvcc} failed on brian2cuda's generated code ({first.strip()}); check nvcc and "
-        f"{compiler()} with a small program, or use --backend cpp"
-    )
+    failed = compile_by(ways, folder)
+    if failed is not None:
+        raise UserError(
+            f"{target.toolkit.nvcc} failed on brian2cuda's generated code ({failed}); check nvcc and {compiler()} with "
+            "a small program, or use --backend cpp"
+        )
 
 
 def _one_file(folder: Path) -> str:

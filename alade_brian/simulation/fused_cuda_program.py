@@ -7,7 +7,6 @@ it. How many images are side by side is said when it starts.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
-from alade_brian.simulation.builds import find_or_build, one_file, toolchain
+from alade_brian.simulation.builds import compile_by, find_or_build, one_file, toolchain
 from alade_brian.simulation.cuda_compiler import SOURCE
 from alade_brian.simulation.cuda_network import gpu_failure
 from alade_brian.simulation.fused_cuda_layer import CudaBuilder
@@ -143,13 +142,10 @@ def _compile(folder: Path, compiler: Compiler) -> None:
     shared = folder / BRIANS_HELPERS
     shared.write_text(_marked(shared.read_text()))
     command = compiler.command(LAMBDAS)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr or done.stdout
-        first = next((line for line in said.splitlines() if "error" in line), said[-300:])
+    failed = compile_by([command], folder)
+    if failed is not None:
         raise UserError(
-            f"{command[0]} failed on the generated code ({first.strip()}); check it with a small program, or use "
-            "--backend cpp"
+            f"{command[0]} failed on the generated code ({failed}); check it with a small program, or use --backend cpp"
         )
 
 

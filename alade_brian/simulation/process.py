@@ -8,19 +8,22 @@ import subprocess
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from types import MappingProxyType
 
 import numpy as np
 
+from alade_brian.conversion.packed import PackedResponses
 from alade_brian.errors import UserError
 from alade_brian.simulation.builds import PROGRAM, write_numbers
 
 # The size of both pipes.
 STREAM_BYTES = 2**20
+# Blocks of images that may wait for their answers to be read.
+BLOCKS_AHEAD = 4
 Bytes = np.ndarray | bytes
 
 
@@ -38,6 +41,30 @@ def counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | No
         counts.put(error)
     else:
         counts.put(None)
+
+
+def answers_to(
+    counts: Queue[int | BaseException | None], answer: Callable[[int], PackedResponses], close: Callable[[], None]
+) -> Iterator[PackedResponses]:
+    """What the program answers to blocks that `counted` sends it; `answer` reads the answers to so many images.
+
+    close   ends the program: called where not everything was asked for, or something went wrong
+    """
+    whole = False
+    try:
+        while (images := counts.get()) is not None:
+            if isinstance(images, BaseException):
+                raise images
+            yield answer(images)
+        whole = True
+    finally:
+        if not whole:
+            # What is still under way belongs to images that nobody asks about any more.
+            close()
+            # The thread that feeds may wait for room here, and must see that nobody reads any more.
+            with suppress(Empty):
+                while True:
+                    counts.get_nowait()
 
 
 class Child:

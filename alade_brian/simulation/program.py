@@ -6,10 +6,9 @@ The program stays alive between runs; memory does not grow with the number of im
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from math import prod
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from types import MappingProxyType
 from typing import Any
 
@@ -29,14 +28,12 @@ from alade_brian.simulation.fused_network import (
     rows_of,
 )
 from alade_brian.simulation.gather import channels_last
-from alade_brian.simulation.process import Process, counted
+from alade_brian.simulation.process import BLOCKS_AHEAD, Process, answers_to, counted
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import anonymous, structure_key
 
 # What the generated code of a fused network includes.
 HEADERS = "shared_kernels.h", "streams.h"
-# Blocks of images that may wait for their answers to be read.
-BLOCKS_AHEAD = 4
 
 
 class StreamedProgram:
@@ -94,22 +91,12 @@ class StreamedProgram:
         process, counts = self._started(record), Queue[int | BaseException | None](BLOCKS_AHEAD)
         size = self._answer.size(record)
         process.feed(self._presentations(block) for block in counted(blocks, counts))
-        whole = False
-        try:
-            while (images := counts.get()) is not None:
-                if isinstance(images, BaseException):
-                    raise images
-                raw = process.read(-(-images // self.batch) * size).reshape(-1, size)
-                yield self._answer.decode(raw, images, record)
-            whole = True
-        finally:
-            if not whole:
-                # What is still under way belongs to images that nobody asks about any more.
-                self.close()
-                # The thread that feeds may wait for room here, and must see that nobody reads any more.
-                with suppress(Empty):
-                    while True:
-                        counts.get_nowait()
+
+        def answer(images: int) -> PackedResponses:
+            raw = process.read(-(-images // self.batch) * size).reshape(-1, size)
+            return self._answer.decode(raw, images, record)
+
+        yield from answers_to(counts, answer, self.close)
 
     def close(self) -> None:
         """End the process; it is started anew when it is needed."""

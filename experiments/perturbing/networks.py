@@ -13,6 +13,7 @@ from comparison.cells import end_with
 from comparison.grid import Cell, Grid
 
 from alade_brian.errors import UserError
+from alade_brian.perturbations import perturbation
 from alade_brian.runs import read_json
 from alade_brian.simulation import SimulationSettings
 from perturbing.study import Study, complete, planned, read_subject
@@ -50,7 +51,13 @@ def _study(cell: Cell, plan: Plan, parent: int | None) -> tuple[Cell, list[str]]
     checkpoint = sorted((cell.folder / "checkpoints").glob("task-*.safetensors"))[-1]
     study = Study(folder(cell), read_subject(checkpoint, plan.images))
     settings = SimulationSettings(workers=1 if parent is not None else None, reuse=True)
-    complete(study, study.missing(planned(plan.names, plan.repeats)), settings, said.append, pass_over=True)
+    complete(
+        study,
+        study.missing(planned(map(perturbation, plan.names), plan.repeats)),
+        settings,
+        said.append,
+        pass_over=True,
+    )
     return cell, said
 
 

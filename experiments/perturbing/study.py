@@ -8,7 +8,7 @@ each cell, so that a study that was stopped goes on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from alade_brian.files import write_json
 from alade_brian.job import spread
 from alade_brian.job_setup import coding, load_images, make_scenario
 from alade_brian.learning.checkpoint import load_checkpoint
-from alade_brian.perturbations import Perturbation, Shown, perturbation
+from alade_brian.perturbations import Perturbation, Shown
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.runs import RunFolder, read_json
 from alade_brian.simulation import SimulationSettings, open_simulator
@@ -176,10 +176,11 @@ def complete(
         raise UserError("this network can have none of the perturbations; see the sentences above")
 
 
-def planned(names: Sequence[str], repeats: int) -> list[Cell]:
-    """All cells of these perturbations, with their own strengths."""
-    chosen = [perturbation(name) for name in names]
-    return [cell for known in chosen for cell in cells(known, known.strengths, repeats)]
+def planned(
+    perturbations: Iterable[Perturbation], repeats: int, strengths: Sequence[float] | None = None
+) -> list[Cell]:
+    """All cells of these perturbations; strengths None: their own."""
+    return [cell for known in perturbations for cell in cells(known, strengths or known.strengths, repeats)]
 
 
 def measure(subject: Subject, cell: Cell, settings: SimulationSettings) -> dict[str, Any]:
