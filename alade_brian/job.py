@@ -23,6 +23,7 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.job_gpu import check_gpu_memory
+from alade_brian.job_membranes import keep_membranes
 from alade_brian.job_metrics import run_metrics, task_metrics, write_metrics
 from alade_brian.job_setup import (
     coding,
@@ -128,6 +129,8 @@ class IncrementalJob:
             found = verify(self.learner.network, test.images, spec, self.settings, bar.update)
         log.info("task %d: %s", task.number, found)
         self._keep(task, spec, test, found)
+        if task.number == len(self.scenario):
+            keep_membranes(self.learner.network, spec, test, self.folder.membranes(task.number))
         self.tasks.append(task_metrics(task, self.scenario, spec, test, found, history, seconds))
         write_metrics(self.folder, self.metrics())
         self.folder.save_state(

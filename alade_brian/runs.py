@@ -41,6 +41,9 @@ class RunFolder:
     def spikes(self, task: int) -> Path:
         return self.path / "spikes" / f"task-{task:02d}.npz"
 
+    def membranes(self, task: int) -> Path:
+        return self.path / "membranes" / f"task-{task:02d}.npz"
+
     def nir(self, task: int) -> Path:
         return self.path / "models" / f"task-{task:02d}.nir"
 

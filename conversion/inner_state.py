@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.conversion.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -15,30 +15,6 @@ if TYPE_CHECKING:
 
 # Both networks calculate in float64 and add the same numbers, though not in the same order.
 TOLERANCE = 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class InnerState:
-    """One variable of all neurons of a layer, in both networks, as the threshold test sees it.
-
-    brian2, torch   float64 ``(images, steps, neurons)``; `torch` None for a variable that only Brian2's equations have
-    is_membrane     whether the variable is the one that is compared with the threshold
-    spikes          Brian2's, of the same shape, bool; None for a layer that does not spike
-    threshold       what the membrane must pass, broadcast over that shape; None likewise
-    """
-
-    layer: str
-    variable: str
-    brian2: np.ndarray
-    torch: np.ndarray | None
-    is_membrane: bool
-    spikes: np.ndarray | None
-    threshold: np.ndarray | None
-
-    @property
-    def largest_difference(self) -> float | None:
-        """The largest absolute difference between both networks; None where PyTorch's is not known."""
-        return None if self.torch is None else float(np.abs(self.brian2 - self.torch).max())
 
 
 def inner_states(
@@ -64,11 +40,11 @@ def inner_states(
         InnerState(
             layer=name,
             variable=variable,
+            neurons=np.arange(spec.population(name).size),
             brian2=ours[name][variable],
             torch=theirs.get(name, {}).get(variable),
-            is_membrane=variable == spec.population(name).neuron.membrane,
             spikes=responses.spikes.get(name),
-            threshold=thresholds(spec, name, ours[name]),
+            threshold=thresholds(spec, name, ours[name]) if variable == spec.population(name).neuron.membrane else None,
         )
         for name, names in wanted.items()
         for variable in names

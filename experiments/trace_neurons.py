@@ -16,7 +16,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,13 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from perturbing.study import read_subject
 
-from alade_brian.analysis.figures import plot_membrane
+from alade_brian.analysis.figures import plot_inner_state
+from alade_brian.analysis.state_record import StateRecord, save_states
 from alade_brian.analysis.style import new_axes, write_figure
 from alade_brian.cli import run_command
-from alade_brian.conversion.inner_state import TOLERANCE, InnerState, inner_states
+from alade_brian.conversion.inner_state import TOLERANCE, inner_states
+from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
-from alade_brian.files import replacing
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.simulation.inner_state import variables
 
@@ -79,10 +79,12 @@ def main(arguments: argparse.Namespace) -> int:
             raise UserError(f"layer {name} has no variable '{min(missing)}'; its neurons have {', '.join(known)}")
     neurons = {name: chosen_neurons(subject.spec, name, arguments.neurons) for name in wanted}
     found = inner_states(network, subject.spec, subject.images.images[images], wanted)
+    states = tuple(state.of(neurons[state.layer]) for state in found)
+    record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_states(out / "states.npz", found, neurons, images, subject.images.labels[images], subject.spec.dt)
-        figures = write_figures(out, found, neurons, images, subject.spec.dt)
+        save_states(out / "states.npz", record)
+        figures = write_figures(out, record)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
     print("\n".join(table(found)))
@@ -117,47 +119,14 @@ def chosen(what: str, numbers: Sequence[int], count: int) -> np.ndarray:
     return np.unique(numbers)
 
 
-def write_states(
-    path: Path, found: Sequence[InnerState], neurons: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray,
-    dt: float,
-) -> None:  # fmt: skip
-    """`dt` (s), `images`, `labels`; `neurons:LAYER`, `spikes:LAYER`, and by network `brian2:LAYER:VARIABLE` and
-    `torch:...`, each (images, steps, neurons)."""
-    arrays: dict[str, Any] = {"dt": np.float64(dt), "images": images, "labels": labels}
-    for state in found:
-        here, name = neurons[state.layer], f"{state.layer}:{state.variable}"
-        arrays[f"neurons:{state.layer}"] = here
-        arrays[f"brian2:{name}"] = state.brian2[:, :, here]
-        if state.torch is not None:
-            arrays[f"torch:{name}"] = state.torch[:, :, here]
-        if state.spikes is not None:
-            arrays[f"spikes:{state.layer}"] = state.spikes[:, :, here]
-    with replacing(path) as file:
-        np.savez_compressed(file, **arrays)
-
-
-def write_figures(
-    out: Path, found: Sequence[InnerState], neurons: dict[str, np.ndarray], images: np.ndarray, dt: float
-) -> int:
+def write_figures(out: Path, record: StateRecord) -> int:
     """One figure per layer, variable and image, at most `FIGURES`; how many were written."""
-    every = [(state, row) for state in found for row in range(len(images))][:FIGURES]
+    every = [(state, row) for state in record.states for row in range(len(record.images))][:FIGURES]
     for state, row in every:
-        here = neurons[state.layer][:NEURONS_DRAWN]
         _, ax = new_axes(7.0, 3.6)
-        # A threshold is one of the membrane, whatever the other variables do.
-        level = state.threshold if state.is_membrane else None
-        plot_membrane(
-            None if state.torch is None else state.torch[row][:, here],
-            state.brian2[row][:, here],
-            dt,
-            ax,
-            threshold=None if level is None else np.broadcast_to(level, state.brian2.shape)[row][:, here],
-            spikes=None if state.spikes is None else state.spikes[row][:, here],
-            neurons=here.tolist(),
-            variable=state.variable,
-        )
-        ax.set_title(f"{state.layer}, image {images[row]}", fontsize=10)
-        write_figure(ax, out / f"{state.layer}-{state.variable}-image-{images[row]}")
+        plot_inner_state(state.of(range(min(NEURONS_DRAWN, len(state.neurons)))), row, record.dt, ax)
+        ax.set_title(f"{state.layer}, image {record.images[row]}", fontsize=10)
+        write_figure(ax, out / f"{state.layer}-{state.variable}-image-{record.images[row]}")
     return len(every)
 
 

@@ -37,7 +37,8 @@ def test_every_state_of_every_neuron_is_the_same_in_both_networks(cls: type) -> 
         assert state.brian2.shape == state.torch.shape == (5, 4, spec.population(state.layer).size)
         assert state.largest_difference < TOLERANCE
         assert np.ptp(state.brian2) > 0 and np.any(state.brian2[:, 1:] != state.brian2[:, :-1])
-        if state.is_membrane:
+        assert (state.threshold is None) == (state.variable != "v")
+        if state.threshold is not None:
             # What fired is what had passed the threshold.
             assert np.array_equal(state.spikes, state.brian2 > state.threshold) and state.spikes.any()
 

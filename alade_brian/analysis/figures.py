@@ -2,7 +2,7 @@
 
 from alade_brian.analysis.figures_cost import plot_energy, plot_energy_tasks, plot_time
 from alade_brian.analysis.figures_learning import plot_accuracy_matrix, plot_confusion, plot_incremental_accuracy
-from alade_brian.analysis.figures_membrane import plot_membrane
+from alade_brian.analysis.figures_membrane import plot_inner_state, plot_membrane
 from alade_brian.analysis.figures_raster import plot_spikes, plot_spikes_pair
 from alade_brian.analysis.figures_spikes import plot_isi, plot_raster, plot_rates
 from alade_brian.analysis.figures_training import (
@@ -25,6 +25,7 @@ __all__ = [
     "plot_energy",
     "plot_energy_tasks",
     "plot_incremental_accuracy",
+    "plot_inner_state",
     "plot_isi",
     "plot_logits",
     "plot_membrane",

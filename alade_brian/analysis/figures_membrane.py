@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from alade_brian.analysis import style
 from alade_brian.analysis.statistics_input import Spikes, Values
+from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.errors import UserError
 
 
@@ -57,6 +58,15 @@ def plot_membrane(
     ax.set_ylabel(variable)
     _legend(ax, torch is not None, spikes is not None)
     return ax
+
+
+def plot_inner_state(state: InnerState, row: int, dt: float, ax: Axes | None = None) -> Axes:
+    """`plot_membrane` of what was recorded of some neurons at the image in that row."""
+    torch, spikes, threshold = (None if a is None else a[row] for a in (state.torch, state.spikes, state.threshold))
+    numbers = state.neurons.tolist()
+    return plot_membrane(
+        torch, state.brian2[row], dt, ax, threshold=threshold, spikes=spikes, neurons=numbers, variable=state.variable
+    )
 
 
 def _shape(torch: Values | None, brian2: Values, spikes: Spikes | None) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from alade_brian.analysis import report_sections as sections
 from alade_brian.analysis import report_spike_figures as spike_figures
 from alade_brian.analysis.records import TaskRecord, load_record
 from alade_brian.analysis.report_raster import Raster
+from alade_brian.analysis.state_record import load_states
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
 
@@ -32,8 +33,9 @@ _LAYER_KEYS = "name neurons spikes_torch spikes_brian2 mismatched_spikes mean_ra
 def write_report(run_folder: Path) -> Path:
     """Write `report.html` and `figures/*.png`, `*.svg` into `run_folder` and return the path of the report.
 
-    Reads `metrics.json`, and where they are there `config.yaml`, `environment.json` and the spike record of the last
-    task that has one; a section whose source is missing says so. Every file is replaced atomically.
+    Reads `metrics.json`, and where they are there `config.yaml`, `environment.json` and the records of spikes and of
+    membranes of the last task that has one; a section whose source is missing says so, or is left out. Every file is
+    replaced atomically.
     Raises UserError when metrics.json is missing, damaged or holds no finished task.
     """
     folder = Path(run_folder)
@@ -47,6 +49,7 @@ def write_report(run_folder: Path) -> Path:
         *_learning(metrics, drawn),
         *_training(metrics, drawn),
         *_spikes(folder, metrics, drawn),
+        *_membranes(folder, drawn),
         *_cost(metrics, drawn),
         *_energy(metrics, drawn),
         *_origin(folder),
@@ -112,7 +115,7 @@ def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictur
     tuning, selectivity = spike_figures.answer_pictures(record.content, layers.get(record.task, ()))
     small = [selectivity]
     rdms = {record.task: spike_figures.rdm_of(record.content, layers.get(record.task, ()))}
-    for task, path in _records(folder).items():
+    for task, path in _numbered(folder / "spikes").items():
         # A record that cannot be read leaves its task out.
         with suppress(UserError):
             if task != record.task and (earlier := load_record(path)).layers and len(earlier.labels):
@@ -128,6 +131,19 @@ def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictur
     ]
 
 
+def _membranes(folder: Path, drawn: list[pictures.Picture]) -> list[str]:
+    """A look at the neurons of the last task that membranes were recorded of."""
+    found = _numbered(folder / "membranes")
+    if not found:
+        return []
+    title = html.heading("Membranes")
+    try:
+        drawn.append(spike_figures.membrane_picture(load_states(found[max(found)])))
+    except UserError as error:
+        return [title, html.paragraph(f"There are no membranes to show: {error}")]
+    return [title, _show(drawn[-1])]
+
+
 @dataclass(frozen=True)
 class _Record:
     """The spikes of the last task that has any."""
@@ -138,7 +154,7 @@ class _Record:
 
 def _last_record(folder: Path) -> tuple[_Record | None, str]:
     """The record of the highest task, or none, and a sentence on where the figures come from."""
-    found = _records(folder)
+    found = _numbered(folder / "spikes")
     if not found:
         return None, "No spikes were recorded, so there is no raster and no interval histogram."
     task = max(found)
@@ -191,11 +207,11 @@ def _show(picture: pictures.Picture) -> str:
     return html.figure(picture.svg, picture.alt, picture.caption)
 
 
-def _records(folder: Path) -> dict[int, Path]:
-    """The spike records by the number of their task."""
+def _numbered(folder: Path) -> dict[int, Path]:
+    """The records in a folder by the number of their task."""
     return {
         int(path.stem.removeprefix("task-")): path
-        for path in (folder / "spikes").glob("task-*.npz")
+        for path in folder.glob("task-*.npz")
         if path.stem.removeprefix("task-").isdigit()
     }
 

@@ -13,9 +13,10 @@ from alade_brian.analysis.records import TaskRecord
 from alade_brian.analysis.report_figures import Picture, draw_picture
 from alade_brian.analysis.report_raster import spread_over_classes
 from alade_brian.analysis.spike_record import SpikeRecord
+from alade_brian.analysis.state_record import StateRecord
 from alade_brian.analysis.statistics_similarity import RDM, correlation_distance, representational_drift
 from alade_brian.analysis.statistics_tuning import ClassResponses, class_responses, class_selectivity
-from alade_brian.analysis.style import new_row, png_bytes, svg_bytes
+from alade_brian.analysis.style import new_row, new_stack, png_bytes, svg_bytes
 
 # A raster is read, not counted: more layers or neurons than this make bands too thin to look at.
 _RASTER_LAYERS = 6
@@ -23,6 +24,7 @@ _RASTER_NEURONS = 40
 # Side by side there is less room, and about so many steps are shown.
 _PAIR_NEURONS = 20
 _PAIR_STEPS = 8
+_MEMBRANE_LAYERS = 4
 # Entries per layer unpacked for what is read of all images: bounds memory and time of a report.
 _ENTRIES = 100_000_000
 
@@ -48,6 +50,28 @@ def drift_picture(rdms: Sequence[RDM], tasks: Sequence[int]) -> Picture:
     alt = "Heat map: drift of the representation between every two tasks."
     drift = representational_drift(rdms)
     return draw_picture("drift", lambda ax: figures.plot_drift(drift, ax, tasks), caption, alt, (4.8, 4.8))
+
+
+def membrane_picture(record: StateRecord) -> Picture:
+    """Membranes of the recorded neurons of a few layers at the first recorded image, a panel for each layer."""
+    count = len(record.states)
+    places = sorted(set(np.linspace(0, count - 1, min(count, _MEMBRANE_LAYERS)).astype(int).tolist()))
+    figure, axes = new_stack(9.0, 2.7, len(places))
+    for place, ax in zip(places, axes, strict=True):
+        figures.plot_inner_state(record.states[place], 0, record.dt, ax)
+        ax.set_title(record.states[place].layer, loc="left", fontsize=10)
+    for ax in axes[:-1]:
+        # The panels share their time; its numbers stand under the last.
+        ax.set_xlabel("")
+    part = "" if len(places) == count else f" {len(places)} of {count} layers are shown."
+    caption = (
+        f"Membranes in one presentation, image {record.images[0]} (label {record.labels[0]}), as the threshold test"
+        " sees them: lines PyTorch, rings Brian2, filled where the neuron spikes, dashed the threshold. Of each layer"
+        " the neuron that fires most, of those that fire the one that fires least, and of the silent ones that which"
+        f" comes closest to its threshold.{part} Nothing averaged."
+    )
+    alt = f"Lines: membranes of a few neurons in layers {', '.join(record.states[place].layer for place in places)}."
+    return Picture("membranes", caption, alt, svg_bytes(figure), png_bytes(figure), wide=True)
 
 
 def responses_of(record: TaskRecord, layers: Collection[str]) -> ClassResponses:

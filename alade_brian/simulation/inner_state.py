@@ -67,9 +67,9 @@ def threshold_needs(spec: NetworkSpec, population: str) -> tuple[str, ...]:
 
 
 def thresholds(spec: NetworkSpec, population: str, states: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """What the membrane must pass, from the recorded variables that `threshold_needs` names; None without spikes.
+    """What the membrane must pass, ``(images, steps, neurons)``; None without spikes.
 
-    It is broadcast over ``(images, steps, neurons)``: of a constant threshold images and steps are 1.
+    states   the recorded variables, those that `threshold_needs` names among them
     """
     found = spec.population(population)
     if not found.neuron.spiking:
@@ -80,4 +80,5 @@ def thresholds(spec: NetworkSpec, population: str, states: Mapping[str, np.ndarr
     }
     values |= {name: states[name] for name in threshold_needs(spec, population)}
     used = sorted(expression.free_symbols, key=lambda symbol: symbol.name)
-    return np.asarray(lambdify(used, expression, "numpy")(*(values[symbol.name] for symbol in used)), np.float64)
+    level = lambdify(used, expression, "numpy")(*(values[symbol.name] for symbol in used))
+    return np.broadcast_to(np.asarray(level, np.float64), next(iter(states.values())).shape)

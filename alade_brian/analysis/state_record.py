@@ -1,0 +1,79 @@
+"""Variables of neurons, step by step, in both networks: `states.npz`, and `membranes/task-NN.npz` of a run.
+
+Keys of the file: `dt` (seconds), `images` (their numbers), `labels`; by layer `neurons:LAYER` (their numbers) and
+`spikes:LAYER`, by layer and variable `brian2:LAYER:VARIABLE`, `torch:...` and `threshold:...`, each of shape (images,
+steps, neurons). What is not known has no key.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alade_brian.conversion.recorded_state import InnerState
+from alade_brian.errors import UserError
+from alade_brian.files import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class StateRecord:
+    """`states` at n images. `dt`: seconds per step. `images`: their numbers among the test images; `labels`: (n,).
+
+    UserError where a part has other images.
+    """
+
+    dt: float
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    states: tuple[InnerState, ...]
+
+    def __post_init__(self) -> None:
+        counts = {len(self.images), len(self.labels), *(len(each.brian2) for each in self.states)}
+        if len(counts) > 1 or not self.states:
+            raise UserError(f"A record of states needs some, all of the same images, not of {sorted(counts)}.")
+
+
+def save_states(path: Path, record: StateRecord) -> None:
+    """Write `record` to `path` (.npz, compressed), atomically; OSError as the file system raises it."""
+    arrays: dict[str, Any] = {"dt": np.float64(record.dt), "images": record.images, "labels": record.labels}
+    for state in record.states:
+        name = f"{state.layer}:{state.variable}"
+        found = {
+            f"neurons:{state.layer}": state.neurons, f"spikes:{state.layer}": state.spikes,
+            f"brian2:{name}": state.brian2, f"torch:{name}": state.torch, f"threshold:{name}": state.threshold,
+        }  # fmt: skip
+        arrays |= {key: array for key, array in found.items() if array is not None}
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_states(path: Path) -> StateRecord:
+    """Read `path`. UserError when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("not an npz archive")
+            names = [key.split(":", 1)[1] for key in file.files if key.startswith("brian2:")]
+            states = tuple(_state(file, *name.rsplit(":", 1)) for name in names)
+            return StateRecord(float(file["dt"]), file["images"], file["labels"], states)
+    except FileNotFoundError:
+        raise UserError(f"There is no record of states {path}.") from None
+    except KeyError as error:
+        raise UserError(f"The record of states {path} is incomplete: {error.args[0]}.") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
+        raise UserError(f"The record of states {path} is damaged or of another kind ({error}).") from error
+
+
+def _state(file: Mapping[str, NDArray[Any]], layer: str, variable: str) -> InnerState:
+    name = f"{layer}:{variable}"
+    return InnerState(
+        layer, variable, file[f"neurons:{layer}"], file[f"brian2:{name}"], file.get(f"torch:{name}"),
+        file.get(f"spikes:{layer}"), file.get(f"threshold:{name}"),
+    )  # fmt: skip
