@@ -80,7 +80,7 @@ def test_a_row_may_begin_with_another_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((PROGRAMS / "grids").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_grids_can_be_read(file: Path) -> None:
     grid = grids.read_grid(file)
-    rows = {"biology-digits": 4, "omniglot-temperature": 6}
+    rows = {"biology-digits": 4, "biology-fashion-mnist": 4, "omniglot-temperature": 6}
     assert grid.reference == "alade" and len(grid.seeds) >= 3 and len(grid.rows) == rows.get(file.stem, 9)
 
 
