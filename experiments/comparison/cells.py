@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,13 @@ def try_rows(cells: Sequence[Cell], download: bool) -> None:
             raise UserError(f"row '{cell.row}': {error}") from None
 
 
+def pool(jobs: int) -> joblib.Parallel:
+    """Processes that take one cell at a time; what comes of it comes back as soon as it is done."""
+    # A worker that has grown is replaced by a new one and nothing is lost; loky's warning would make a user doubt it.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+    return joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+
+
 def compute(cells: Sequence[Cell], threads: int, jobs: int) -> Iterator[Outcome]:
     """Every cell, `jobs` at once, as they end. A cell that fails does not stop the others.
 
@@ -78,10 +86,9 @@ def compute(cells: Sequence[Cell], threads: int, jobs: int) -> Iterator[Outcome]
     """
     left = list(cells)
     while left:
-        pool = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
         try:
             parent = os.getpid() if jobs > 1 else None
-            for outcome in pool(joblib.delayed(compute_cell)(cell, threads, parent) for cell in tuple(left)):
+            for outcome in pool(jobs)(joblib.delayed(compute_cell)(cell, threads, parent) for cell in tuple(left)):
                 left.remove(outcome.cell)
                 yield outcome
         except BrokenProcessPool:

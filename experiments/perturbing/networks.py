@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-from comparison.cells import end_with
+from comparison.cells import end_with, pool
 from comparison.grid import Cell, Grid
 
 from alade_brian.errors import UserError
@@ -38,8 +38,7 @@ def folder(cell: Cell) -> Path:
 def study_all(grid_cells: Sequence[Cell], plan: Plan, jobs: int, parent: int) -> Iterator[tuple[Cell, list[str]]]:
     """Every network, `jobs` at once, as they end, with what was said of perturbations that it cannot have. UserError
     where a network cannot be studied at all."""
-    pool = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
-    yield from pool(joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
+    yield from pool(jobs)(joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
 
 
 def _study(cell: Cell, plan: Plan, parent: int | None) -> tuple[Cell, list[str]]:
