@@ -77,9 +77,12 @@ def test_tables_hold_every_network() -> None:
     assert lines[4].startswith("| mean of those that took 10% or more | alade |")
     assert lines[4].split("|")[-2] == lines[2].split("|")[-2]
     # Both have seed 1, where the control's tasks lose alike.
-    assert lines[6].startswith("| the same, minus joint's of the same class order | alade |")
     own = broken(RESULTS["rows"]["alade"]["1"], "lesion").trend  # type: ignore[index]
-    assert lines[6].split("|")[-2].strip() == f"{100 * own:+.0f}"
+    assert [cell.strip() for cell in lines[2].split("|")[-2:-1]] == [f"{100 * own:+.0f}"]
+    assert lines[0].endswith("the same, minus joint's |") and lines[3].split("|")[-2].strip() == ""
+    assert len({line.count("|") for line in lines[:6]}) == 1
+    alone = {**RESULTS, "rows": {"alade": RESULTS["rows"]["alade"]}}  # type: ignore[index]
+    assert "joint" not in markdown(alone) and markdown(alone).splitlines()[0].endswith("newest - oldest |")
     rows = list(csv.DictReader(csv_text(RESULTS).splitlines()))
     assert [(row["network"], row["seed"]) for row in rows] == [("alade", "1"), ("alade", "2"), ("joint", "1")]
     assert float(rows[0]["margin_left"]) == 0.5 and rows[0]["forgetting_with"] == ""
@@ -101,7 +104,12 @@ def test_figures_show_what_was_measured() -> None:
     ages = plot_ages(RESULTS, "lesion", "joint", style.new_axes()[1])
     np.testing.assert_allclose(ages.lines[0].get_ydata(), [1, 0.5, 0])
     trends = plot_trends(RESULTS, style.new_axes()[1])
-    assert [text.get_text() for text in trends.texts][1] == "+0" and trends.texts[0].get_text().startswith("+")
+    seeds = RESULTS["rows"]["alade"].values()  # type: ignore[index]
+    first, second = (100 * broken(each, "lesion").trend for each in seeds)
+    # The control has seed 1 alone, and its tasks lose alike.
+    expected = [f"{(first + second) / 2:+.0f}", "+0", f"{first:+.0f}"]
+    assert [text.get_text() for text in trends.texts] == expected
+    assert [label.get_text() for label in trends.get_xticklabels()] == ["alade", "joint", "alade\n- joint"]
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,22 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import PercentFormatter
 
 from alade_brian.analysis import style
 from alade_brian.files import write_bytes
 from perturbing.ages import retained
-from perturbing.comparison_table import all_broken, interval, leaves_out_0, names_of
+from perturbing.comparison_table import (
+    CONTROL,
+    above_control,
+    all_broken,
+    compared,
+    interval,
+    leaves_out_0,
+    names_of,
+    points,
+    trends_of,
+)
 from perturbing.summary import Curve, curve
 
 Results = Mapping[str, Any]
@@ -52,27 +63,38 @@ def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
 
 def plot_trends(results: Results, ax: Axes) -> Axes:
     """How much more is left of the newest task than of the oldest when half of all is gone: a cell for every
-    perturbation and row of the grid, in bold with a star where the 95 % confidence interval over seeds leaves 0 out."""
-    names, rows = names_of(results), list(results["rows"])
-    found = {place: interval([b.trend for b in networks]) for place, networks in all_broken(results).items()}
-    values = np.array([[100 * found.get((name, row), (np.nan,))[0] for row in rows] for name in names])
-    reach = max(1.0, float(np.nanmax(np.abs(values))))
+    perturbation and row of the grid, and beside them every row minus the control. In bold with a star where the 95 %
+    confidence interval over seeds leaves 0 out."""
+    names, columns, found = names_of(results), trend_columns(results), []
+    for rows in all_broken(results).values():
+        trends = trends_of(rows)
+        own = [interval(list(each.values())) for each in trends.values()]
+        found.append([*own, *(interval(above_control(trends, row)) for row in compared(results))])
+    values = np.array([[mean for mean, _, _ in line] for line in found])
+    reach = max(0.01, float(np.nanmax(np.abs(values))))
     picture = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         if np.isfinite(value):
-            sure = leaves_out_0(found[names[y], rows[x]])
+            sure = leaves_out_0(found[y][x])
             look = {
                 "weight": "bold" if sure else "normal",
                 "color": "white" if abs(value) > 0.6 * reach else style.BLACK,
             }
-            ax.text(x, y, f"{value:+.0f}{'*' * sure}", ha="center", va="center", fontsize=8, **look)
-    ax.set_xticks(range(len(rows)), rows)
+            ax.text(x, y, f"{points(value)}{'*' * sure}", ha="center", va="center", fontsize=8, **look)
+    if compared(results):
+        ax.axvline(len(results["rows"]) - 0.5, color="white", linewidth=6)
+    ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
     assert ax.figure is not None
-    bar = ax.figure.colorbar(picture, ax=ax, shrink=0.6)
+    bar = ax.figure.colorbar(picture, ax=ax, shrink=0.6, format=PercentFormatter(1.0, symbol=""))
     bar.set_label("newest - oldest (% of margin): above 0 the old breaks first")
     return ax
+
+
+def trend_columns(results: Results) -> list[str]:
+    """What the columns of `plot_trends` are called."""
+    return [*results["rows"], *(f"{row}\n- {CONTROL}" for row in compared(results))]
 
 
 def write_figures(results: Results, folder: Path) -> None:
@@ -83,7 +105,7 @@ def write_figures(results: Results, folder: Path) -> None:
         plot_methods(results, name, ax)
     panels[0].legend(frameon=False, fontsize=8)
     _write(figure, folder / "methods")
-    figure, ax = style.new_axes(2.6 + 1.1 * len(rows), 1.2 + 0.3 * len(names))
+    figure, ax = style.new_axes(2.6 + 0.9 * len(trend_columns(results)), 1.2 + 0.3 * len(names))
     _write(plot_trends(results, ax).figure, folder / "trends")
     for name in names:
         figure, panels = style.new_grid(3.0, 2.5, len(rows), len(rows))

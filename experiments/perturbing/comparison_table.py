@@ -13,6 +13,8 @@ from scipy import stats
 from perturbing.ages import Broken, broken
 
 Results = Mapping[str, Any]
+# By row and seed.
+Trends = Mapping[str, Mapping[str, float]]
 
 
 # The row that learnt everything at once: for it a class is as old as every other.
@@ -26,15 +28,31 @@ def names_of(results: Results) -> list[str]:
     return sorted({n for seeds in results["rows"].values() for found in seeds.values() for n in found["perturbations"]})
 
 
-def all_broken(results: Results) -> dict[tuple[str, str], list[Broken]]:
-    """By perturbation and row, a `Broken` for every seed whose network can have the perturbation."""
-    found: dict[tuple[str, str], list[Broken]] = {}
-    for name in names_of(results):
-        for row, seeds in results["rows"].items():
-            able = [study for study in seeds.values() if name in study["perturbations"]]
-            if able:
-                found[name, row] = [broken(study, name) for study in able]
-    return found
+def all_broken(results: Results) -> dict[str, dict[str, dict[str, Broken]]]:
+    """By perturbation, row and seed, as far as a network can have the perturbation."""
+    return {
+        name: {
+            row: {seed: broken(study, name) for seed, study in seeds.items() if name in study["perturbations"]}
+            for row, seeds in results["rows"].items()
+        }
+        for name in names_of(results)
+    }
+
+
+def trends_of(rows: Mapping[str, Mapping[str, Broken]]) -> Trends:
+    """The trend of every network, by row and seed."""
+    return {row: {seed: found.trend for seed, found in seeds.items()} for row, seeds in rows.items()}
+
+
+def compared(results: Results) -> list[str]:
+    """The rows beside the control; none where there is no control."""
+    return [row for row in results["rows"] if row != CONTROL] if CONTROL in results["rows"] else []
+
+
+def above_control(trends: Trends, row: str) -> list[float]:
+    """A row's trends minus the control's of the same seed, which is the same class order: what classes in this order
+    would show at any age falls out."""
+    return [trend - trends[CONTROL][seed] for seed, trend in trends[row].items() if seed in trends[CONTROL]]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -55,23 +73,34 @@ def leaves_out_0(found: tuple[float, float | None, float | None]) -> bool:
 
 def markdown(results: Results) -> str:
     """One line per perturbation and row."""
-    lines = [
-        "| perturbation | network | half-strength | events | forgetting | oldest task | newest task "
-        "| newest - oldest |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for (name, row), found in all_broken(results).items():
-        oldest, newest = ([b.by_task[k] for b in found] for k in (0, -1))
-        cells = [name, row, half_text(found), _percent([b.events for b in found]), _forgetting(found)]
-        cells += [_percent(oldest), _percent(newest), trend_text(found)]
+    head = ["perturbation", "network", "half-strength", "events", "forgetting", "oldest task", "newest task"]
+    head += ["newest - oldest", *([f"the same, minus {CONTROL}'s"] if compared(results) else [])]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    every = all_broken(results)
+    for name, rows in every.items():
+        for row, seeds in rows.items():
+            if seeds:
+                cells = [name, row, *_cells(list(seeds.values())), *_trend_cells(results, trends_of(rows), row)]
+                lines.append(f"| {' | '.join(cells)} |")
+    pooled = pooled_trends(every)
+    for row in pooled:
+        cells = [f"mean of those that took {TOOK:.0%} or more", row, *[""] * 5, *_trend_cells(results, pooled, row)]
         lines.append(f"| {' | '.join(cells)} |")
-    pooled = pooled_trends(results)
-    for row, trends in pooled.items():
-        lines.append(_pooled_line(f"mean of those that took {TOOK:.0%} or more", row, list(trends.values())))
-    for row in [row for row in pooled if CONTROL in pooled and row != CONTROL]:
-        paired = [trend - pooled[CONTROL][seed] for seed, trend in pooled[row].items() if seed in pooled[CONTROL]]
-        lines.append(_pooled_line(f"the same, minus {CONTROL}'s of the same class order", row, paired))
     return "\n".join([*lines, "", *_explanation(results), ""])
+
+
+def _cells(found: Sequence[Broken]) -> list[str]:
+    oldest, newest = ([b.by_task[k] for b in found] for k in (0, -1))
+    events = _percent([b.events for b in found])
+    return [half_text(found), events, _forgetting(found), _percent(oldest), _percent(newest)]
+
+
+def _trend_cells(results: Results, trends: Trends, row: str) -> list[str]:
+    """A row's trend with its interval, and where there is a control what is above the control's."""
+    own = _trend(interval(list(trends[row].values())))
+    if not compared(results):
+        return [own]
+    return [own, "" if row == CONTROL else _trend(interval(above_control(trends, row)))]
 
 
 def half_text(found: Sequence[Broken]) -> str:
@@ -83,25 +112,25 @@ def half_text(found: Sequence[Broken]) -> str:
     return text if len(halves) == len(found) else f"{text}, {len(halves)} of {len(found)} seeds"
 
 
-def trend_text(found: Sequence[Broken]) -> str:
-    """Mean trend with its interval, in percentage points of the margin; in bold where the interval leaves 0 out."""
-    return _trend(interval([b.trend for b in found]))
-
-
-def _pooled_line(what: str, row: str, trends: Sequence[float]) -> str:
-    return f"| {what} | {row} | | | | | | {_trend(interval(trends))} |"
-
-
-def pooled_trends(results: Results) -> dict[str, dict[str, float]]:
+def pooled_trends(every: Mapping[str, Mapping[str, Mapping[str, Broken]]]) -> Trends:
     """By row and seed the mean trend over all perturbations that took their share of the margin: one number per
     network, since the perturbations of one network are no independent samples."""
-    pooled: dict[str, dict[str, float]] = {}
-    for row, seeds in results["rows"].items():
-        for seed, study in seeds.items():
-            every = [broken(study, name) for name in study["perturbations"]]
-            trends = [b.trend for b in every if b.kept <= 1 - TOOK and np.isfinite(b.trend)]
-            pooled.setdefault(row, {})[seed] = float(np.mean(trends)) if trends else float("nan")
-    return pooled
+    taken: dict[str, dict[str, list[float]]] = {}
+    for rows in every.values():
+        for row, seeds in rows.items():
+            for seed, found in seeds.items():
+                there = taken.setdefault(row, {}).setdefault(seed, [])
+                if found.kept <= 1 - TOOK and np.isfinite(found.trend):
+                    there.append(found.trend)
+    return {
+        row: {seed: float(np.mean(trends)) if trends else float("nan") for seed, trends in seeds.items()}
+        for row, seeds in taken.items()
+    }
+
+
+def points(share: float) -> str:
+    """Whole percentage points with their sign, and no zero below zero."""
+    return f"{round(100 * share):+d}"
 
 
 def _trend(trend: tuple[float, float | None, float | None]) -> str:
@@ -109,8 +138,8 @@ def _trend(trend: tuple[float, float | None, float | None]) -> str:
     if not np.isfinite(mean):
         return ""
     if low is None or high is None:
-        return f"{100 * mean:+.0f}"
-    text = f"{100 * mean:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
+        return points(mean)
+    text = f"{points(mean)} ({points(low)} to {points(high)})"
     return f"**{text}**" if leaves_out_0(trend) else text
 
 
@@ -128,6 +157,10 @@ def _forgetting(found: Sequence[Broken]) -> str:
 
 def _explanation(results: Results) -> list[str]:
     count = max(len(seeds) for seeds in results["rows"].values())
+    above = (
+        f" Minus {CONTROL}'s: the difference to the trend of {CONTROL}, which learnt everything at once, with the same"
+        " seed; what these classes in this order show at any age falls out."
+    )
     return [
         f"{count} seeds, each with a class order of its own. Margin: accuracy above chance, in percent of the"
         " unperturbed network's on the same images. Half-strength: where half of the margin on all images is gone"
@@ -136,7 +169,7 @@ def _explanation(results: Results) -> list[str]:
         " s.d. over seeds). Forgetting: percentage points, without the perturbation → with it. Oldest, newest task:"
         " margin left of it (mean ± s.d.). Newest - oldest: difference between both ends of the straight line through"
         " the margins of all tasks, with its 95 % confidence interval (Student's t over seeds), in bold where that"
-        " leaves 0 out: above 0 the old breaks first.",
+        " leaves 0 out: above 0 the old breaks first." + (above if compared(results) else ""),
     ]
 
 
