@@ -61,7 +61,7 @@ def test_a_robust_network_is_judged_at_the_greatest_strength_and_what_was_not_le
 
 
 RESULTS = {
-    "format": 1, "grid": "made up",
+    "format": 1, "grid": "made up", "reference": "alade",
     "rows": {
         "alade": {"1": study([0.9] * 3, [0.2, 0.5, 0.8], [0.1, 0.1, 0.2]), "2": study([0.8] * 3, [0.2, 0.4, 0.6])},
         "joint": {"1": study([0.9] * 3, [0.5] * 3, [0.1] * 3)},
@@ -71,8 +71,11 @@ RESULTS = {
 
 def test_tables_hold_every_network() -> None:
     lines = markdown(RESULTS).splitlines()
+    half = broken(RESULTS["rows"]["alade"]["1"], "lesion").half  # type: ignore[index]
+    assert half is not None and lines[0].split(" | ")[2:4] == ["half-strength", "of alade's"]
+    assert lines[2].split(" | ")[3].strip() == ""
     assert lines[2].startswith("| lesion | alade | ") and lines[3].startswith("| lesion | joint | ")
-    assert lines[3].split(" | ")[2] == "1 (1 to 1)" and "2 seeds" in lines[-1]
+    assert lines[3].split(" | ")[2:4] == ["1 (1 to 1)", f"{1 / half:.2f}"] and "2 seeds" in lines[-1]
     # One perturbation only: its mean is its own.
     assert lines[4].startswith("| mean of those that took 10% or more | alade |")
     assert lines[4].split("|")[-2] == lines[2].split("|")[-2]

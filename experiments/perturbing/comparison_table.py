@@ -73,20 +73,49 @@ def leaves_out_0(found: tuple[float, float | None, float | None]) -> bool:
 
 def markdown(results: Results) -> str:
     """One line per perturbation and row."""
-    head = ["perturbation", "network", "half-strength", "events", "forgetting", "oldest task", "newest task"]
+    reference = reference_of(results)
+    head = ["perturbation", "network", "half-strength", *([f"of {reference}'s"] if reference else [])]
+    head += ["events", "forgetting", "oldest task", "newest task"]
+    empty = [""] * (len(head) - 2)
     head += ["newest - oldest", *([f"the same, minus {CONTROL}'s"] if compared(results) else [])]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     every = all_broken(results)
     for name, rows in every.items():
         for row, seeds in rows.items():
             if seeds:
-                cells = [name, row, *_cells(list(seeds.values())), *_trend_cells(results, trends_of(rows), row)]
+                ratio = [_ratio(half_ratios(rows, row, reference))] if reference else []
+                half, *others = _cells(list(seeds.values()))
+                cells = [name, row, half, *ratio, *others, *_trend_cells(results, trends_of(rows), row)]
                 lines.append(f"| {' | '.join(cells)} |")
     pooled = pooled_trends(every)
     for row in pooled:
-        cells = [f"mean of those that took {TOOK:.0%} or more", row, *[""] * 5, *_trend_cells(results, pooled, row)]
+        cells = [f"mean of those that took {TOOK:.0%} or more", row, *empty, *_trend_cells(results, pooled, row)]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_explanation(results), ""])
+    return "\n".join([*lines, "", _explanation(results), ""])
+
+
+def reference_of(results: Results) -> str | None:
+    """The row that half-strengths are compared with: the grid's; None where it has none, or that was not studied."""
+    reference = results.get("reference")
+    return reference if reference in results["rows"] else None
+
+
+def half_ratios(rows: Mapping[str, Mapping[str, Broken]], row: str, reference: str) -> list[float]:
+    """Logarithms of a row's half-strengths in units of the reference's of the same seed, where both have one."""
+    if row == reference:
+        return []
+    pairs = [(found.half, rows[reference][seed].half) for seed, found in rows[row].items() if seed in rows[reference]]
+    return [float(np.log(own / other)) for own, other in pairs if own is not None and other is not None]
+
+
+def _ratio(logarithms: Sequence[float]) -> str:
+    """Their mean as a ratio, with its interval; in bold where that leaves 1 out."""
+    found = interval(logarithms)
+    mean, low, high = found
+    if low is None or high is None:
+        return f"{np.exp(mean):.2f}" if np.isfinite(mean) else ""
+    text = f"{np.exp(mean):.2f} ({np.exp(low):.2f} to {np.exp(high):.2f})"
+    return f"**{text}**" if leaves_out_0(found) else text
 
 
 def _cells(found: Sequence[Broken]) -> list[str]:
@@ -155,22 +184,30 @@ def _forgetting(found: Sequence[Broken]) -> str:
     return f"{100 * np.mean([a for a, _ in pairs]):.0f} → {100 * np.mean([b for _, b in pairs]):.0f}" if pairs else ""
 
 
-def _explanation(results: Results) -> list[str]:
+def _explanation(results: Results) -> str:
     count = max(len(seeds) for seeds in results["rows"].values())
-    above = (
-        f" Minus {CONTROL}'s: the difference to the trend of {CONTROL}, which learnt everything at once, with the same"
+    reference = reference_of(results)
+    sentences = [
+        f"{count} seeds, each with a class order of its own.",
+        "Margin: accuracy above chance, in percent of the unperturbed network's on the same images.",
+        "Half-strength: where half of the margin on all images is gone (mean, and range over seeds).",
+        f"Of {reference}'s: in units of {reference}'s with the same seed, where both reach it (geometric mean and 95 %"
+        " confidence interval, in bold where that leaves 1 out)."
+        if reference
+        else "",
+        "The other columns are taken at that strength; where it is not reached, at the greatest one measured.",
+        "Events: synaptic events per image, in percent of the unperturbed network's (mean ± s.d. over seeds).",
+        "Forgetting: percentage points, without the perturbation → with it.",
+        "Oldest, newest task: margin left of it (mean ± s.d.).",
+        "Newest - oldest: difference between both ends of the straight line through the margins of all tasks, with its"
+        " 95 % confidence interval (Student's t over seeds), in bold where that leaves 0 out: above 0 the old breaks"
+        " first.",
+        f"Minus {CONTROL}'s: the difference to the trend of {CONTROL}, which learnt everything at once, with the same"
         " seed; what these classes in this order show at any age falls out."
-    )
-    return [
-        f"{count} seeds, each with a class order of its own. Margin: accuracy above chance, in percent of the"
-        " unperturbed network's on the same images. Half-strength: where half of the margin on all images is gone"
-        " (mean, and range over seeds). The other columns are taken at that strength; where it is not reached, at the"
-        " greatest one measured. Events: synaptic events per image, in percent of the unperturbed network's (mean ±"
-        " s.d. over seeds). Forgetting: percentage points, without the perturbation → with it. Oldest, newest task:"
-        " margin left of it (mean ± s.d.). Newest - oldest: difference between both ends of the straight line through"
-        " the margins of all tasks, with its 95 % confidence interval (Student's t over seeds), in bold where that"
-        " leaves 0 out: above 0 the old breaks first." + (above if compared(results) else ""),
+        if compared(results)
+        else "",
     ]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def csv_text(results: Results) -> str:

@@ -69,7 +69,7 @@ def collect(grid: Grid, grid_cells: Sequence[Cell]) -> dict[str, Any]:
             rows.setdefault(cell.row, {})[str(cell.seed)] = _rounded(read_json(file))
     if not rows:
         raise UserError("no network has been studied yet; run the study without --report-only")
-    return {"format": 1, "grid": grid.name, "rows": rows}
+    return {"format": 1, "grid": grid.name, "reference": grid.reference, "rows": rows}
 
 
 def _rounded(found: Any) -> Any:
