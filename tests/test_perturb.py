@@ -47,6 +47,12 @@ def test_a_study_is_written_and_goes_on(checkpoint: Path, tmp_path: Path) -> Non
     assert {strength: len(repeats) for strength, repeats in lesion.items()} == {"1": 2}
     # A network without neurons sees nothing: the logits are equal, the first class is its answer.
     assert lesion["1"]["0"]["per_task"][1] == 0 and lesion["1"]["0"]["events_per_image"] == 0
+    assert lesion["1"]["0"]["answers"] == [1, 0] and sum(found["baseline"]["answers"]) == pytest.approx(1)
+    before, there = (f"{share:.0%}" for share in (found["baseline"]["answers"][1], 0))
+    assert (
+        "| lesion | 2 | " in (out / "table.md").read_text()
+        and f"| {before} → {there} |" in (out / "table.md").read_text()
+    )
     assert found["baseline"]["events_per_image"] > 0 and len(found["baseline"]["per_task"]) == len(found["best"]) == 2
     assert set(found["perturbations"]["delay"]["strengths"]) == {"1"}
     kinds = {f"figures/{name}.{kind}" for name in ("lesion", "delay") for kind in ("png", "svg")}

@@ -184,8 +184,10 @@ def planned(
 
 
 def measure(subject: Subject, cell: Cell, settings: SimulationSettings) -> dict[str, Any]:
-    """Accuracy on each task's images, on all, and synaptic events per image of the perturbed network."""
-    images, right, events = subject.images, [], 0
+    """Of the perturbed network: accuracy on all images and on each task's, the share of all answers that are classes of
+    each task, right or wrong, and synaptic events per image."""
+    images, events = subject.images, 0
+    answers = np.empty(len(images), np.int64)
     if isinstance(cell.perturbation, SelectiveLesion):
         cell.perturbation.selectivity = subject.selectivity
     simulator = None
@@ -198,10 +200,14 @@ def measure(subject: Subject, cell: Cell, settings: SimulationSettings) -> dict[
         if simulator is None:
             simulator = open_simulator(shown.spec, settings)
         for chunk, found in simulator.packed_chunks(shown.images):
-            labels = images.labels[part][chunk]
-            right.append(found.logits.argmax(1) == labels)
+            answers[part][chunk] = found.logits.argmax(1)
             assert found.events is not None
             events += int(np.delete(found.events, sorted(shown.uncounted), axis=1).sum())
-    hit = np.concatenate(right)
-    per_task = [float(hit[images.tasks == task].mean()) for task in np.unique(images.tasks)]
-    return {"accuracy": float(hit.mean()), "per_task": per_task, "events_per_image": events / len(images)}
+    hit, tasks = answers == images.labels, np.unique(images.tasks)
+    answered = [np.isin(answers, images.labels[images.tasks == task]) for task in tasks]
+    return {
+        "accuracy": float(hit.mean()),
+        "per_task": [float(hit[images.tasks == task].mean()) for task in tasks],
+        "answers": [float(of_task.mean()) for of_task in answered],
+        "events_per_image": events / len(images),
+    }

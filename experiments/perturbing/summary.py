@@ -84,7 +84,8 @@ def curve(results: Results, name: str, task: int | None = None) -> Curve:
 
 def rows(results: Results) -> list[dict[str, Any]]:
     """For every perturbation, on all images and on those of each task: accuracy without and at the greatest strength,
-    and the half-strength with its interval."""
+    the half-strength with its interval, and the share of all answers that are classes of the task, without and there;
+    None for all tasks, and where an earlier version of this program measured."""
     chance, found = 1 / results["classes"], []
     for name in results["perturbations"]:
         for task in [None, *results["tasks"]]:
@@ -95,17 +96,26 @@ def rows(results: Results) -> list[dict[str, Any]]:
                     "perturbation": name, "task": "all" if task is None else task, "accuracy": line.mean[0],
                     "greatest_strength": line.strengths[-1], "accuracy_there": line.mean[-1],
                     "half_strength": half, "half_low": low, "half_high": high,
+                    "answers": _answers([results["baseline"]], results, task),
+                    "answers_there": _answers(_at_greatest(results, name), results, task),
                     "events": results["baseline"]["events_per_image"],
-                    "events_there": _events_at_greatest(results, name),
+                    "events_there": float(np.mean([cell["events_per_image"] for cell in _at_greatest(results, name)])),
                 }
             )  # fmt: skip
     return found
 
 
-def _events_at_greatest(results: Results, name: str) -> float:
+def _at_greatest(results: Results, name: str) -> list[Mapping[str, Any]]:
+    """The repeats at the greatest strength measured."""
     found = results["perturbations"][name]["strengths"]
-    cells = found[max(found, key=float)].values()
-    return float(np.mean([cell["events_per_image"] for cell in cells]))
+    return list(found[max(found, key=float)].values())
+
+
+def _answers(cells: Sequence[Mapping[str, Any]], results: Results, task: int | None) -> float | None:
+    """Share of all answers that are classes of a task."""
+    if task is None or not all("answers" in cell for cell in cells):
+        return None
+    return float(np.mean([cell["answers"][results["tasks"].index(task)] for cell in cells]))
 
 
 def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
@@ -119,14 +129,25 @@ def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
 
 def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     """The rows for people."""
-    lines = ["| perturbation | task | accuracy | half-strength (95 %) | accuracy at the greatest strength |"]
-    lines.append("|---|---|---|---|---|")
+    lines = ["| perturbation | task | accuracy | half-strength (95 %) | accuracy at the greatest strength | answers |"]
+    lines.append("|---|---|---|---|---|---|")
     for row in found:
         lines.append(
             f"| {row['perturbation']} | {row['task']} | {row['accuracy']:.3f} | {_interval(row)} | "
-            f"{row['accuracy_there']:.3f} at {row['greatest_strength']:.3g} |"
+            f"{row['accuracy_there']:.3f} at {row['greatest_strength']:.3g} | {_shares(row)} |"
         )
+    lines += [
+        "",
+        "Answers: share of all answers, right or wrong, that are classes of the task; without the perturbation"
+        " → at the greatest strength.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _shares(row: Mapping[str, Any]) -> str:
+    if row["answers"] is None or row["answers_there"] is None:
+        return ""
+    return f"{row['answers']:.0%} → {row['answers_there']:.0%}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:
