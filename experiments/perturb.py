@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from perturbing.figure import write_figures
-from perturbing.study import Study, complete, planned, read_subject
+from perturbing.study import PARTS, Study, complete, planned, read_subject
 from perturbing.summary import csv_text, markdown, rows
 from tqdm import tqdm
 
@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.images is not None and arguments.images < 1:
         raise UserError(f"--images {arguments.images}: use at least 1")
     chosen = choose(arguments)
-    settings = SimulationSettings(backend=arguments.backend, workers=arguments.workers, reuse=True)
+    settings = SimulationSettings(backend=arguments.backend, workers=arguments.workers, **PARTS)
     settings.check()
     wanted = planned(chosen, arguments.repeats, arguments.strengths)
     subject = read_subject(arguments.checkpoint, arguments.images, arguments.data_root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,17 @@ def test_in_parts_as_in_one_piece_while_it_grows(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
+def test_answers_are_not_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
+    settings = dataclasses.replace(growing(tmp_path), keep_answers=False)
+    wanted, shown = answered(grown(2), growing(tmp_path / "kept"), images(6)), images(6)[[0, 1, 2, 3, 4, 5, 0]]
+    assert (tmp_path / "kept" / "answers").is_dir()
+    for _ in range(2):
+        found = answered(grown(2), settings, shown)
+        assert np.array_equal(found.logits[:6], wanted.logits) and np.array_equal(found.logits[6], wanted.logits[0])
+    assert not (tmp_path / "answers").exists()
+
+
+@pytest.mark.slow
 def test_all_extractors_share_one_build(tmp_path: Path) -> None:
     first = open_simulator(grown(1), growing(tmp_path)).engine
     later = open_simulator(grown(3), growing(tmp_path)).engine
@@ -171,6 +183,33 @@ def test_answers_that_vanish_are_unknown(tmp_path: Path) -> None:
     kept.keep(records(KEYS))
     next((tmp_path / "e").glob("*.answers")).unlink()
     assert kept.load(KEYS) == {}
+
+
+def test_room_made_by_another_process_costs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It deletes the folder just before something is written to it."""
+    times: list[int] = []
+
+    def take(folder: Path, kept: Path) -> None:
+        times.append(1)
+        if len(times) == 1:
+            shutil.rmtree(kept)
+
+    monkeypatch.setattr(kept_answers, "prune", take)
+    KeptAnswers(tmp_path / "e", 3).keep(records(KEYS))
+    assert len(times) == 2 and not caplog.messages
+    assert KeptAnswers(tmp_path / "e", 3).load(KEYS).keys() == set(KEYS)
+
+
+def test_room_is_made_while_another_process_makes_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("there", "taken"):
+        KeptAnswers(tmp_path / name, 3).keep(records(KEYS))
+    found = list(tmp_path.iterdir())
+    shutil.rmtree(tmp_path / "taken")
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(found))
+    kept_answers.prune(tmp_path, tmp_path / "taken too")
+    assert KeptAnswers(tmp_path / "there", 3).load(KEYS).keys() == set(KEYS)
 
 
 def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,12 +41,29 @@ def digest(spec: NetworkSpec, dtype: str, generator: str) -> str:
 
 def prune(folder: Path, kept: Path) -> None:
     """Delete the answers that were not used for longest until the rest fits, but not those in `kept`."""
-    ages = {f: f.stat().st_mtime for f in folder.iterdir() if f.is_dir() and f != kept}
-    total = sum(f.stat().st_size for f in kept.glob("*"))
-    for found in sorted(ages, key=lambda f: -ages[f]):
-        total += sum(f.stat().st_size for f in found.glob("*"))
+    found = sorted(((used, f) for f in folder.iterdir() if f != kept and (used := _used(f)) is not None), reverse=True)
+    total = _bytes(kept)
+    for _, each in found:
+        total += _bytes(each)
         if total > ANSWER_BYTES:
-            shutil.rmtree(found, ignore_errors=True)
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _used(folder: Path) -> float | None:
+    """When a folder was used last; None where another process has deleted it since."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _bytes(folder: Path) -> int:
+    """What is in a folder, as far as another process has not deleted it since."""
+    total = 0
+    for file in folder.glob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
 
 
 class KeptAnswers:
@@ -59,10 +77,12 @@ class KeptAnswers:
         self.places: dict[Key, tuple[Path, int]] = {}
         self._full = False
         self._own = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.answers"
-        for file in sorted(folder.glob("*.keys")):
-            self._read(file)
-        if self.places:
-            os.utime(folder)
+        # Another process may be making room, and delete what is read here.
+        with suppress(FileNotFoundError):
+            for file in sorted(folder.glob("*.keys")):
+                self._read(file)
+            if self.places:
+                os.utime(folder)
 
     def _read(self, file: Path) -> None:
         answers = file.with_suffix(".answers")
@@ -100,7 +120,11 @@ class KeptAnswers:
         if self._full:
             return
         try:
-            row = self._append(records)
+            try:
+                row = self._append(records)
+            except FileNotFoundError:
+                # Another process made room just now, and took this folder.
+                row = self._append(records)
         except OSError as error:
             self._full = True
             log.warning("what extractors answer is not kept: %s (%s)", error.strerror, self.folder)

@@ -31,9 +31,7 @@ class GrowingProgram:
             # What one part answers to a block is shown to the next: all have the same number of images side by side.
             settings = dataclasses.replace(settings, batch=settings.batch_for(spec))
         # Else each has the batch that suits itself: an extractor's program does not change when the network grows.
-        self.extractors = [
-            Extractor(fused_program(e, settings), settings.cache_folder, _numbers(spec, e)) for e in parts.extractors
-        ]
+        self.extractors = [Extractor(fused_program(e, settings), settings, _numbers(spec, e)) for e in parts.extractors]
         self.head, self.numbers = fused_program(parts.head, settings), _numbers(spec, parts.head)
         self.feeds = [s.name for s in parts.head.stimuli]
         self.compiled = self.head.compiled or any(e.program.compiled for e in self.extractors)
@@ -64,28 +62,33 @@ class GrowingProgram:
 
 
 class Extractor:
-    """An extractor's program, and what it answered before; `numbers` of its projections within the whole network."""
+    """An extractor's program, and what it answered before, where that is kept; `numbers` of its projections within the
+    whole network."""
 
-    def __init__(self, program: StreamedProgram, cache: Path, numbers: list[int]) -> None:
+    def __init__(self, program: StreamedProgram, settings: SimulationSettings, numbers: list[int]) -> None:
         self.spec, self.program, self.numbers = program.spec, program, numbers
         self.sizes = {p.name: p.shape for p in self.spec.spiking}
-        name = digest(self.spec, np.dtype(program.dtype).name, f"{program.kind} {generator_digest()}")
-        self.kept = KeptAnswers(cache / "answers" / name, program.recorded_bytes + EVENT_BYTES * len(numbers))
+        self.kept = self._kept(settings.cache_folder / "answers") if settings.keep_answers else None
 
     def answers(self, block: np.ndarray, keys: list[Key]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Packed spikes by population, and synaptic events ``(n, projections of the extractor)``, of images
         ``(n, rows, pixels)`` with these keys."""
-        known = self.kept.load(keys)
+        known = {} if self.kept is None else self.kept.load(keys)
         unknown = {key: number for number, key in enumerate(keys) if key not in known}
         if unknown:
             (found,) = self.program.stream([block[list(unknown.values())]])
             fresh = dict(zip(unknown, self._records(found), strict=True))
-            self.kept.keep(fresh)
+            if self.kept is not None:
+                self.kept.keep(fresh)
             known |= fresh
         else:
             # The program's process ends when nothing is left to ask it: extractors that are known need none.
             self.program.close()
         return self._unfold(np.stack([known[key] for key in keys]))
+
+    def _kept(self, folder: Path) -> KeptAnswers:
+        name = digest(self.spec, np.dtype(self.program.dtype).name, f"{self.program.kind} {generator_digest()}")
+        return KeptAnswers(folder / name, self.program.recorded_bytes + EVENT_BYTES * len(self.numbers))
 
     def _records(self, found: PackedResponses) -> np.ndarray:
         assert found.events is not None

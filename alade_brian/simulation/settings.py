@@ -59,7 +59,8 @@ class SimulationSettings:
     cluster       address of a Dask (tcp://host:port) or Ray (ray://host:port) cluster to share them among instead
     python        the Python that simulates; None: this one, or, for 'cuda' with explicit connectivity, which needs
                   brian2cuda, one that has it
-    reuse         simulate extractors by themselves and keep what they answered: for a network that grows
+    reuse         simulate extractors by themselves, one program for all of an architecture: for a network that grows
+    keep_answers  with `reuse`: keep on disk what they answered, for networks that have some of them in common
     cache         folder of compiled networks; None: $ALADE_BRIAN_CACHE, else the user's cache folder
     """
 
@@ -73,6 +74,7 @@ class SimulationSettings:
     cluster: str | None = None
     python: Path | None = None
     reuse: bool = False
+    keep_answers: bool = True
 
     def __post_init__(self) -> None:
         if self.backend == "auto":

@@ -16,7 +16,7 @@ from alade_brian.errors import UserError
 from alade_brian.perturbations import perturbation
 from alade_brian.runs import read_json
 from alade_brian.simulation import SimulationSettings
-from perturbing.study import Study, complete, planned, read_subject
+from perturbing.study import PARTS, Study, complete, planned, read_subject
 
 PERTURBED = "perturbed"
 
@@ -49,7 +49,7 @@ def _study(cell: Cell, plan: Plan, parent: int | None) -> tuple[Cell, list[str]]
     said: list[str] = []
     checkpoint = sorted((cell.folder / "checkpoints").glob("task-*.safetensors"))[-1]
     study = Study(folder(cell), read_subject(checkpoint, plan.images))
-    settings = SimulationSettings(workers=1 if parent is not None else None, reuse=True)
+    settings = SimulationSettings(workers=1 if parent is not None else None, **PARTS)
     complete(
         study,
         study.missing(planned(map(perturbation, plan.names), plan.repeats)),

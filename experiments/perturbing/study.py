@@ -34,6 +34,8 @@ from alade_brian.simulation import SimulationSettings, open_simulator
 FORMAT = 2
 # Noise is drawn and shown for so many images at a time.
 IMAGES_AT_ONCE = 250
+# One program for all extractors; what a perturbed one answers is never asked for again.
+PARTS = {"reuse": True, "keep_answers": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Subject:
     @cached_property
     def selectivity(self) -> dict[str, np.ndarray]:
         """Class selectivity of every neuron of the unperturbed network, on the images of the subject."""
-        simulator = open_simulator(self.spec, SimulationSettings(reuse=True))
+        simulator = open_simulator(self.spec, SimulationSettings(**PARTS))
         found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
         return {
             p.name: class_selectivity(np.concatenate([s[p.name] for s in found]), self.images.labels)
