@@ -253,6 +253,35 @@ def test_two_processes_learn_a_sequence_of_tasks(quick: Path, tmp_path: Path, me
     assert tasks[0]["accuracy_brian2"] > 0.3
 
 
+THREADS = """
+import os, sys
+from pathlib import Path
+import torch
+from alade_brian.learning.parallel import join_processes, leave_processes, total
+
+def gloo() -> int:
+    return sum("gloo" in file.read_text() for file in Path("/proc/self/task").glob("*/comm"))
+
+join_processes("cpu")
+# An optimizer imports much of torch when the first is made.
+torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1)
+total(torch.ones(3))
+before = gloo()
+leave_processes()
+Path(sys.argv[1], os.environ["RANK"]).write_text(f"{before > 0} {gloo()}")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted where Linux lists them")
+def test_no_thread_of_the_group_is_left_when_processes_part(tmp_path: Path) -> None:
+    """What is left may abort a process when it ends, and with it those that still work."""
+    (tmp_path / "threads.py").write_text(THREADS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*command, tmp_path / "threads.py", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / rank).read_text() for rank in ("0", "1")] == ["True 0", "True 0"]
+
+
 @pytest.mark.slow
 def test_a_run_in_bfloat16_learns_and_is_verified(quick: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "lower"

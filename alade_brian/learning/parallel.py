@@ -6,6 +6,7 @@ share, as everywhere in data-parallel training; its running statistics are avera
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,6 +90,9 @@ def leads() -> bool:
 def join_processes(device: str) -> None:
     """Join the processes that `torchrun` started; nothing happens without it."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not parallel():
+        # Its functions have the group as a default value: a group that is there when it is first imported, as an
+        # optimizer does, outlives `leave_processes`, and its threads may abort the process when Python ends.
+        importlib.import_module("torch.distributed.nn")
         torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
