@@ -63,10 +63,11 @@ def main(arguments: argparse.Namespace) -> int:
         _study(networks, Plan(names, arguments.repeats, arguments.images), arguments.jobs)
     results, folder = collect(grid, networks), out / PERTURBED
     write_json(folder / "results.json", results)
-    write_text(folder / "table.md", markdown(results))
+    table = markdown(results)
+    write_text(folder / "table.md", table)
     write_text(folder / "table.csv", csv_text(results))
     write_figures(results, folder / "figures")
-    print(markdown(results))
+    print(table)
     print(f"tables, numbers and figures: {folder}")
     return 0
 

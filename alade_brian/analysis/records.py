@@ -8,8 +8,6 @@ Both networks are stored: Brian2's spikes as bits, and the few entries in which 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alade_brian.analysis.archive import reading_archive, write_archive
 from alade_brian.errors import UserError
-from alade_brian.files import replacing
 
 _PER_IMAGE = ("labels", "tasks", "predictions_torch", "predictions_brian2", "logits_torch", "logits_brian2")
 _ALL_IMAGES = slice(None)
@@ -131,25 +129,15 @@ def save_record(path: Path, record: TaskRecord) -> None:
         arrays[f"spikes_{number}"] = layer.packed
         arrays[f"shape_{number}"] = np.array(layer.shape, dtype=np.int64)
         arrays[f"mismatches_{number}"] = layer.mismatches
-    with replacing(Path(path)) as file:
-        np.savez_compressed(file, **arrays)
+    write_archive(Path(path), arrays)
 
 
 def load_record(path: Path) -> TaskRecord:
     """Read `path`; the spikes stay packed in memory, an eighth of a byte each. UserError when missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("not an npz archive")
-            names = [str(name) for name in file["layer_names"]]
-            layers = {name: _load_layer(file, number) for number, name in enumerate(names)}
-            return TaskRecord(dt=float(file["dt"]), layers=layers, **{name: file[name] for name in _PER_IMAGE})
-    except FileNotFoundError:
-        raise UserError(f"There is no spike record {path}.") from None
-    except KeyError as error:
-        raise UserError(f"The spike record {path} is incomplete: {error.args[0]}.") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
-        raise UserError(f"The spike record {path} is damaged or of another kind ({error}).") from error
+    with reading_archive(path, "spike record") as file:
+        names = [str(name) for name in file["layer_names"]]
+        layers = {name: _load_layer(file, number) for number, name in enumerate(names)}
+        return TaskRecord(dt=float(file["dt"]), layers=layers, **{name: file[name] for name in _PER_IMAGE})
 
 
 def _load_layer(file: Mapping[str, NDArray[Any]], number: int) -> LayerRecord:

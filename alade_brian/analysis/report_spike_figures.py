@@ -54,23 +54,22 @@ def drift_picture(rdms: Sequence[RDM], tasks: Sequence[int]) -> Picture:
 
 def membrane_picture(record: StateRecord) -> Picture:
     """Membranes of the recorded neurons of a few layers at the first recorded image, a panel for each layer."""
-    count = len(record.states)
-    places = sorted(set(np.linspace(0, count - 1, min(count, _MEMBRANE_LAYERS)).astype(int).tolist()))
-    figure, axes = new_stack(9.0, 2.7, len(places))
-    for place, ax in zip(places, axes, strict=True):
-        figures.plot_inner_state(record.states[place], 0, record.dt, ax)
-        ax.set_title(record.states[place].layer, loc="left", fontsize=10)
+    shown = [record.states[place] for place in _evenly_spaced(len(record.states), _MEMBRANE_LAYERS)]
+    figure, axes = new_stack(9.0, 2.7, len(shown))
+    for state, ax in zip(shown, axes, strict=True):
+        figures.plot_inner_state(state, 0, record.dt, ax)
+        ax.set_title(state.layer, loc="left", fontsize=10)
     for ax in axes[:-1]:
         # The panels share their time; its numbers stand under the last.
         ax.set_xlabel("")
-    part = "" if len(places) == count else f" {len(places)} of {count} layers are shown."
+    part = _shown_of(len(shown), len(record.states))
     caption = (
         f"Membranes in one presentation, image {record.images[0]} (label {record.labels[0]}), as the threshold test"
         " sees them: lines PyTorch, rings Brian2, filled where the neuron spikes, dashed the threshold. Of each layer"
         " the neuron that fires most, of those that fire the one that fires least, and of the silent ones that which"
         f" comes closest to its threshold.{part} Nothing averaged."
     )
-    alt = f"Lines: membranes of a few neurons in layers {', '.join(record.states[place].layer for place in places)}."
+    alt = f"Lines: membranes of a few neurons in layers {', '.join(state.layer for state in shown)}."
     return Picture("membranes", caption, alt, svg_bytes(figure), png_bytes(figure), wide=True)
 
 
@@ -140,7 +139,7 @@ def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) ->
     torch = {name: record.layers[name].torch(image) for name in names}
     brian2 = {name: record.layers[name].brian2(image) for name in names}
     why = "the one with the first diverging spike" if divergence else "the first of the test images"
-    part = "" if len(names) == len(record.layers) else f" {len(names)} of {len(record.layers)} layers are shown."
+    part = _shown_of(len(names), len(record.layers))
     caption = (
         f"Spikes of one presentation, image {image} ({why}; label {record.labels[image]}, PyTorch's answer"
         f" {record.predictions_torch[image]}, Brian2's {record.predictions_brian2[image]}). A ring around a dot: both"
@@ -157,11 +156,21 @@ def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) ->
 def _raster_layers(record: TaskRecord, wanted: str | None) -> list[str]:
     """At most six layers in the order of the network, evenly spaced, among them the one `wanted`."""
     names = list(record.layers)
-    places = set(np.linspace(0, len(names) - 1, min(len(names), _RASTER_LAYERS)).astype(int).tolist())
+    places = set(_evenly_spaced(len(names), _RASTER_LAYERS))
     if wanted in names and names.index(wanted) not in places:
         places.discard(max(places - {0, len(names) - 1}))
         places.add(names.index(wanted))
     return [names[place] for place in sorted(places)]
+
+
+def _evenly_spaced(count: int, most: int) -> list[int]:
+    """At most so many of the places from 0 to count - 1, first and last among them."""
+    return sorted(set(np.linspace(0, count - 1, min(count, most)).astype(int).tolist()))
+
+
+def _shown_of(shown: int, count: int) -> str:
+    """A sentence where not all layers are shown."""
+    return "" if shown == count else f" {shown} of {count} layers are shown."
 
 
 def _isi_picture(record: TaskRecord) -> Picture:

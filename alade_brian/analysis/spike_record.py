@@ -6,8 +6,6 @@ numbers when some are chosen: neuron 7 of a layer is the same neuron in every se
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from alade_brian.analysis.archive import reading_archive, write_archive
 from alade_brian.analysis.records import LayerRecord, TaskRecord
 from alade_brian.errors import UserError
-from alade_brian.files import replacing
 
 Network = Literal["brian2", "torch"]
 Integers = NDArray[np.int64]
@@ -223,26 +221,15 @@ def save_spikes(path: Path, record: SpikeRecord) -> None:
     arrays |= {"dt": np.float64(record.dt), "steps": np.int64(record.steps)}
     arrays["layers"] = np.array(list(record.layers), dtype=np.str_)
     arrays |= {f"neurons_{number}": neurons for number, neurons in enumerate(record.layers.values())}
-    with replacing(Path(path)) as file:
-        np.savez_compressed(file, **arrays)
+    write_archive(Path(path), arrays)
 
 
 def load_spikes(path: Path) -> SpikeRecord:
     """Read what `save_spikes` wrote; UserError when missing, damaged or of another kind."""
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("not an npz archive")
-        with file:
-            layers = {str(name): file[f"neurons_{number}"] for number, name in enumerate(file["layers"])}
-            columns = {name: file[name] for name in (*_PER_IMAGE, *_PER_SPIKE)}
-            return SpikeRecord(float(file["dt"]), int(file["steps"]), layers, **columns)
-    except FileNotFoundError:
-        raise UserError(f"There is no spike record {path}.") from None
-    except KeyError as error:
-        raise UserError(f"The spike record {path} is incomplete or of another kind: {error.args[0]}.") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
-        raise UserError(f"The spike record {path} is damaged or of another kind ({error}).") from error
+    with reading_archive(path, "spike record", lacking="incomplete or of another kind") as file:
+        layers = {str(name): file[f"neurons_{number}"] for number, name in enumerate(file["layers"])}
+        columns = {name: file[name] for name in (*_PER_IMAGE, *_PER_SPIKE)}
+        return SpikeRecord(float(file["dt"]), int(file["steps"]), layers, **columns)
 
 
 def _integers(name: str, values: ArrayLike) -> Integers:

@@ -7,8 +7,6 @@ steps, neurons). What is not known has no key.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alade_brian.analysis.archive import reading_archive, write_archive
 from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.errors import UserError
-from alade_brian.files import replacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,25 +48,15 @@ def save_states(path: Path, record: StateRecord) -> None:
             f"brian2:{name}": state.brian2, f"torch:{name}": state.torch, f"threshold:{name}": state.threshold,
         }  # fmt: skip
         arrays |= {key: array for key, array in found.items() if array is not None}
-    with replacing(path) as file:
-        np.savez_compressed(file, **arrays)
+    write_archive(path, arrays)
 
 
 def load_states(path: Path) -> StateRecord:
     """Read `path`. UserError when it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("not an npz archive")
-            names = [key.split(":", 1)[1] for key in file.files if key.startswith("brian2:")]
-            states = tuple(_state(file, *name.rsplit(":", 1)) for name in names)
-            return StateRecord(float(file["dt"]), file["images"], file["labels"], states)
-    except FileNotFoundError:
-        raise UserError(f"There is no record of states {path}.") from None
-    except KeyError as error:
-        raise UserError(f"The record of states {path} is incomplete: {error.args[0]}.") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
-        raise UserError(f"The record of states {path} is damaged or of another kind ({error}).") from error
+    with reading_archive(path, "record of states") as file:
+        names = [key.split(":", 1)[1] for key in file.files if key.startswith("brian2:")]
+        states = tuple(_state(file, *name.rsplit(":", 1)) for name in names)
+        return StateRecord(float(file["dt"]), file["images"], file["labels"], states)
 
 
 def _state(file: Mapping[str, NDArray[Any]], layer: str, variable: str) -> InnerState:

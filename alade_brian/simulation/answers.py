@@ -120,11 +120,7 @@ class KeptAnswers:
         if self._full:
             return
         try:
-            try:
-                row = self._append(records)
-            except FileNotFoundError:
-                # Another process made room just now, and took this folder.
-                row = self._append(records)
+            row = self._append(records)
         except OSError as error:
             self._full = True
             log.warning("what extractors answer is not kept: %s (%s)", error.strerror, self.folder)
@@ -134,6 +130,13 @@ class KeptAnswers:
 
     def _append(self, records: Mapping[Key, np.ndarray]) -> int:
         """Write records behind those of before; the place of the first."""
+        try:
+            return self._write(records)
+        except FileNotFoundError:
+            # Another process made room just now, and took this folder.
+            return self._write(records)
+
+    def _write(self, records: Mapping[Key, np.ndarray]) -> int:
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
             prune(self.folder.parent, self.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from perturbing.ages import Broken, broken
 Results = Mapping[str, Any]
 # By row and seed.
 Trends = Mapping[str, Mapping[str, float]]
-
+# A mean and the ends of its interval, where there is one.
+Interval = tuple[float, float | None, float | None]
 
 # The row that learnt everything at once: for it a class is as old as every other.
 CONTROL = "joint"
@@ -55,7 +56,7 @@ def above_control(trends: Trends, row: str) -> list[float]:
     return [trend - trends[CONTROL][seed] for seed, trend in trends[row].items() if seed in trends[CONTROL]]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+def interval(values: Sequence[float]) -> Interval:
     """Mean of the seeds that have a value, and the ends of its 95 % confidence interval (Student's t); no interval
     from fewer than two. Without a value: nan."""
     known = np.array([v for v in values if np.isfinite(v)])
@@ -65,7 +66,7 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     return float(known.mean()), float(known.mean() - half), float(known.mean() + half)
 
 
-def leaves_out_0(found: tuple[float, float | None, float | None]) -> bool:
+def leaves_out_0(found: Interval) -> bool:
     """Whether there is an interval, and 0 is not in it."""
     _, low, high = found
     return low is not None and high is not None and (low > 0 or high < 0)
@@ -81,13 +82,14 @@ def markdown(results: Results) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     every = all_broken(results)
     for name, rows in every.items():
+        trends = trends_of(rows)
         for row, seeds in rows.items():
             if seeds:
                 ratio = [_ratio(half_ratios(rows, row, reference))] if reference else []
                 half, *others = _cells(list(seeds.values()))
-                cells = [name, row, half, *ratio, *others, *_trend_cells(results, trends_of(rows), row)]
+                cells = [name, row, half, *ratio, *others, *_trend_cells(results, trends, row)]
                 lines.append(f"| {' | '.join(cells)} |")
-    pooled = pooled_trends(every)
+    pooled = pooled_trends(results, every)
     for row in pooled:
         cells = [f"mean of those that took {TOOK:.0%} or more", row, *empty, *_trend_cells(results, pooled, row)]
         lines.append(f"| {' | '.join(cells)} |")
@@ -110,12 +112,7 @@ def half_ratios(rows: Mapping[str, Mapping[str, Broken]], row: str, reference: s
 
 def _ratio(logarithms: Sequence[float]) -> str:
     """Their mean as a ratio, with its interval; in bold where that leaves 1 out."""
-    found = interval(logarithms)
-    mean, low, high = found
-    if low is None or high is None:
-        return f"{np.exp(mean):.2f}" if np.isfinite(mean) else ""
-    text = f"{np.exp(mean):.2f} ({np.exp(low):.2f} to {np.exp(high):.2f})"
-    return f"**{text}**" if leaves_out_0(found) else text
+    return _with_interval(interval(logarithms), lambda logarithm: f"{np.exp(logarithm):.2f}")
 
 
 def _cells(found: Sequence[Broken]) -> list[str]:
@@ -126,10 +123,10 @@ def _cells(found: Sequence[Broken]) -> list[str]:
 
 def _trend_cells(results: Results, trends: Trends, row: str) -> list[str]:
     """A row's trend with its interval, and where there is a control what is above the control's."""
-    own = _trend(interval(list(trends[row].values())))
+    own = _trend(list(trends[row].values()))
     if not compared(results):
         return [own]
-    return [own, "" if row == CONTROL else _trend(interval(above_control(trends, row)))]
+    return [own, "" if row == CONTROL else _trend(above_control(trends, row))]
 
 
 def half_text(found: Sequence[Broken]) -> str:
@@ -141,20 +138,20 @@ def half_text(found: Sequence[Broken]) -> str:
     return text if len(halves) == len(found) else f"{text}, {len(halves)} of {len(found)} seeds"
 
 
-def pooled_trends(every: Mapping[str, Mapping[str, Mapping[str, Broken]]]) -> Trends:
+def pooled_trends(results: Results, every: Mapping[str, Mapping[str, Mapping[str, Broken]]]) -> Trends:
     """By row and seed the mean trend over all perturbations that took their share of the margin: one number per
     network, since the perturbations of one network are no independent samples."""
-    taken: dict[str, dict[str, list[float]]] = {}
-    for rows in every.values():
-        for row, seeds in rows.items():
-            for seed, found in seeds.items():
-                there = taken.setdefault(row, {}).setdefault(seed, [])
-                if found.kept <= 1 - TOOK and np.isfinite(found.trend):
-                    there.append(found.trend)
     return {
-        row: {seed: float(np.mean(trends)) if trends else float("nan") for seed, trends in seeds.items()}
-        for row, seeds in taken.items()
+        row: {
+            seed: _pooled([every[name][row][seed] for name in study["perturbations"]]) for seed, study in seeds.items()
+        }
+        for row, seeds in results["rows"].items()
     }
+
+
+def _pooled(network: Sequence[Broken]) -> float:
+    trends = [found.trend for found in network if found.kept <= 1 - TOOK and np.isfinite(found.trend)]
+    return float(np.mean(trends)) if trends else float("nan")
 
 
 def points(share: float) -> str:
@@ -162,14 +159,19 @@ def points(share: float) -> str:
     return f"{round(100 * share):+d}"
 
 
-def _trend(trend: tuple[float, float | None, float | None]) -> str:
-    mean, low, high = trend
+def _trend(trends: Sequence[float]) -> str:
+    """Their mean in percentage points, with its interval; in bold where that leaves 0 out."""
+    return _with_interval(interval(trends), points)
+
+
+def _with_interval(found: Interval, shown: Callable[[float], str]) -> str:
+    mean, low, high = found
     if not np.isfinite(mean):
         return ""
     if low is None or high is None:
-        return points(mean)
-    text = f"{points(mean)} ({points(low)} to {points(high)})"
-    return f"**{text}**" if leaves_out_0(trend) else text
+        return shown(mean)
+    text = f"{shown(mean)} ({shown(low)} to {shown(high)})"
+    return f"**{text}**" if leaves_out_0(found) else text
 
 
 def _percent(values: Sequence[float]) -> str:

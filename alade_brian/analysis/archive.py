@@ -1,0 +1,45 @@
+"""Records as `.npz` archives: written whole, and read with one sentence for whatever is wrong with a file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alade_brian.errors import UserError
+from alade_brian.files import replacing
+
+
+def write_archive(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name, compressed, atomically; OSError as the file system raises it."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+@contextmanager
+def reading_archive(path: Path, what: str, lacking: str = "incomplete") -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a file by name, for a block that makes a record of them.
+
+    what      what the file should hold, for the message
+    lacking   what a file is said to be that has not all names
+
+    UserError where the file is missing or damaged, or the block cannot make a record of it: whatever KeyError,
+    ValueError, TypeError or UserError it raises.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("not an npz archive")
+        with file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"There is no {what} {path}.") from None
+    except KeyError as error:
+        raise UserError(f"The {what} {path} is {lacking}: {error.args[0]}.") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
+        raise UserError(f"The {what} {path} is damaged or of another kind ({error}).") from error
