@@ -34,6 +34,7 @@ from alade_brian.conversion.torch_record import (
     outputs,
     packed_spikes,
 )
+from alade_brian.source_digest import packages_digest
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ Key = bytes
 Call = tuple[tuple[Any, ...], Any]
 # The model as a submodule of itself.
 WHOLE = ""
+# All of our own code: what a layer computes may depend on any of it. The last two may lie elsewhere than the first.
+OWN_PACKAGES = ("alade_brian", "alade_brian.models", "alade_brian.conversion")
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
@@ -239,13 +242,14 @@ def digest(module: nn.Module, further: Any = None) -> str:
             found.update(_sources(folder))
         for chunk in _content(_settings(inner)):
             found.update(chunk)
-    found.update(_sources(str(Path(__file__).parent)))
+    found.update(packages_digest(*OWN_PACKAGES))
     return found.hexdigest()[:32]
 
 
 def _own_classes(module: nn.Module) -> list[type]:
-    """A module's classes but those of PyTorch and of Python itself."""
-    return [c for c in type(module).__mro__ if c.__module__.split(".")[0] not in ("torch", "builtins", "abc", "typing")]
+    """A module's classes but those of PyTorch, of Python, and of this package, whose source counts as a whole."""
+    apart = ("torch", "builtins", "abc", "typing", "alade_brian")
+    return [c for c in type(module).__mro__ if c.__module__.split(".")[0] not in apart]
 
 
 def _folder(cls: type) -> str:

@@ -28,6 +28,7 @@ from brian2.devices.device import reset_device, set_device
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler, processor
 from alade_brian.simulation.runtime import preferences
+from alade_brian.source_digest import packages_digest
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ CACHE_BYTES = 4 * 2**30
 STALE_SECONDS = 24 * 3600
 MANIFEST = "build.json"
 PROGRAM = "main"
+# Where code is generated, and what it is generated from.
+GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.conversion")
 
 Generate = Callable[[Path], dict[str, Any]]
 Compile = Callable[[Path], None]
@@ -55,16 +58,9 @@ def toolchain() -> dict[str, Any]:
     }
 
 
-@cache
 def generator_digest() -> str:
     """A digest of our own code that generates code: another version of it makes another build."""
-    simulation, conversion = files("alade_brian.simulation"), files("alade_brian.conversion")
-    sources = [*simulation.iterdir(), *(simulation / "templates").iterdir()]
-    sources += [file for file in conversion.iterdir() if file.name.startswith("brian2_")]
-    found = hashlib.sha256()
-    for file in sorted((f for f in sources if f.is_file()), key=lambda f: f.name):
-        found.update(file.read_bytes())
-    return found.hexdigest()
+    return packages_digest(*GENERATOR_PACKAGES).hex()
 
 
 @cache
