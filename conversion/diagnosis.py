@@ -17,7 +17,7 @@ from alade_brian.conversion.diagnosis_patterns import CURRENT, Hypothesis, bias_
 from alade_brian.conversion.diagnosis_scans import Scan, bias_scan, scans
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.inner_state import record_states
+from alade_brian.simulation.inner_state import record_states, threshold_needs, thresholds
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 
@@ -101,7 +101,7 @@ def diagnose(
 
 
 def _verdict(found: Sequence[Hypothesis], case: Case, different: np.ndarray) -> Diagnosis:
-    margin = _margin(case, different)
+    margin = float(_margins(case, different)[0])
     near = f"the membrane is {margin:.2g} from the threshold at the first divergence"
     # A last bit that tips a membrane over can look like any pattern; one exactly on its threshold speaks for a pattern.
     if margin < ROUNDING and not (found and margin == 0):
@@ -182,19 +182,23 @@ def _alike(layers: Sequence[Isolated]) -> Iterator[list[int]]:
         yield from (numbers[k : k + room] for k in range(0, len(numbers), room))
 
 
-def _margin(case: Case, different: np.ndarray) -> float:
-    """How far the simulated membrane is from the threshold where the layer diverges first; nan where the threshold is
-    no constant."""
-    step, image, neuron = np.argwhere(different.transpose(1, 0, 2))[0]
-    if case.layer.neuron.threshold != "v_threshold":
-        return float("nan")
-    spec, images = stack([case.layer])
-    one = {name: array[image : image + 1] for name, array in images.items()}
-    name, variable = case.layer.layer, case.layer.neuron.membrane
-    membrane = record_states(spec, one, {name: [variable]})[1][name][variable][0, step, neuron]
-    threshold = case.layer.neuron.parameters["v_threshold"].value
-    shape = case.layer.population(case.layer.layer).shape
-    return abs(float(membrane - np.broadcast_to(threshold, shape).ravel()[neuron]))
+def _margins(case: Case, different: np.ndarray) -> np.ndarray:
+    """How far the simulated membrane is from the threshold where the layer diverges first, for every image in which it
+    does; the earliest divergence comes first."""
+    images = np.flatnonzero(different.any((1, 2)))
+    firsts = sorted((*np.argwhere(different[image])[0].tolist(), row) for row, image in enumerate(images))
+    spec, shown = stack([case.layer])
+    name, membrane = case.layer.layer, case.layer.neuron.membrane
+    wanted = list(dict.fromkeys([membrane, *threshold_needs(spec, name)]))
+    states = record_states(spec, {key: array[images] for key, array in shown.items()}, {name: wanted})[1][name]
+    levels = thresholds(spec, name, states)
+    if case.layer.neuron.threshold == "v_threshold":
+        # The layer's own: `stack` writes another one for '>='.
+        whole = np.broadcast_to(case.layer.neuron.parameters["v_threshold"].value, case.layer.population(name).shape)
+        levels = np.broadcast_to(whole.ravel(), states[membrane].shape)
+    assert levels is not None
+    distance = np.abs(states[membrane] - levels)
+    return np.array([distance[row, step, neuron] for step, neuron, row in firsts])
 
 
 def _not_the_layer(case: Case, recorded: Responses, brian2: Responses) -> Diagnosis:
@@ -215,10 +219,10 @@ def _not_the_layer(case: Case, recorded: Responses, brian2: Responses) -> Diagno
 
 def _not_as_specified(case: Case, different: np.ndarray) -> Diagnosis:
     """Simulated by itself, in float64, the layer fires as recorded; in the simulation that is judged it did not."""
-    layer, margin = case.layer, _margin(case, different)
-    near = f"the membrane is {margin:.2g} from the threshold at the first divergence"
+    layer, margins = case.layer, _margins(case, different)
+    near = f"the membrane is up to {margins.max():.2g} from the threshold where its images diverge first"
     alone = f"by itself, in float64, layer {layer.layer} fires as recorded; {near}"
-    if margin < SINGLE_ROUNDING:
+    if margins.max() < SINGLE_ROUNDING:
         return Diagnosis(f"rounding: {alone}", "rounding", explained=True)
     variants = list(bias_variants(layer))
     wrong = _mismatches([Hypothesis("bias", "", changed) for *_, changed in variants], case.expected)
@@ -267,16 +271,17 @@ def _estimates(case: Case, looked_for: Iterable[Scan]) -> list[Hypothesis]:
 
 def _number(case: Case, scan: Scan, around: tuple[np.ndarray, np.ndarray], fits: tuple[np.ndarray, np.ndarray]) -> str:
     """The number that was found in words: the one with the fewest digits in the neighbourhood, if it fits too."""
-    low, high = (float(x[0]) for x in fits)
-    if scan.units > 1:
-        return f"{said((fits[0] + fits[1]) / 2)}"
-    outer = float(around[0][0]), float(around[1][0])
+    low, high = float(fits[0].max()), float(fits[1].min())
+    if low > high:
+        # No number fits all units: of each the smallest that does.
+        return said(np.clip(0, *fits))
+    outer = float(around[0].max()), float(around[1].min())
     short = next(
         number
         for digits in range(18)
         if outer[0] < (number := round((low + high) / 2, digits)) < outer[1] or digits > 16
     )
-    exact = _mismatches([Hypothesis("", "", scan.change(np.array([short])))], case.expected)[0]
+    exact = _mismatches([Hypothesis("", "", scan.change(np.full(scan.units, short)))], case.expected)[0]
     return f"{(low + high) / 2 if exact.any() else short:.6g} ({low:.4g} to {high:.4g} fit)"
 
 
