@@ -222,7 +222,7 @@ def neuron_values(spec: NetworkSpec, copies: int = 1) -> dict[tuple[str, str], n
         for key, parameter in population.neuron.parameters.items():
             value = parameter.value * (spec.dt if parameter.unit == "step" else 1.0)
             whole = np.broadcast_to(value, population.shape).ravel()
-            values[owner, key] = value.reshape(()) if value.size == 1 else np.tile(whole, copies)
+            values[owner, key] = value.reshape(()) if parameter.shared else np.tile(whole, copies)
         if population.bias is not None:
             values[owner, "bias"] = np.tile(population.bias.ravel(), copies)
     return values
@@ -240,7 +240,7 @@ def _presenting(spec: NetworkSpec) -> str:
 
 
 def _declaration(key: str, parameter: Parameter) -> str:
-    flags = "shared, constant" if parameter.value.size == 1 else "constant"
+    flags = "shared, constant" if parameter.shared else "constant"
     return f"{key} : {'second' if parameter.unit == 'step' else '1'} ({flags})"
 
 

@@ -6,25 +6,18 @@ fault put right. What makes it fire exactly as recorded is the diagnosis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.diagnosis_layer import Isolated, alone, isolate, stack, structure
-from alade_brian.conversion.diagnosis_patterns import (
-    Hypothesis,
-    decay_of,
-    hypotheses,
-    reset_said,
-    said,
-    snapped,
-    with_reset,
-)
+from alade_brian.conversion.diagnosis_patterns import CURRENT, Hypothesis, bias_variants, hypotheses, said
+from alade_brian.conversion.diagnosis_scans import Scan, bias_scan, scans
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.inner_state import record_states
+from alade_brian.simulation.inner_state import record_states, threshold_needs, thresholds
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 
@@ -34,6 +27,8 @@ AT_ONCE = 400_000
 LARGEST = 20_000_000
 # Sums in another order differ by less than this, other numbers by more.
 ROUNDING = 1e-9
+# The same in single precision, for what a program may have simulated with it.
+SINGLE_ROUNDING = 1e-4
 # Values tried at once for a number that is estimated, and how often the best of them is looked at more closely.
 GRID, ROUNDS = 61, 3
 
@@ -94,18 +89,19 @@ def diagnose(
     tried = [Hypothesis("", "", case.layer), *hypotheses(case.layer)]
     wrong = _mismatches(tried, case.expected)
     if not wrong[0].any():
-        return _not_the_layer(case.layer, torch_responses, brian2_responses)
+        simulated = _case(spec, brian2_responses, images, layer, chosen, neurons)
+        return _not_the_layer(simulated, torch_responses, brian2_responses)
     found = [h for h, w in zip(tried, wrong, strict=True) if not w.any()]
     if not found:
         places = np.arange(len(different)) if numbers is None else numbers
         found = list(_shifts(torch_responses, brian2_responses, layer))
         found += _carried(spec, torch_responses, images, layer, places, different)
-    found = found or _estimates(case)
+    found = found or _estimates(case, scans(case.layer))
     return _verdict(found, case, different[chosen] if neurons is None else different[chosen][:, :, neurons])
 
 
 def _verdict(found: Sequence[Hypothesis], case: Case, different: np.ndarray) -> Diagnosis:
-    margin = _margin(case, different)
+    margin = float(_margins(case, different)[0])
     near = f"the membrane is {margin:.2g} from the threshold at the first divergence"
     # A last bit that tips a membrane over can look like any pattern; one exactly on its threshold speaks for a pattern.
     if margin < ROUNDING and not (found and margin == 0):
@@ -186,30 +182,60 @@ def _alike(layers: Sequence[Isolated]) -> Iterator[list[int]]:
         yield from (numbers[k : k + room] for k in range(0, len(numbers), room))
 
 
-def _margin(case: Case, different: np.ndarray) -> float:
-    """How far the simulated membrane is from the threshold where the layer diverges first; nan where the threshold is
-    no constant."""
-    step, image, neuron = np.argwhere(different.transpose(1, 0, 2))[0]
-    if case.layer.neuron.threshold != "v_threshold":
-        return float("nan")
-    spec, images = stack([case.layer])
-    one = {name: array[image : image + 1] for name, array in images.items()}
-    name, variable = case.layer.layer, case.layer.neuron.membrane
-    membrane = record_states(spec, one, {name: [variable]})[1][name][variable][0, step, neuron]
-    threshold = case.layer.neuron.parameters["v_threshold"].value
-    shape = case.layer.population(case.layer.layer).shape
-    return abs(float(membrane - np.broadcast_to(threshold, shape).ravel()[neuron]))
+def _margins(case: Case, different: np.ndarray) -> np.ndarray:
+    """How far the simulated membrane is from the threshold where the layer diverges first, for every image in which it
+    does; the earliest divergence comes first."""
+    images = np.flatnonzero(different.any((1, 2)))
+    firsts = sorted((*np.argwhere(different[image])[0].tolist(), row) for row, image in enumerate(images))
+    spec, shown = stack([case.layer])
+    name, membrane = case.layer.layer, case.layer.neuron.membrane
+    wanted = list(dict.fromkeys([membrane, *threshold_needs(spec, name)]))
+    states = record_states(spec, {key: array[images] for key, array in shown.items()}, {name: wanted})[1][name]
+    levels = thresholds(spec, name, states)
+    if case.layer.neuron.threshold == "v_threshold":
+        # The layer's own: `stack` writes another one for '>='.
+        whole = np.broadcast_to(case.layer.neuron.parameters["v_threshold"].value, case.layer.population(name).shape)
+        levels = np.broadcast_to(whole.ravel(), states[membrane].shape)
+    assert levels is not None
+    distance = np.abs(states[membrane] - levels)
+    return np.array([distance[row, step, neuron] for step, neuron, row in firsts])
 
 
-def _not_the_layer(layer: Isolated, recorded: Responses, brian2: Responses) -> Diagnosis:
-    """Fed with the recorded spikes the layer fires as recorded: what differs comes from elsewhere."""
+def _not_the_layer(case: Case, recorded: Responses, brian2: Responses) -> Diagnosis:
+    """Fed with the recorded spikes the layer fires as recorded: what differs comes from elsewhere, or the
+    simulation does not do what the specification says.
+
+    case   the layer fed with what Brian2's sources sent, and what it fired there
+    """
+    layer = case.layer
+    different = _fired([layer])[:, :, 0] != case.expected
+    if different.any():
+        return _not_as_specified(case, different)
     sources = dict.fromkeys(f.projection.source for f in layer.feeds if f.spikes)
     behind = [name for name in sources if not np.array_equal(recorded.spikes[name], brian2.spikes[name])]
-    if behind:
-        text = f"layer {layer.layer} is right: fed with the recorded spikes of {', '.join(behind)} it fires as recorded"
-        return Diagnosis(text, elsewhere=True)
-    text = f"rounding: by itself, in float64, layer {layer.layer} fires as recorded"
-    return Diagnosis(text, "rounding", explained=True)
+    text = f"layer {layer.layer} is right: fed with the recorded spikes of {', '.join(behind)} it fires as recorded"
+    return Diagnosis(text, elsewhere=True)
+
+
+def _not_as_specified(case: Case, different: np.ndarray) -> Diagnosis:
+    """Simulated by itself, in float64, the layer fires as recorded; in the simulation that is judged it did not."""
+    layer, margins = case.layer, _margins(case, different)
+    near = f"the membrane is up to {margins.max():.2g} from the threshold where its images diverge first"
+    alone = f"by itself, in float64, layer {layer.layer} fires as recorded; {near}"
+    if margins.max() < SINGLE_ROUNDING:
+        return Diagnosis(f"rounding: {alone}", "rounding", explained=True)
+    variants = list(bias_variants(layer))
+    wrong = _mismatches([Hypothesis("bias", "", changed) for *_, changed in variants], case.expected)
+    for (name, now, factor, _), mismatched in zip(variants, wrong, strict=True):
+        if not mismatched.any():
+            became = {0.0: "missing", 2.0: "twice that", 0.5: "half that"}[factor]
+            text = f"{CURRENT} in layer {name} as simulated: it fires as if its bias, {now}, were {became}"
+            return Diagnosis(f"bias: {text} ({alone})", "bias", explained=True)
+    words = f"{CURRENT} in layer {layer.layer} as simulated: it fires as if it had a current per channel, {{}},"
+    found = _estimates(case, bias_scan(layer, words))
+    if found:
+        return Diagnosis(f"bias: {found[0].text} ({alone})", "bias", explained=True)
+    return Diagnosis(f"no known pattern explains the spikes: {alone}, too far for rounding; try --backend numpy")
 
 
 def _shifts(recorded: Responses, brian2: Responses, layer: str) -> Iterator[Hypothesis]:
@@ -221,42 +247,16 @@ def _shifts(recorded: Responses, brian2: Responses, layer: str) -> Iterator[Hypo
             yield Hypothesis("timing", text, None)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A number of a layer that is looked for between two ends.
-
-    change   the layer with that number, or with one number per unit
-    unit     by neuron, to which unit it belongs: each is looked for by itself
-    words    what to say of the number that was found
-    """
-
-    pattern: str
-    low: float
-    high: float
-    change: Callable[[np.ndarray], Isolated]
-    unit: np.ndarray
-    words: Callable[[str], str]
-
-    @property
-    def units(self) -> int:
-        """How many numbers are looked for."""
-        return int(self.unit.max()) + 1
-
-    def wrong(self, by_neuron: Sequence[np.ndarray]) -> np.ndarray:
-        """Wrong entries by variant and unit, from those by variant and neuron."""
-        return np.stack([np.bincount(self.unit, each, self.units) for each in by_neuron])
-
-
-def _estimates(case: Case) -> list[Hypothesis]:
-    """Numbers of the layer for which it fires as recorded, found by trying; all of them in one simulation a round."""
-    scans = list(_scans(case.layer))
-    ends = [(np.full(scan.units, scan.low), np.full(scan.units, scan.high)) for scan in scans]
+def _estimates(case: Case, looked_for: Iterable[Scan]) -> list[Hypothesis]:
+    """Numbers of the layer for which it fires as expected, found by trying; all of them in one simulation a round."""
+    scanned = list(looked_for)
+    ends = [(np.full(scan.units, scan.low), np.full(scan.units, scan.high)) for scan in scanned]
     for _ in range(ROUNDS):
         grids = [low + (high - low) * np.linspace(0, 1, GRID)[:, None] for low, high in ends]
-        tried = [scan.change(values) for scan, grid in zip(scans, grids, strict=True) for values in grid]
+        tried = [scan.change(values) for scan, grid in zip(scanned, grids, strict=True) for values in grid]
         every = _mismatches([Hypothesis("", "", layer) for layer in tried], case.expected)
         found = []
-        for number, (scan, grid) in enumerate(zip(scans, grids, strict=True)):
+        for number, (scan, grid) in enumerate(zip(scanned, grids, strict=True)):
             wrong = scan.wrong(every[number * GRID : (number + 1) * GRID])
             first, last = _best(wrong)
             units = np.arange(scan.units)
@@ -271,16 +271,17 @@ def _estimates(case: Case) -> list[Hypothesis]:
 
 def _number(case: Case, scan: Scan, around: tuple[np.ndarray, np.ndarray], fits: tuple[np.ndarray, np.ndarray]) -> str:
     """The number that was found in words: the one with the fewest digits in the neighbourhood, if it fits too."""
-    low, high = (float(x[0]) for x in fits)
-    if scan.units > 1:
-        return f"{said((fits[0] + fits[1]) / 2)}"
-    outer = float(around[0][0]), float(around[1][0])
+    low, high = float(fits[0].max()), float(fits[1].min())
+    if low > high:
+        # No number fits all units: of each the smallest that does.
+        return said(np.clip(0, *fits))
+    outer = float(around[0].max()), float(around[1].min())
     short = next(
         number
         for digits in range(18)
         if outer[0] < (number := round((low + high) / 2, digits)) < outer[1] or digits > 16
     )
-    exact = _mismatches([Hypothesis("", "", scan.change(np.array([short])))], case.expected)[0]
+    exact = _mismatches([Hypothesis("", "", scan.change(np.full(scan.units, short)))], case.expected)[0]
     return f"{(low + high) / 2 if exact.any() else short:.6g} ({low:.4g} to {high:.4g} fit)"
 
 
@@ -290,61 +291,6 @@ def _best(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first = smallest.argmax(0)
     ended = ~smallest & (np.arange(len(wrong))[:, None] > first)
     return first, np.where(ended.any(0), ended.argmax(0), len(wrong)) - 1
-
-
-def _scans(layer: Isolated) -> Iterator[Scan]:
-    population, parameters = layer.population(layer.layer), layer.neuron.parameters
-    one = np.zeros(population.size, np.int64)
-    level = float(np.max(np.abs(parameters["v_threshold"].value))) if "v_threshold" in parameters else 1.0
-    for key, parameter in parameters.items():
-        if parameter.unit == "step":
-            yield _decay_scan(layer, key, one)
-    for kind in dict.fromkeys((layer.neuron.reset, "value", "subtract")):
-        if kind != "none":
-            yield _reset_scan(layer, kind, level, one)
-    if "v_threshold" in parameters:
-        yield _threshold_scan(layer, level, one)
-    if not layer.inner and (population.bias is None or not population.bias.any()):
-        yield _bias_scan(layer, level)
-
-
-def _decay_scan(layer: Isolated, key: str, one: np.ndarray) -> Scan:
-    tau, method = layer.neuron.parameters[key].value, layer.neuron.method
-    if np.ptp(tau):
-        words = f"{key} times {{}}, which is {said(tau)} steps"
-        return Scan("decay", 0.05, 10.0, lambda x: layer.with_values({key: tau * x[0]}), one, words.format)
-
-    def changed(decay: np.ndarray) -> Isolated:
-        steps = 1 / (1 - decay[0]) if method == "euler" else snapped(-1 / np.log(decay[0]), method)
-        return layer.with_values({key: np.asarray(steps)})
-
-    now = said(decay_of(layer, tau))
-    return Scan("decay", 0.005, 0.995, changed, one, lambda x: f"a decay of {x} per step by {key} instead of {now}")
-
-
-def _reset_scan(layer: Isolated, kind: str, level: float, one: np.ndarray) -> Scan:
-    words = {"value": "a reset to {} instead of ", "subtract": "a reset by subtracting {} instead of "}[kind]
-    change = lambda x: with_reset(layer, kind, x[0])  # noqa: E731
-    return Scan("reset", -2 * level, 2 * level, change, one, (words + reset_said(layer)).format)
-
-
-def _threshold_scan(layer: Isolated, level: float, one: np.ndarray) -> Scan:
-    threshold = layer.neuron.parameters["v_threshold"].value
-    if np.ptp(threshold):
-        change = lambda x: layer.with_values({"v_threshold": threshold * x[0]})  # noqa: E731
-        return Scan("threshold", 0.0, 4.0, change, one, f"threshold times {{}}, which is {said(threshold)}".format)
-    words = f"a threshold of {{}} instead of {said(threshold)}"
-    return Scan("threshold", 0.0, 4 * level, lambda x: layer.with_values({"v_threshold": x[0]}), one, words.format)
-
-
-def _bias_scan(layer: Isolated, level: float) -> Scan:
-    shape = layer.population(layer.layer).shape
-
-    def change(values: np.ndarray) -> Isolated:
-        return layer.with_population(layer.layer, bias=values[layer.channel].reshape(shape))
-
-    words = "a bias per channel, {}, that Brian2 lacks"
-    return Scan("bias", -4 * level, 4 * level, change, layer.channel, words.format)
 
 
 def _carried(

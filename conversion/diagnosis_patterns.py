@@ -16,6 +16,7 @@ from alade_brian.conversion.spec import Convolution, Dense, constant
 FACTORS = (2, 3, 4, 5, 10, 20, 50, 100, 1000)
 # Long enough that a step's decay is 1 in floating point.
 NO_LEAK = 1e30
+CURRENT = "a constant current is missing or wrong"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,17 +136,23 @@ def reset_said(layer: Isolated) -> str:
 
 
 def _bias(layer: Isolated) -> Iterator[Hypothesis]:
+    for name, now, factor, changed in bias_variants(layer):
+        text = {
+            0.0: "no bias (Brian2 adds one)",
+            2.0: "twice the bias",
+            0.5: "half the bias (Brian2 adds it twice)",
+        }[factor]
+        yield Hypothesis("bias", f"{CURRENT} in layer {name}: {text}; it is {now} in Brian2", changed)
+
+
+def bias_variants(layer: Isolated) -> Iterator[tuple[str, str, float, Isolated]]:
+    """The layer with one population's bias multiplied: that population, its bias in words, the factor, the layer."""
     for population in layer.populations:
         bias = population.bias
         if bias is None or not np.any(bias):
             continue
-        for text, factor in (
-            ("no bias (Brian2 adds one)", 0.0),
-            ("twice the bias", 2.0),
-            ("half the bias (Brian2 adds it twice)", 0.5),
-        ):
-            changed = layer.with_population(population.name, bias=bias * factor)
-            yield Hypothesis("bias", f"{text}{_of(layer, population.name)}", changed)
+        for factor in (0.0, 2.0, 0.5):
+            yield population.name, said(bias), factor, layer.with_population(population.name, bias=bias * factor)
 
 
 def _of(layer: Isolated, name: str) -> str:

@@ -116,7 +116,7 @@ def _known_model(population: Population) -> tuple[bool, bool]:
 def _leak(population: Population, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """Decay in a step and NEST's time constant, flat arrays of one or of all neurons."""
     parameter = population.neuron.parameters["tau"]
-    whole = parameter.value if parameter.value.size == 1 else np.broadcast_to(parameter.value, population.shape)
+    whole = parameter.value if parameter.shared else np.broadcast_to(parameter.value, population.shape)
     tau, place = np.unique(whole.ravel(), return_inverse=True)
     if population.neuron.method == "euler":
         if np.any(tau <= 1):

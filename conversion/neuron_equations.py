@@ -30,6 +30,12 @@ class Parameter:
         require(bool(np.all(np.isfinite(self.value))), "a neuron parameter holds a value that is not finite")
         require(self.unit in ("1", "step"), f"a neuron parameter has the unit '{self.unit}': use '1' or 'step'")
 
+    @property
+    def shared(self) -> bool:
+        """Whether all neurons share one number. Brian2 declares it so, and generated code holds that single number;
+        any other array has one number per neuron, also where there is one neuron."""
+        return self.value.size == 1
+
 
 def constant(value: object, unit: Unit = "1") -> Parameter:
     """A parameter from a number or an array."""

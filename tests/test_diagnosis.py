@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from networks import NUMPY, convert, dyadic_, dyadic_images
+from networks import CPP, NUMPY, convert, dyadic_, dyadic_images
 from test_spec_simulation import NEURONS, network, shown
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ from alade_brian.conversion.torch_record import record
 from alade_brian.conversion.verify import Verification, compare, verify
 from alade_brian.models import LIF, EveryStep, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.simulation import simulate
+from alade_brian.simulation.fused_network import fused_values
 
 STEPS = 5
 # The first, second and third spiking layer of `net`.
@@ -122,6 +123,7 @@ FAULTS: dict[str, tuple[str, NetworkSpec, str, str]] = {
     "bias twice, dense": (DENSE, bias(DENSE, 2.0), "bias", "half the bias (Brian2 adds it twice)"),
     "bias missing, conv": (CONV, SPEC.replace_population(CONV, bias=None), "bias", "a bias per channel"),
     "input scaled, dense": (DENSE, bias(DENSE, 0.75, dense(lambda w: w * 0.75)), "input scale", "divided by 1 - decay"),
+    "bias off by an amount, dense": (DENSE, SPEC.replace_population(DENSE, bias=SPEC.population(DENSE).bias + 0.6), "bias", "a constant current is missing or wrong in layer 5: a bias per channel, -0."),
     "threshold, dense": (DENSE, parameter(SPEC, DENSE, v_threshold=1.25), "threshold", "instead of 1.25"),
 }  # fmt: skip
 
@@ -157,6 +159,52 @@ def test_a_right_network_has_no_diagnosis() -> None:
     assert all(spikes.any() and not spikes.all() for spikes in RECORDED.spikes.values())
     with pytest.raises(ValueError, match="nothing to diagnose"):
         diagnose(SPEC, RECORDED, RECORDED, IMAGES, CONV)
+
+
+def simulated_with(
+    name: str, change: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> Verification:
+    """Compare with a program that is handed other numbers under this name than the specification has."""
+
+    def wrong(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.ndarray]:
+        numbers = fused_values(spec, batch, dtype)
+        return numbers | {name: change(numbers[name])}
+
+    monkeypatch.setattr("alade_brian.simulation.program.fused_values", wrong)
+    return compare(SPEC, RECORDED, IMAGES, CPP)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda bias: bias * 0, "as if its bias, -0.375 to 0.375, were missing"),
+        (lambda bias: bias * 2, "as if its bias, -0.375 to 0.375, were twice that"),
+        (lambda bias: bias * 1.1, "as if it had a current per channel, "),
+    ],
+    ids=["missing", "twice", "another"],
+)
+def test_a_current_that_a_program_gets_wrong_is_no_rounding(
+    change: Callable[[np.ndarray], np.ndarray], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert simulated_with("layer_1.bias", lambda bias: bias, monkeypatch).agrees
+    found = simulated_with("layer_1.bias", change, monkeypatch)
+    assert found.diagnosis is not None and found.diagnosis.hypothesis == "bias" and found.diagnosis.explained
+    assert f"a constant current is missing or wrong in layer {DENSE} as simulated" in found.diagnosis.text
+    assert words in found.diagnosis.text, found.diagnosis.text
+
+
+def test_a_program_with_other_weights_is_no_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0)
+    found = simulated_with("pass_1.in0_kernel", lambda w: w + noise.normal(0, 0.3, w.shape), monkeypatch)
+    assert found.diagnosis is not None and not found.diagnosis.explained
+    assert "too far for rounding; try --backend numpy" in found.diagnosis.text
+
+
+def test_a_program_that_rounds_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Membranes that stand on the threshold pass it."""
+    found = simulated_with("layer_1.bias", lambda bias: bias + 1e-6, monkeypatch)
+    assert found.mismatched_spikes > 0
+    assert found.diagnosis is not None and found.diagnosis.text.startswith("rounding: "), found.diagnosis
 
 
 NOISE = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import fakes
 import numpy as np
 import pytest
 from nest_specs import DT, INTEGRATOR, SCALED, each_alone, lif, random_spec
@@ -231,3 +232,14 @@ def test_bad_input_is_one_sentence(arguments: list[object], says: str, capsys: p
     assert witness("--backend", "numpy", *arguments) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+def test_what_nest_reports_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, images = each_alone({"one": lif()}, steps=2), np.ones((1, 2, 1))
+    simulate_in_nest(spec, images)
+    assert not [message for message in caplog.messages if "NEST" in message]
+    monkeypatch.setattr(sys, "executable", str(fakes.python(tmp_path / "python", "echo 'an old library' >&2")))
+    simulate_in_nest(spec, images)
+    assert "NEST reports: an old library" in caplog.messages

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from alade_brian.simulation.frames import SETTINGS, SPEC, Message, answer_from, 
 from alade_brian.simulation.other_python import ended_sentence, environment
 from alade_brian.simulation.process import BLOCKS_AHEAD, Child, ProgramEnded, answers_to, counted
 from alade_brian.simulation.settings import SimulationSettings
+
+log = logging.getLogger(__name__)
 
 
 class Bridge:
@@ -84,6 +87,10 @@ class _Python(Child):
         if "error" in found:
             raise UserError(f"{found['error']} (in {self.python})")
         return found
+
+    def hear(self, said: str) -> None:
+        """See `Child`. The programs that it runs are heard there; what is written here are warnings of libraries."""
+        log.warning("the simulation in %s reports: %s", self.python, said)
 
     def ended(self, code: int, said: str) -> ProgramEnded:
         """See `Child`."""

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -23,6 +23,7 @@ from typing import Any
 
 import brian2 as b2
 import numpy as np
+from brian2.core.variables import DynamicArrayVariable
 from brian2.devices.device import reset_device, set_device
 
 from alade_brian.errors import UserError
@@ -43,8 +44,12 @@ PROGRAM = "main"
 # Where code is generated, and what it is generated from.
 GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.conversion")
 
+# By its name in the program's arguments, an array's number of elements and their type.
+Arrays = Mapping[str, Sequence[Any]]
 Generate = Callable[[Path], dict[str, Any]]
 Compile = Callable[[Path], None]
+# The folder of a build, its notes, and whether a compiler had to run.
+Build = tuple[Path, dict[str, Any], bool]
 
 
 def toolchain() -> dict[str, Any]:
@@ -72,9 +77,7 @@ def compiler_version() -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
 
 
-def find_or_build(
-    cache: Path, key: str, generate: Generate, make: Compile | None = None
-) -> tuple[Path, dict[str, Any], bool]:
+def find_or_build(cache: Path, key: str, generate: Generate, make: Compile | None = None) -> Build:
     """The folder of a build, its notes, and whether a compiler had to run.
 
     generate   writes the C++ project into a folder and returns the notes
@@ -253,8 +256,38 @@ def _prune(cache: Path) -> None:
             shutil.rmtree(build, ignore_errors=True)
 
 
-def write_numbers(folder: Path, numbers: dict[str, np.ndarray]) -> list[str]:
-    """Numbers as files in a folder; returns the program's arguments that make it read them."""
+def settable_arrays() -> Arrays:
+    """The arrays of the Brian2 project being written that its program's arguments may set, with their sizes and types.
+    Those whose size is only known when the program runs (of `Synapses`) are left out."""
+    return {
+        f"{variable.owner.name}.{variable.name}": (int(variable.size), np.dtype(variable.dtype).name)
+        for variable in b2.device.arrays
+        if not variable.read_only and not isinstance(variable, DynamicArrayVariable)
+    }
+
+
+def check_numbers(numbers: Mapping[str, np.ndarray], arrays: Arrays) -> None:
+    """RuntimeError for numbers that do not fill the array that the program reads them into.
+
+    Brian2's generated code leaves such an array at zero and goes on.
+    """
+    for name, values in numbers.items():
+        if name not in arrays:
+            raise RuntimeError(f"the compiled network has no array {name}")
+        size, dtype = arrays[name]
+        if (values.size, values.dtype.name) != (size, dtype):
+            raise RuntimeError(
+                f"the compiled network reads {size:,} numbers of type {dtype} into {name}, and "
+                f"{values.size:,} of type {values.dtype} are handed over"
+            )
+
+
+def write_numbers(folder: Path, numbers: Mapping[str, np.ndarray], arrays: Arrays) -> list[str]:
+    """Numbers as files in a folder; returns the program's arguments that make it read them.
+
+    arrays   what the program reads, see `check_numbers`
+    """
+    check_numbers(numbers, arrays)
     arguments = []
     for number, (name, array) in enumerate(numbers.items()):
         path = folder / f"{number}.dat"

@@ -95,9 +95,9 @@ class FusedCudaProgram(StreamedProgram):
         def make(folder: Path) -> None:
             _compile(folder, compiler)
 
-        folder, _, compiled = find_or_build(cache, key, generate, make)
+        build = find_or_build(cache, key, generate, make)
         numbers = fused_values(spec, 1, float_type(dtype))
-        super().__init__(spec, batch, dtype, own, (folder, compiled), numbers, {"images.batch": batch})
+        super().__init__(spec, batch, dtype, own, build, numbers, {"images.batch": batch})
 
 
 def _loop(spec: NetworkSpec, built: FusedNetwork) -> tuple[str, str]:

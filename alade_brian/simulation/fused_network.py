@@ -212,7 +212,10 @@ def fused_values(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.nda
     values, itemsize = {}, np.dtype(dtype).itemsize
     for index, population in enumerate(spec.populations):
         for key, parameter in population.neuron.parameters.items():
-            values[f"layer_{index}.{key}"] = _per_neuron(population, _in_seconds(parameter, spec.dt), batch)
+            value = _in_seconds(parameter, spec.dt)
+            values[f"layer_{index}.{key}"] = (
+                value.reshape(1) if parameter.shared else _per_neuron(population, value, batch)
+            )
         if population.bias is not None:
             values[f"layer_{index}.bias"] = _per_neuron(population, population.bias, batch)
         for number, (_, projection) in enumerate(gathered(spec, population.name)):
@@ -228,7 +231,6 @@ def _in_seconds(parameter: Parameter, dt: float) -> np.ndarray:
 
 
 def _per_neuron(population: Population, value: np.ndarray, batch: int) -> np.ndarray:
-    if value.size == 1:
-        return value.reshape(1)
+    """A number per neuron and image, in rows of channels."""
     whole = np.broadcast_to(value, population.shape).reshape(-1)
     return np.tile(channels_last(whole, population.shape).ravel(), batch)

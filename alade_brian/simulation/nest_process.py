@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.needs import available_bytes, said_bytes
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
+
+log = logging.getLogger(__name__)
 
 # Imported by name in the other process alone: it imports NEST.
 PROGRAM = "alade_brian.conversion.nest_network"
@@ -77,3 +80,5 @@ def _run(files: Sequence[Path]) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"NEST ended with code {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    if done.stderr.strip():
+        log.warning("NEST reports: %s", done.stderr.strip()[-2000:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -18,7 +19,7 @@ import numpy as np
 
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.errors import UserError
-from alade_brian.simulation.builds import PROGRAM, write_numbers
+from alade_brian.simulation.builds import PROGRAM, Arrays, write_numbers
 
 # The size of both pipes.
 STREAM_BYTES = 2**20
@@ -67,6 +68,12 @@ def answers_to(
                     counts.get_nowait()
 
 
+def complaint(what: str, said: str) -> UserError:
+    """What is raised for a program that writes on its standard error: its numbers may be wrong."""
+    text = re.sub(r"\s+", " ", said).strip()[-2000:]
+    return UserError(f"{what} reported: {text or 'nothing'}; its results are discarded")
+
+
 class Child:
     """A running program and the thread that feeds it.
 
@@ -94,6 +101,7 @@ class Child:
             with suppress(OSError):
                 # A larger pipe only spares waiting; not every system grants it.
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
+        self._heard = 0
         self._feeder: threading.Thread | None = None
         self.close = weakref.finalize(self, _end, self._child, scratch)
 
@@ -122,7 +130,10 @@ class Child:
         self._feeder.start()
 
     def read(self, size: int) -> np.ndarray:
-        """So many bytes of answers (ProgramEnded where the program ends before)."""
+        """So many bytes of answers (ProgramEnded where the program ends before).
+
+        What the program wrote on its standard error before it gave them goes to `hear` first.
+        """
         pipe = self._child.stdout
         assert pipe is not None
         found = np.empty(size, np.uint8)
@@ -132,7 +143,25 @@ class Child:
             if not more:
                 raise self.ended(self._child.wait(), self._errors.read_text(errors="replace").strip())
             got += more
+        said = self._complaints()
+        if said:
+            self.hear(said)
         return found
+
+    def _complaints(self) -> str:
+        """What the program newly wrote on its standard error. That is a file: a pipe would fill up unread."""
+        # Asked with every answer, and nearly always there is nothing.
+        if self._errors.stat().st_size == self._heard:
+            return ""
+        with self._errors.open("rb") as file:
+            file.seek(self._heard)
+            found = file.read()
+        self._heard += len(found)
+        return found.decode(errors="replace").strip()
+
+    def hear(self, said: str) -> None:
+        """Take what the program wrote on its standard error while it ran: a UserError, unless that is usual."""
+        raise complaint(self.name, said)
 
     def ended(self, code: int, said: str) -> ProgramEnded:
         """What is raised for a program that ended too early."""
@@ -145,17 +174,20 @@ class Child:
 class Process(Child):
     """A compiled network that is running.
 
-    numbers   arrays that the program reads when it starts, by their names
+    numbers   what the program reads when it starts, by the names of its arrays
+    arrays    all that it can read, see `builds.check_numbers`
     options   numbers that it takes as they are: whether spikes are wanted (``images.record``) and the like
     """
 
     # Variables that the program needs beside this process's.
     variables: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, folder: Path, numbers: dict[str, np.ndarray], options: Mapping[str, int]) -> None:
+    def __init__(
+        self, folder: Path, numbers: Mapping[str, np.ndarray], options: Mapping[str, int], arrays: Arrays
+    ) -> None:
         self.options, self.folder = options, folder
         scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
-        arguments = write_numbers(Path(scratch.name), numbers)
+        arguments = write_numbers(Path(scratch.name), numbers, arrays)
         arguments += [f"{name}={value}" for name, value in options.items()]
         command = [str(folder / PROGRAM), "--results_dir", f"{scratch.name}{os.sep}", *arguments]
         super().__init__(command, folder, scratch, f"the simulation in {folder}", {**os.environ, **self.variables})

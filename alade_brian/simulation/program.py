@@ -18,7 +18,14 @@ import numpy as np
 from alade_brian.conversion.packed import PackedResponses, pack, unpack
 from alade_brian.conversion.responses import read_out
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.builds import find_or_build, standalone_project, toolchain
+from alade_brian.simulation.builds import (
+    Arrays,
+    Build,
+    find_or_build,
+    settable_arrays,
+    standalone_project,
+    toolchain,
+)
 from alade_brian.simulation.fused_layer import FusedLayer
 from alade_brian.simulation.fused_network import (
     FusedNetwork,
@@ -39,7 +46,7 @@ HEADERS = "shared_kernels.h", "streams.h"
 class StreamedProgram:
     """A compiled network that answers to images. `compiled` says whether a compiler had to run for it.
 
-    folder    where the program lies
+    build     the program's folder, the arrays that it reads, and whether a compiler had to run
     numbers   the network's, which the program reads when it starts
     options   further numbers that it takes
     kind      what of the machine computes, and
@@ -56,12 +63,13 @@ class StreamedProgram:
         batch: int,
         dtype: str,
         traces: Sequence[str],
-        build: tuple[Path, bool],
+        build: Build,
         numbers: dict[str, np.ndarray],
         options: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.spec, self.batch, self.dtype, self.traces = spec, batch, float_type(dtype), tuple(traces)
-        self.folder, self.compiled = build
+        self.folder, notes, self.compiled = build
+        self._arrays: Arrays = notes["arrays"]
         self._numbers, self._options = numbers, options
         self._answer = _Answer(spec, batch, self.dtype, self.traces)
         self._process: Process | None = None
@@ -108,7 +116,7 @@ class StreamedProgram:
         options = {**self._options, "images.record": int(record)}
         if self._process is None or self._process.options != options or not self._process.alive:
             self.close()
-            self._process = self.process(self.folder, self._numbers, options)
+            self._process = self.process(self.folder, self._numbers, options, self._arrays)
         return self._process
 
     def _presentations(self, block: np.ndarray) -> np.ndarray:
@@ -141,9 +149,8 @@ class FusedProgram(StreamedProgram):
                 plain, float_type(dtype), folder, HEADERS, lambda: build_fused(plain, batch, names), _loop
             )
 
-        folder, _, compiled = find_or_build(cache, key, generate)
-        numbers = fused_values(spec, batch, float_type(dtype))
-        super().__init__(spec, batch, dtype, own, (folder, compiled), numbers)
+        build = find_or_build(cache, key, generate)
+        super().__init__(spec, batch, dtype, own, build, fused_values(spec, batch, float_type(dtype)))
 
 
 def traced(spec: NetworkSpec, traces: Sequence[str]) -> tuple[NetworkSpec, tuple[str, ...], tuple[str, ...]]:
@@ -233,7 +240,7 @@ def write_project(
         b2.device.insert_code("after_network_run", after)
         built.network.run(spec.steps * spec.dt * b2.second, namespace={})
         b2.device.build(directory=str(folder), compile=False, run=False)
-    return {"structure": [p.name for p in spec.populations]}
+        return {"arrays": settable_arrays()}
 
 
 def answered(spec: NetworkSpec, built: FusedNetwork) -> list[tuple[FusedLayer, str, str]]:

@@ -18,18 +18,22 @@ import brian2 as b2
 import numpy as np
 
 from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network, stimulus_values
-from alade_brian.conversion.brian2_text import period_steps
+from alade_brian.conversion.brian2_text import live_projections, period_steps, projection_name
+from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation import builds
 from alade_brian.simulation.builds import (
     PROGRAM,
+    Arrays,
     find_or_build,
+    settable_arrays,
     standalone_project,
     toolchain,
     write_numbers,
 )
 from alade_brian.simulation.decoding import Recorded, decode
+from alade_brian.simulation.process import complaint
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.shared_synapses import connector, separate_values
 from alade_brian.simulation.structure import structure_key
@@ -82,7 +86,7 @@ class Processor:
 
     def failure(self, folder: Path, code: int, said: str) -> Exception:
         """See `Device`."""
-        return RuntimeError(f"the simulation in {folder} ended with code {code}: {said[-2000:]}")
+        return complaint(f"the simulation in {folder}, which ended with code {code},", said)
 
 
 class StandaloneNetwork:
@@ -112,7 +116,7 @@ class StandaloneNetwork:
     def run(self, pixels: np.ndarray) -> Responses:
         """Responses to at most ``layout.images`` images, as pixels ``(n, rows, pixels)``."""
         with tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
-            arguments = write_numbers(Path(scratch), self._numbers(pixels))
+            arguments = write_numbers(Path(scratch), self._numbers(pixels), self.files["arrays"])
             results = Path(scratch, "results")
             results.mkdir()
             command = [str(self.folder / PROGRAM), "--results_dir", f"{results}{os.sep}", *arguments]
@@ -162,7 +166,22 @@ def _generate(
         built = build_network(spec, shown, layout, traces, connector(connectivity), device.from_spike)
         built.network.run(built.duration * b2.second, namespace={})
         b2.device.build(directory=str(folder), compile=False, run=False)
-        return _manifest(built)
+        return _manifest(built) | {"arrays": {**_weights(spec, layout, dtype), **_arrays(built)}}
+
+
+def _arrays(built: BrianNetwork) -> Arrays:
+    """What the program reads into arrays of fixed size."""
+    stimulus = built.stimulus
+    return {**settable_arrays(), f"{stimulus.name}.values": (stimulus.values.size, "float64")}
+
+
+def _weights(spec: NetworkSpec, layout: Layout, dtype: type) -> Arrays:
+    """The weights of plain `Synapses`; the program makes room for them when it makes the synapses."""
+    counts = {
+        projection_name(spec, index): layout.batch * synapse_count(p.operator, spec.shape(p.source))
+        for index, p in live_projections(spec)
+    }
+    return {f"{name}.w": (count, np.dtype(dtype).name) for name, count in counts.items()}
 
 
 def _manifest(built: BrianNetwork) -> dict[str, Any]:

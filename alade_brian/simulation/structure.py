@@ -65,7 +65,7 @@ def structure(spec: NetworkSpec, layout: Any) -> dict[str, Any]:
                     p.neuron.threshold,
                     p.neuron.on_spike,
                 ],
-                "parameters": [[k, v.unit, v.value.size > 1] for k, v in sorted(p.neuron.parameters.items())],
+                "parameters": [[k, v.unit, not v.shared] for k, v in sorted(p.neuron.parameters.items())],
                 "bias": p.bias is not None,
             }
             for p in spec.populations
