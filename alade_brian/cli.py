@@ -8,6 +8,7 @@ heavy imports last.
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
 import sys
@@ -51,11 +52,19 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
     # At Python's own prompt Ctrl-C ends a statement, not the program.
     if not issubclass(kind, KeyboardInterrupt) or hasattr(sys, "ps1"):
         sys.__excepthook__(kind, error, trace)
+
+
+def _say_interrupted() -> None:
+    """Not in the hook: Brian2 puts another in its place, which is silent on Ctrl-C."""
+    if getattr(sys, "last_type", None) is not KeyboardInterrupt or hasattr(sys, "ps1"):
         return
     sys.stderr.write(f"{Path(sys.argv[0]).name}: interrupted\n")
+    sys.stdout.flush()
     sys.stderr.flush()
-    # Python itself would end with the signal; nothing was begun that would have to be put in order.
+    # Python itself would end with the signal.
     os._exit(INTERRUPTED)
 
 
 sys.excepthook = _excepthook
+# The first to be registered, it is the last to be called.
+atexit.register(_say_interrupted)

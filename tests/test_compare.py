@@ -256,7 +256,7 @@ def test_two_commands_do_not_write_the_same_tables(
     [
         {"name": "other"},
         {"seeds": [1]},
-        {"rows": {"finetune": GRID["rows"]["finetune"]}},
+        {"rows": {"finetune": GRID["rows"]["finetune"]}, "reference": "finetune"},
         {"rows": {**GRID["rows"], "finetune": {"method": "wa"}}, "remove": "finetune"},
     ],
     ids=["name", "seeds", "rows", "settings"],
