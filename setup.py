@@ -42,6 +42,7 @@ setup(
     },
     install_requires=[
         "brian2>=2.9,<2.12",
+        "filelock>=3.12",
         "joblib>=1.4",
         "matplotlib>=3.8",
         "nir>=1.0.8,<2",

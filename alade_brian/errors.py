@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Commands print it on stderr and exit with code 2; library callers catch it like any exception.
     """
+
+
+class RunStopped(UserError):
+    """A run that could not go on; what it has computed is kept, and it can be resumed."""

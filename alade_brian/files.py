@@ -46,6 +46,15 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written: a name of a file that is not UTF-8 is read with lone surrogates, which cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all; NaN is refused."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -22,7 +22,8 @@ from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
-from alade_brian.job_gpu import check_gpu_memory
+from alade_brian.errors import RunStopped, UserError
+from alade_brian.job_gpu import check_job_memory
 from alade_brian.job_membranes import keep_membranes
 from alade_brian.job_metrics import run_metrics, task_metrics, write_metrics
 from alade_brian.job_setup import (
@@ -74,7 +75,7 @@ class IncrementalJob:
         self.memory = make_memory(config, self.scenario)
         self.learner = make_learner(config, self.dataset)
         self.learner.method.check(len(self.scenario))
-        check_gpu_memory(config, self.dataset, self.scenario, self.settings)
+        check_job_memory(config, self.dataset, self.scenario, self.settings)
         self.tasks: list[dict[str, Any]] = []
         self.seconds_between_states = SECONDS_BETWEEN_STATES
 
@@ -125,8 +126,11 @@ class IncrementalJob:
         spec = convert(self.learner.network, self.dataset.image_shape, **coding(self.dataset))
         log.info("task %d, lowered:\n%s", task.number, format_rows(lowering_table(spec)))
         log.info("task %d: %s", task.number, advice(spec, self.settings))
-        with self._bar(len(test), f"task {task.number} simulate") as bar:
-            found = verify(self.learner.network, test.images, spec, self.settings, bar.update)
+        try:
+            with self._bar(len(test), f"task {task.number} simulate") as bar:
+                found = verify(self.learner.network, test.images, spec, self.settings, bar.update)
+        except UserError as error:
+            raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
         log.info("task %d: %s", task.number, found)
         self._keep(task, spec, test, found)
         if task.number == len(self.scenario):
@@ -148,7 +152,7 @@ class IncrementalJob:
         )  # fmt: skip
         state = self.folder.load_progress(task.number)
         with self._bar(self.learner.epochs(data.first), f"task {task.number} learn") as bar:
-            history = self.learner.learn(data, bar.update, self._keeper(task), state)
+            history = self.learner.learn(data, bar.update, self._keeper(task), state, self._stage_keeper(task))
         if self.memory.holds_any:
             self._remember(task, new)
         return history
@@ -167,6 +171,15 @@ class IncrementalJob:
             if leads() and time.monotonic() - last >= self.seconds_between_states:
                 self.folder.save_progress(task.number, state())
                 last = time.monotonic()
+
+        return keep
+
+    def _stage_keeper(self, task: Task) -> Callable[[Callable[[], State]], None]:
+        """Keep the state at the end of a stage, however soon: if the simulation fails, training is not repeated."""
+
+        def keep(state: Callable[[], State]) -> None:
+            if leads():
+                self.folder.save_progress(task.number, state())
 
         return keep
 

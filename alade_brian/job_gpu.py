@@ -1,4 +1,5 @@
-"""Whether a job fits into a GPU, asked before anything is trained: with the network that it will have in the end."""
+"""Whether a job fits into the memory of this machine and its GPU: asked before anything is trained, with the network
+that it will have in the end."""
 
 from __future__ import annotations
 
@@ -23,15 +24,12 @@ NUMBERS_PER_NEURON = 4
 NUMBERS_PER_WEIGHT = 3
 
 
-def check_gpu_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, settings: SimulationSettings) -> None:
-    """UserError where the network after the last task cannot be simulated, or trained, on this machine's GPU."""
-    trains = config.training.device == "cuda"
-    if settings.backend != "cuda" and not trains:
-        return
+def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, settings: SimulationSettings) -> None:
+    """UserError if this machine or its GPU lacks the memory to simulate the network after the last task, or its GPU
+    the memory to train it."""
     network, spec = final_network(config, dataset, scenario)
-    if settings.backend == "cuda":
-        check_memory(spec, settings)
-    if trains:
+    check_memory(spec, settings)
+    if config.training.device == "cuda":
         needed = training_bytes(network, spec, config)
         free, total = torch.cuda.mem_get_info()
         log.info("training takes about %s of the GPU's memory", said_bytes(needed))

@@ -22,6 +22,7 @@ from alade_brian.config import RunConfig, config_from, differing_keys, to_mappin
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes, write_json, write_text
 from alade_brian.machine import processor
+from alade_brian.outputs import is_unused, remove_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +69,10 @@ class RunFolder:
         return self.path / "resume-epoch.pt"
 
     def check_unused(self) -> None:
-        """UserError where the folder holds anything already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """UserError if the folder holds anything of value."""
+        if not is_unused(self.path):
             raise UserError(
-                f"{self.path} holds another run or other files; go on with --resume, or choose another folder with "
+                f"{self.path} holds another run or other files; resume it with --resume, or choose another folder with "
                 "--out"
             )
 
@@ -80,6 +81,7 @@ class RunFolder:
         self.check_unused()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.path)
             write_text(self._config, yaml.safe_dump(to_mapping(config), sort_keys=False))
             write_json(self._environment, environment())
         except OSError as error:

@@ -8,6 +8,9 @@ Exit code 0: done; 2: wrong use or input.
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import sys
 from collections.abc import Callable, Mapping
@@ -17,8 +20,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmarks import agreement, build, engine, growth, recording, training
-
-from alade_brian.cli import run_command
 
 # What adds a command's options to its parser and says what runs it.
 Command = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], int]]

@@ -9,6 +9,9 @@ agree with the trained one; 2: wrong use or input.
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -20,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from comparison.cells import Estimate, Outcome, check_cell, compute, try_rows
 from comparison.grid import Cell, Grid, read_grid
 from comparison.report import write_comparison
-from comparison.results import cell_results, collect, disagreeing
+from comparison.results import cell_results, check_earlier, collect, disagreeing
 from comparison.table import markdown
 
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
+from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs import RunFolder, read_json
 
 
@@ -44,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
     p.add_argument("--report-only", action="store_true", help="table and figures of the cells that are complete")
+    p.set_defaults(interrupted="the same command continues")
     return p
 
 
@@ -54,15 +58,14 @@ def main(arguments: argparse.Namespace) -> int:
     grid = read_grid(arguments.grid, arguments.set)
     out = arguments.out or Path("runs") / grid.name
     cells = grid.cells(out)
+    check_not_locked(out)
     missing = [cell for cell in cells if not check_cell(cell, grid.threads)]
+    check_earlier(out / "results.json", grid, cells)
     chosen = [] if arguments.report_only else grid.choose(missing, arguments.rows, arguments.seeds)
     try_rows(chosen, arguments.download)
-    try:
+    with writing_to(out):
         failed = _compute(chosen, grid, arguments.jobs)
-    except KeyboardInterrupt:
-        sys.stderr.write("compare.py: interrupted; the same command goes on\n")
-        return 130
-    return _report(grid, out, cells, failed)
+        return _report(grid, out, cells, failed)
 
 
 def _compute(cells: Sequence[Cell], grid: Grid, jobs: int) -> list[Outcome]:

@@ -11,11 +11,13 @@ an .npz of the same name), .npz (this program's own specification).
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 from pathlib import Path
 from typing import get_args
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.brian2_script import write_script
 from alade_brian.conversion.nir_neurons import Method
 from alade_brian.conversion.nir_read import Reset, read_nir
@@ -26,6 +28,7 @@ from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.outputs import check_new_file
 from alade_brian.simulation import SimulationSettings, advice
 
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
@@ -57,8 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--to {target}: the ending decides what is written; use one of {', '.join(WRITERS)}")
     written = [target, *([target.with_suffix(".npz")] if target.suffix == ".py" else [])] if target else []
     for path in written:
-        if path.exists():
-            raise UserError(f"{path} is there already; remove it, or write to another file")
+        check_new_file(path, "--to")
     spec = read_model(arguments)
     if target is None:
         print(format_rows(lowering_table(spec)))

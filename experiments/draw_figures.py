@@ -10,6 +10,9 @@ show and which function draws each.
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +28,8 @@ from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.analysis.statistics_similarity import representational_drift
 from alade_brian.analysis.statistics_tuning import class_selectivity
 from alade_brian.analysis.style import write_figure
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
+from alade_brian.outputs import check_new_file, writing_to
 from alade_brian.runs import RunFolder, read_json
 
 LAYERS, IMAGES, NEURONS = 6, 10, 40
@@ -59,15 +62,16 @@ def main(arguments: argparse.Namespace) -> int:
     read = {n: tasks[n].get("readout_layers") or () for n in sorted(tasks) if n <= last}
     records = {n: load_record(RunFolder(arguments.run).spikes(n)) for n in read}
     drawn = drawings(records, read, arguments)
-    for name in drawn:
-        if any((out / f"{name}.{ending}").exists() for ending in ("png", "svg")):
-            raise UserError(f"{out} holds a figure '{name}' already; choose another folder with --out")
-    for name, draw in drawn.items():
-        try:
-            png, svg = write_figure(draw(), out / name, arguments.dpi)
-        except OSError as error:
-            raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from None
-        print(f"wrote {png} and {svg.name}")
+    with writing_to(out):
+        for name in drawn:
+            for ending in ("png", "svg"):
+                check_new_file(out / f"{name}.{ending}", "--out")
+        for name, draw in drawn.items():
+            try:
+                png, svg = write_figure(draw(), out / name, arguments.dpi)
+            except OSError as error:
+                raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from None
+            print(f"wrote {png} and {svg.name}")
     return 0
 
 

@@ -12,6 +12,9 @@ alade_brian.analysis.spike_record; to_neo and to_dataframe of alade_brian.analys
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import re
 import zipfile
@@ -26,8 +29,8 @@ from alade_brian.analysis.records import load_record
 from alade_brian.analysis.spike_csv import sidecar, write_csv
 from alade_brian.analysis.spike_export import GAP, write_nwb
 from alade_brian.analysis.spike_record import Network, SpikeRecord, load_spikes, save_spikes
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
+from alade_brian.outputs import check_new_file
 
 ENDINGS = (".csv", ".nwb", ".npz")
 
@@ -39,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("source", type=Path, metavar="RUN_OR_RECORD", help="a run folder or a record of spikes")
     p.add_argument("--to", type=Path, required=True, metavar="FILE", help="write FILE.csv, FILE.nwb or FILE.npz")
-    p.add_argument("--force", action="store_true", help="replace FILE where it is there already")
+    p.add_argument("--force", action="store_true", help="replace FILE if it exists")
     p.add_argument("--task", type=int, metavar="N", help="of a run: after which task (default: the last)")
     p.add_argument("--network", choices=get_args(Network), help="whose spikes of a run (default: brian2)")
     p.add_argument("--layer", action="append", metavar="NAME", help="only this layer; may be repeated")
@@ -116,8 +119,8 @@ def _targets(target: Path, force: bool) -> list[Path]:
         raise UserError(f"--to {target}: the ending decides what is written; use one of {', '.join(ENDINGS)}")
     written = [target, *([sidecar(target)] if target.suffix == ".csv" else [])]
     for path in written:
-        if path.is_dir() or (path.exists() and not force):
-            raise UserError(f"{path} is there already; remove it, write to another file, or add --force")
+        if path.is_dir() or not force:
+            check_new_file(path, "--to", also="" if path.is_dir() else ", or add --force")
     return written
 
 

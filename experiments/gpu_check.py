@@ -44,6 +44,10 @@ def main(arguments: argparse.Namespace) -> int:
     from gpu_checking import report
     from gpu_checking.plan import Plan
 
+    from alade_brian.outputs import check_new_file
+
+    check_new_file(arguments.json, "--json")
+    check_new_file(arguments.figure, "--figure")
     plan = Plan(arguments, began=time.monotonic())
     result = plan.run()
     report.write(result, arguments.json, arguments.figure)

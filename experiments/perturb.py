@@ -11,6 +11,9 @@ have is named and, with 'all', passed over.
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import sys
 from pathlib import Path
@@ -23,9 +26,9 @@ from perturbing.study import PARTS, Study, complete, planned, read_subject
 from perturbing.summary import csv_text, markdown, rows
 from tqdm import tqdm
 
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
 from alade_brian.files import write_text
+from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.perturbations import Perturbation, available_perturbations, perturbation
 from alade_brian.simulation import BACKENDS, SimulationSettings
 
@@ -46,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
     p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="how Brian2 runs")
     p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: runs/perturb-NAME)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: RUN/perturbed/task-NN)")
+    p.set_defaults(interrupted="the same command continues")
     return p
 
 
@@ -59,19 +63,27 @@ def main(arguments: argparse.Namespace) -> int:
     chosen = choose(arguments)
     settings = SimulationSettings(backend=arguments.backend, workers=arguments.workers, **PARTS)
     settings.check()
+    out = arguments.out or default_folder(arguments.checkpoint)
+    check_not_locked(out)
     wanted = planned(chosen, arguments.repeats, arguments.strengths)
     subject = read_subject(arguments.checkpoint, arguments.images, arguments.data_root)
-    out = arguments.out or Path("runs") / f"perturb-{arguments.checkpoint.parent.parent.name}"
-    study = Study(out, subject)
-    bar = tqdm(study.missing(wanted), desc="perturb", disable=None, leave=False)
-    complete(study, bar, settings, bar.write, pass_over="all" in arguments.perturb)
-    found = rows(study.results)
-    write_text(out / "table.md", markdown(found))
-    write_text(out / "table.csv", csv_text(found))
-    write_figures(study.results, out / "figures")
+    with writing_to(out):
+        study = Study(out, subject)
+        bar = tqdm(study.missing(wanted), desc="perturb", disable=None, leave=False)
+        complete(study, bar, settings, bar.write, pass_over="all" in arguments.perturb)
+        found = rows(study.results)
+        write_text(out / "table.md", markdown(found))
+        write_text(out / "table.csv", csv_text(found))
+        write_figures(study.results, out / "figures")
     print(markdown([row for row in found if row["task"] == "all"]))
     print(f"tables and figures: {out}")
     return 0
+
+
+def default_folder(checkpoint: Path) -> Path:
+    """The folder of a checkpoint's results: in its run's, since the names of run folders may be equal."""
+    folder = checkpoint.resolve().parent
+    return (folder.parent if folder.name == "checkpoints" else folder) / "perturbed" / checkpoint.stem
 
 
 def choose(arguments: argparse.Namespace) -> list[Perturbation]:

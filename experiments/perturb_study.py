@@ -10,23 +10,29 @@ Both go on where they were stopped. Tables, figures and all numbers are then bes
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparison.cells import Estimate, check_cell
 from comparison.grid import Cell, Grid, read_grid
+from comparison.results import check_earlier
 from perturbing.comparison_figures import write_figures
 from perturbing.comparison_table import csv_text, markdown
 from perturbing.networks import PERTURBED, Plan, collect, study_all
 
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
+from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.perturbations import available_perturbations, perturbation
 
 
@@ -44,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
     p.add_argument("--report-only", action="store_true", help="tables and figures of what has been measured")
+    p.set_defaults(interrupted="the same command continues")
     return p
 
 
@@ -58,18 +65,29 @@ def main(arguments: argparse.Namespace) -> int:
     grid = read_grid(arguments.grid)
     out = arguments.out or Path("runs") / grid.name
     networks = grid.choose(grid.cells(out), arguments.rows, arguments.seeds)
+    cells, folder = grid.cells(out), out / PERTURBED
+    check_not_locked(folder)
+    check_earlier(folder / "results.json", grid, cells)
     if not arguments.report_only:
         _check_trained(networks, grid, arguments.grid, out)
-        _study(networks, Plan(names, arguments.repeats, arguments.images), arguments.jobs)
-    results, folder = collect(grid, networks), out / PERTURBED
+    with writing_to(folder):
+        if not arguments.report_only:
+            _study(networks, Plan(names, arguments.repeats, arguments.images), arguments.jobs)
+        # Also what was studied before: the tables only ever grow.
+        table = _write(collect(grid, cells), folder)
+    print(table)
+    print(f"tables, numbers and figures: {folder}")
+    return 0
+
+
+def _write(results: Mapping[str, Any], folder: Path) -> str:
+    """Write tables, numbers and figures; the table for people."""
     write_json(folder / "results.json", results)
     table = markdown(results)
     write_text(folder / "table.md", table)
     write_text(folder / "table.csv", csv_text(results))
     write_figures(results, folder / "figures")
-    print(table)
-    print(f"tables, numbers and figures: {folder}")
-    return 0
+    return table
 
 
 def _check_trained(networks: list[Cell], grid: Grid, file: Path, out: Path) -> None:

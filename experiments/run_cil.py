@@ -9,17 +9,21 @@ Exit code 0: done; 1: the simulated network does not agree with the trained one;
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.report_sections import agrees
-from alade_brian.cli import run_command
 from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.data import available_datasets
 from alade_brian.job import SECONDS_BETWEEN_STATES, IncrementalJob
 from alade_brian.learning import available_methods
 from alade_brian.learning.parallel import join_processes, leads, leave_processes
+from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs import RunFolder
 from alade_brian.summary import summary
 
@@ -60,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, help="everything random (default: 1993)")
     p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
     p.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<config>-<method>-<seed>)")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    p.add_argument("--resume", action="store_true", help="resume the run in --out")
+    p.set_defaults(interrupted="resume with --resume")
     p.add_argument(
         "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
         help="seconds after which the state of a task is kept again, between two epochs (default: %(default)g)",
@@ -98,8 +103,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the job; the exit code."""
     name, config = configuration(arguments)
     out = arguments.out or Path("runs") / f"{name}-{config.method}-{config.seed}"
-    if not arguments.resume:
-        RunFolder(out).check_unused()
+    check_not_locked(out)
+    folder = RunFolder(out)
+    folder.check_same(config) if arguments.resume else folder.check_unused()
     join_processes(config.training.device)
     try:
         return run(arguments, config, out)
@@ -114,8 +120,9 @@ def run(arguments: argparse.Namespace, config: RunConfig, out: Path) -> int:
         python=arguments.cuda_python,
     )  # fmt: skip
     job.seconds_between_states = arguments.keep_every
-    job.resume() if arguments.resume else job.start()
-    metrics = job.run()
+    with writing_to(out) if leads() else nullcontext():
+        job.resume() if arguments.resume else job.start()
+        metrics = job.run()
     if not leads():
         return 0
     print(summary(metrics, out))

@@ -16,6 +16,9 @@ step, an edge that closes a cycle one step later; a synaptic current is updated 
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import zipfile
 from collections.abc import Mapping
@@ -24,13 +27,13 @@ from typing import get_args
 
 import numpy as np
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.nir_neurons import Method
 from alade_brian.conversion.nir_read import NirNetwork, Reset, as_sequences, open_nir
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import Shape
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
+from alade_brian.outputs import check_new_file
 from alade_brian.simulation import BACKENDS, SimulationSettings, simulate
 
 
@@ -52,8 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Read, simulate, write; the exit code."""
-    if arguments.out.exists():
-        raise UserError(f"{arguments.out} is there already; remove it, or write to another file")
+    check_new_file(arguments.out, "--out")
     settings = SimulationSettings(backend=arguments.backend)
     settings.check()
     shown = read_arrays(arguments.input)

@@ -7,10 +7,12 @@ All frameworks with a door must be installed (see experiments/peers/README.md).
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 from pathlib import Path
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.torch_foreign import doors, frameworks
 from alade_brian.conversion.torch_support import sections
 from alade_brian.errors import UserError

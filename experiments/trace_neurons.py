@@ -12,6 +12,9 @@ over all neurons of a layer; above 1e-12 the exit code is 1.
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -26,13 +29,13 @@ from perturbing.study import read_subject
 
 from alade_brian.analysis.figures import plot_inner_state
 from alade_brian.analysis.state_record import StateRecord, save_states
-from alade_brian.analysis.style import new_axes, write_figure
-from alade_brian.cli import run_command
+from alade_brian.analysis.style import literal, new_axes, write_figure
 from alade_brian.conversion.inner_state import TOLERANCE, inner_states
 from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.outputs import check_not_locked, is_unused, writing_to
 from alade_brian.simulation.inner_state import variables
 
 ALL = "all"
@@ -66,8 +69,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Record, compare, write; the exit code."""
     out = arguments.out or Path("runs") / f"trace-{arguments.checkpoint.resolve().parent.parent.name}"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} holds files already; choose another folder with --out")
+    check_not_locked(out)
+    _check_unused(out)
     network, header = load_checkpoint(arguments.checkpoint)
     # As many images as the run was verified with, so that they have the numbers they have there.
     subject = read_subject(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
@@ -82,14 +85,20 @@ def main(arguments: argparse.Namespace) -> int:
     states = tuple(state.of(neurons[state.layer]) for state in found)
     record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        save_states(out / "states.npz", record)
-        figures = write_figures(out, record)
+        with writing_to(out):
+            _check_unused(out)
+            save_states(out / "states.npz", record)
+            figures = write_figures(out, record)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
     print("\n".join(table(found)))
     print(f"wrote {out}: states.npz and {figures} figures")
     return 1 if any((state.largest_difference or 0.0) > TOLERANCE for state in found) else 0
+
+
+def _check_unused(out: Path) -> None:
+    if not is_unused(out):
+        raise UserError(f"{out} already holds files; choose another --out")
 
 
 def layers(spec: NetworkSpec, names: Sequence[str]) -> list[str]:
@@ -125,7 +134,7 @@ def write_figures(out: Path, record: StateRecord) -> int:
     for state, row in every:
         _, ax = new_axes(7.0, 3.6)
         plot_inner_state(state.of(range(min(NEURONS_DRAWN, len(state.neurons)))), row, record.dt, ax)
-        ax.set_title(f"{state.layer}, image {record.images[row]}", fontsize=10)
+        ax.set_title(f"{literal(state.layer)}, image {record.images[row]}", fontsize=10)
         write_figure(ax, out / f"{state.layer}-{state.variable}-image-{record.images[row]}")
     return len(every)
 

@@ -10,6 +10,9 @@ Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated
 
 from __future__ import annotations
 
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+from alade_brian.cli import run_command  # isort: split
+
 import argparse
 import sys
 from pathlib import Path
@@ -24,10 +27,10 @@ from perturbing.study import read_subject
 from witnessing.agreement import Witnessed, compare
 from witnessing.dense import accuracy, read_images, train_dense
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
+from alade_brian.outputs import check_new_file
 from alade_brian.simulation import BACKENDS, SimulationSettings
 from alade_brian.simulation.nest_process import check_nest, find_nest
 
@@ -55,8 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError("name either a CHECKPOINT or --dense DATASET")
     if arguments.images < 1:
         raise UserError(f"--images {arguments.images}: use at least 1")
-    if arguments.out is not None and arguments.out.exists():
-        raise UserError(f"{arguments.out} is there already; remove it, or write to another file")
+    check_new_file(arguments.out, "--out")
     settings = SimulationSettings(backend=arguments.backend)
     settings.check()
     find_nest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 from test_analysis_synthetic import DT, flip, make_run, make_spikes
 
 from alade_brian.analysis import figures
+from alade_brian.analysis.statistics_tuning import class_responses
 from alade_brian.analysis.style import new_axes, new_stack, png_bytes, svg_bytes
 from alade_brian.errors import UserError
 
@@ -203,6 +205,30 @@ def test_energy_over_tasks(metrics, ax) -> None:
     for line, key in zip(ax.lines, keys, strict=True):
         assert line.get_xdata().tolist() == [1, 2, 3]
         np.testing.assert_allclose(line.get_ydata(), [task["energy"][key] / unit for task in metrics["tasks"]])
+
+
+def test_names_from_data_are_drawn_as_they_stand(metrics) -> None:
+    name = "$\\frac$ \x01-->"
+    trains = {name: np.random.default_rng(0).random((4, 6, 9)) < 0.5}
+    layer = {**metrics["tasks"][-1]["layers"][0], "name": name}
+    renamed = {**metrics, "tasks": [{**metrics["tasks"][-1], "layers": [layer]}]}
+    energy = {**metrics["energy"], "layers": [{**metrics["energy"]["layers"][0], "name": name}]}
+    responses = class_responses(trains[name], np.array([0, 0, 1, 1]))
+    for call in (
+        lambda ax: figures.plot_confusion([[1]], [name], ax),
+        lambda ax: figures.plot_tuning(responses, ax, [name, "b"]),
+        lambda ax: figures.plot_selectivity({name: np.linspace(0, 1, 9)}, ax),
+        lambda ax: figures.plot_rates(renamed, ax),
+        lambda ax: figures.plot_isi(trains, DT, ax),
+        lambda ax: figures.plot_raster({name: trains[name][0]}, {name: trains[name][0]}, DT, ax),
+        lambda ax: figures.plot_energy(energy, ax),
+    ):
+        figure, ax = new_axes()
+        call(ax)
+        svg = svg_bytes(figure)
+        ElementTree.fromstring(svg)
+        # The writer puts the text into a comment, as it was drawn.
+        assert "$\\frac$ \ufffd" in svg.decode("utf-8")
 
 
 def test_rates_first_layer_on_top(metrics, ax) -> None:

@@ -340,9 +340,9 @@ def test_the_command_writes_nwb(run: Path, tmp_path: Path) -> None:
 BAD_USE = {
     "ending": (("{run}", "--to", "{tmp}/spikes.mat"), "use one of .csv, .nwb, .npz"),
     "no ending": (("{run}", "--to", "{tmp}/spikes"), "use one of .csv, .nwb, .npz"),
-    "there already": (("{run}", "--to", "{tmp}/old.npz"), "old.npz is there already"),
-    "beside it": (("{run}", "--to", "{tmp}/beside.csv"), "beside.json is there already"),
-    "a folder": (("{run}", "--to", "{tmp}/folder.npz", "--force"), "folder.npz is there already"),
+    "there already": (("{run}", "--to", "{tmp}/old.npz"), "old.npz already exists"),
+    "beside it": (("{run}", "--to", "{tmp}/beside.csv"), "beside.json already exists"),
+    "a folder": (("{run}", "--to", "{tmp}/folder.npz", "--force"), "folder.npz is a folder"),
     "itself": (("{run}", "--to", "{run}/spikes/task-02.npz", "--force"), "is the record that is read"),
     "gap": (("{run}", "--to", "{tmp}/spikes.csv", "--gap", "1"), "--gap is for an .nwb file"),
     "no run": (("{tmp}", "--to", "{tmp}/spikes.csv"), "holds no spikes/task-NN.npz"),

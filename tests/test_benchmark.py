@@ -198,6 +198,21 @@ def test_the_command_writes_what_it_measured(tmp_path: Path, capsys: pytest.Capt
     assert "limit_float32" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["engine", "recording", "build", "growth", "agreement", "training"])
+def test_files_that_exist_are_kept(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = [tmp_path / f"old.{ending}" for ending in ("json", "png", "svg")]
+    for path in old:
+        path.write_text("precious")
+    assert command(name, "--json", old[0]) == 2
+    assert f"{old[0]} already exists; choose another --json or remove it" in capsys.readouterr().err
+    if name == "engine":
+        old[1].unlink()
+        assert command(name, "--figure", old[1]) == 2
+        assert f"{old[2]} already exists; choose another --figure" in capsys.readouterr().err
+        old.pop(1)
+    assert all(path.read_text() == "precious" for path in old)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

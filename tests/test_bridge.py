@@ -87,7 +87,7 @@ def test_a_package_that_it_lacks_is_named(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("#!/bin/sh\necho hello\n", "is no Python, or not one that runs this version.*'hello'"),
-        ("#!/bin/sh\necho oh >&2\nexit 3\n", "ended with code 3 .*oh.*--resume"),
+        ("#!/bin/sh\necho oh >&2\nexit 3\n", "ended with code 3 .*: oh$"),
         ("no program", "cannot be run"),
     ],
 )
@@ -110,7 +110,7 @@ def test_one_that_dies_in_mid_run_is_a_sentence(python: Path) -> None:
     simulator = open_simulator(SPEC, dataclasses.replace(NUMPY, python=python))
     simulator.images_per_run = 8
     assert isinstance(simulator.engine, Bridge)
-    with pytest.raises(UserError, match="ended with code -9.*what was computed before is kept, and --resume"):
+    with pytest.raises(UserError, match="ended with code -9"):
         for _ in simulator.chunks(IMAGES):
             assert simulator.engine._child is not None
             simulator.engine._child._child.kill()
@@ -129,7 +129,8 @@ def test_a_job_whose_python_dies_keeps_its_tasks_and_is_resumed(
     arguments = ("--config", tmp_path / "quick.yaml", "--out", tmp_path / "out")
     assert run(*arguments, "--cuda-python", dying) == 2
     error = capsys.readouterr().err
-    assert "ended with code 9" in error and "--resume" in error and error.strip().count("\n") == 0
+    assert "ended with code 9" in error and error.strip().count("\n") == 0
+    assert "everything that was learnt, task 3 too, is kept; resume with --resume" in error
     assert len(json.loads((tmp_path / "out" / "metrics.json").read_text())["tasks"]) == 2
     assert run("--out", tmp_path / "out", "--resume", "--cuda-python", fakes.python(tmp_path / "well")) == 0
     assert run("--config", tmp_path / "quick.yaml", "--out", tmp_path / "alone") == 0

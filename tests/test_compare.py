@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import runpy
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_grid import PROGRAMS, cells, compare, write_grid
+from tiny_grid import GRID, PROGRAMS, cells, compare, write_grid
 from tiny_grid import grid as grids
 
 from alade_brian import job
 from alade_brian.cli import run_command
+from alade_brian.outputs import writing_to
 
 CELLS = ("grown-der/1", "finetune/1", "grown-der/2", "finetune/2")
 
@@ -161,7 +161,7 @@ def test_an_interrupted_comparison_goes_on(
 
     monkeypatch.setattr(job, "verify", impatient)
     assert compare(grid, "--out", out) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "interrupted; the same command continues" in capsys.readouterr().err
     whole = {name: content for name, content in files(out).items() if name.startswith("grown-der/1/")}
     assert compare(grid, "--out", out) == 0
     shown = capsys.readouterr().out
@@ -234,11 +234,61 @@ def test_two_commands_do_not_compute_the_same_cell(
     grid: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(copied / "finetune" / "2")
-    with (copied / "finetune" / ".2.lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with writing_to(copied / "finetune" / "2"):
         assert compare(grid, "--out", copied) == 1
-    assert "another process is computing" in capsys.readouterr().err
+    assert f"another process is writing to {copied / 'finetune' / '2'}" in capsys.readouterr().err
     assert not (copied / "finetune" / "2").exists()
+
+
+def test_two_commands_do_not_write_the_same_tables(
+    grid: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(copied)
+    with writing_to(copied):
+        assert compare(grid, "--out", copied, "--report-only") == 2
+    error = capsys.readouterr().err
+    assert f"another process is writing to {copied}; wait for it or choose another --out" in error
+    assert files(copied) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"seeds": [1]},
+        {"rows": {"finetune": GRID["rows"]["finetune"]}, "reference": "finetune"},
+        {"rows": {**GRID["rows"], "finetune": {"method": "wa"}}, "remove": "finetune"},
+    ],
+    ids=["name", "seeds", "rows", "settings"],
+)
+def test_the_tables_of_another_grid_are_kept(
+    copied: Path, tmp_path: Path, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "remove" in changes:
+        # The folders of the cells cannot tell any more.
+        shutil.rmtree(copied / changes.pop("remove"))
+    (tmp_path / "grids").mkdir()
+    name = changes.pop("name", "tiny")
+    other = write_grid(tmp_path / "grids", **changes).rename(tmp_path / "grids" / f"{name}.yaml")
+    before = files(copied)
+    assert compare(other, "--out", copied, "--report-only") == 2
+    error = capsys.readouterr().err
+    assert f"{copied / 'results.json'} and the tables beside it are of another grid" in error and "--out" in error
+    assert error.count("\n") == 1 and files(copied) == before
+
+
+def test_tables_grow_with_their_grid(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "grids").mkdir()
+    more = write_grid(tmp_path / "grids", seeds=[2, 1, 3], reference="finetune")
+    assert compare(more, "--out", copied, "--report-only") == 0
+    assert results(copied)["seeds"] == [2, 1, 3]
+
+
+def test_a_table_of_unknown_origin_is_kept(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table.md").write_text("precious")
+    assert compare(grid, "--out", tmp_path) == 2
+    assert "holds table.md without a results.json" in capsys.readouterr().err
+    assert files(tmp_path) == {"table.md": b"precious"}
 
 
 def test_rows_and_seeds_can_be_chosen(

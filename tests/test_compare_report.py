@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_forgetting_and_cost_are_drawn_as_they_are() -> None:
     plot_cost(made_up(), points, "synaptic_events_per_image")
     drawn = [tuple(container[0].get_xydata()[0]) for container in points.containers]
     np.testing.assert_allclose(drawn, [(10001, 59), (20001, 49)])
+
+
+def test_names_of_rows_are_drawn_as_they_stand() -> None:
+    results = made_up(2)
+    results["rows"] = {r"$\frac$": results["rows"].popitem()[1], **results["rows"]}
+    for plot in (plot_curves, plot_forgetting, partial(plot_cost, cost="train_seconds")):
+        figure, ax = style.new_axes()
+        plot(results, ax)
+        assert r"$\frac$" in style.svg_bytes(figure).decode("utf-8")
 
 
 def test_no_two_of_many_rows_look_the_same() -> None:

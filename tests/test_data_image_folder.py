@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,10 @@ def test_jpeg_is_read_too(root: Path) -> None:
             "1.png cannot be read as an image",
         ),
         (lambda root: put(root / "test/ant/1.png", image(0, SIZE).astype(np.uint16) * 200), "more than 8 bits"),
+        (
+            lambda root: os.rename(root / "train/ant", os.fsencode(root / "train") + b"/a\xff"),
+            r"train/a\\udcff' has a name that is not UTF-8; rename it",
+        ),
     ],
 )
 def test_faults_are_one_sentence_with_the_place(root: Path, damage, message: str) -> None:

@@ -130,7 +130,7 @@ def test_an_unknown_ending_is_a_sentence(
 def test_nothing_is_overwritten(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.npz").write_text("precious")
     assert run(checkpoint, "--to", tmp_path / "model.py") == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (tmp_path / "model.npz").read_text() == "precious" and not (tmp_path / "model.py").exists()
 
 

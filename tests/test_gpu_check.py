@@ -70,6 +70,14 @@ def test_what_there_is_no_time_for_is_said(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "found.json").read_text())["checks"] == []
 
 
+@pytest.mark.parametrize("option", ["--json", "--figure"])
+def test_files_that_exist_are_kept(option: str, tmp_path: Path) -> None:
+    (tmp_path / "found").write_text("precious")
+    done = run("--stand-in", "numpy", "--minutes", 0, option, tmp_path / "found")
+    assert done.returncode == 2 and f"found already exists; choose another {option}" in done.stderr
+    assert (tmp_path / "found").read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [((), "no GPU was found|nvcc"), (("--stand-in", "numpy", "--networks", "mnist"), "no network 'mnist'")],

@@ -168,7 +168,7 @@ def test_bad_input_is_one_sentence(
 
 def test_nothing_is_overwritten(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trace(checkpoint, "--layer", "all", "--out", checkpoint.parent) == 2
-    assert "holds files already" in capsys.readouterr().err
+    assert "already holds files" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ def test_the_command_trains_compares_and_writes(tmp_path: Path, capsys: pytest.C
     assert record["test_accuracy_in_torch"] > 0.9 and record["accuracy"]["nest"] == record["accuracy"]["brian2"]
     assert [layer["steps_late_in_nest"] for layer in record["layers"]] == [1, 2]
     assert witness(*command) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

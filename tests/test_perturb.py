@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from tiny_grid import learnt
 
 from alade_brian.cli import run_command
+from alade_brian.outputs import writing_to
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
 
+from perturbing import study  # noqa: E402
 from perturbing.summary import Curve  # noqa: E402
 
 
@@ -66,6 +69,35 @@ def test_another_network_is_refused(checkpoint: Path, tmp_path: Path, capsys: py
     first = checkpoint.with_name("task-01.safetensors")
     assert perturb(first, "--perturb", "delay", "--strengths", 1, *options(out)) == 2
     assert "another network" in capsys.readouterr().err
+
+
+def test_two_commands_do_not_write_one_study(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing_to(tmp_path):
+        assert perturb(checkpoint, "--perturb", "delay", "--strengths", 1, *options(tmp_path)) == 2
+    assert f"another process is writing to {tmp_path}; wait for it or" in capsys.readouterr().err
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_results_lie_in_the_folder_of_their_run(checkpoint: Path, tmp_path: Path) -> None:
+    """Also of runs whose folders have the same name."""
+    copied = Path(shutil.copytree(checkpoint.parent.parent, tmp_path / "other" / checkpoint.parent.parent.name))
+    for run in (checkpoint.parent.parent, copied):
+        again = run / "checkpoints" / "task-01.safetensors"
+        assert perturb(again, "--perturb", "delay", "--strengths", 1, *options(tmp_path)[:-2]) == 0
+        assert (run / "perturbed" / "task-01" / "results.json").is_file()
+
+
+def test_an_interrupted_study_says_how_to_go_on(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "measure", interrupt)
+    assert perturb(checkpoint, "--perturb", "delay", "--strengths", 1, *options(tmp_path)) == 130
+    assert capsys.readouterr().err == "perturb.py: interrupted; the same command continues\n"
 
 
 @pytest.mark.parametrize(

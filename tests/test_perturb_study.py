@@ -17,6 +17,7 @@ from tiny_grid import GRID
 
 from alade_brian.analysis import style
 from alade_brian.cli import run_command
+from alade_brian.outputs import writing_to
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
@@ -140,6 +141,16 @@ def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[
     assert call("perturb_study.py", *wanted, "--perturb", "delay") == 0
     first = json.loads((out / "perturbed" / "results.json").read_text())["rows"]
     assert {row: sorted(seeds) for row, seeds in first.items()} == {"finetune": ["1", "2"], "joint": ["1", "2"]}
+    with writing_to(out / "perturbed"):
+        assert call("perturb_study.py", *wanted, "--perturb", "delay") == 2
+    assert f"another process is writing to {out / 'perturbed'};" in capsys.readouterr().err
+    # What was measured of other rows stays in the tables.
+    assert call("perturb_study.py", *wanted, "--perturb", "delay", "--rows", "joint") == 0
+    assert json.loads((out / "perturbed" / "results.json").read_text())["rows"] == first
+    other = grid.with_name("other.yaml")
+    other.write_text(grid.read_text())
+    assert call("perturb_study.py", other, *wanted[1:], "--perturb", "delay") == 2
+    assert "are of another grid" in capsys.readouterr().err
     assert call("perturb_study.py", *wanted, "--perturb", "delay", "selective-lesion") == 0
     second = json.loads((out / "perturbed" / "results.json").read_text())["rows"]["joint"]["2"]
     assert second["perturbations"]["delay"] == first["joint"]["2"]["perturbations"]["delay"]

@@ -187,7 +187,7 @@ def test_an_answer_is_never_overwritten_and_a_bad_model_is_a_sentence(
 ) -> None:
     (folder / "out.npz").write_text("precious")
     assert run(folder) == 2
-    assert "is there already" in capsys.readouterr().err and (folder / "out.npz").read_text() == "precious"
+    assert "already exists" in capsys.readouterr().err and (folder / "out.npz").read_text() == "precious"
     (folder / "out.npz").unlink()
     (folder / "net.nir").write_bytes(b"no HDF5")
     assert run(folder) == 2

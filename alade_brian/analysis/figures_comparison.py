@@ -38,7 +38,7 @@ def plot_curves(results: Results, ax: Axes) -> Axes:
         if len(torch) > 1:
             spread = torch.std(0, ddof=1)
             ax.fill_between(seen, mean - spread, mean + spread, color=look["color"], alpha=0.15, linewidth=0)
-        label = f"{name}: {_percent(results, name, _average('torch'))}"
+        label = f"{style.literal(name)}: {_percent(results, name, _average('torch'))}"
         ax.plot(seen, mean, markersize=4, linewidth=1.6, label=label, **look)
         ring = {"color": look["color"], "marker": look["marker"], "linestyle": "none", "fillstyle": "none"}
         ax.plot(seen, brian2.mean(0), markersize=9, **ring)
@@ -61,7 +61,7 @@ def plot_forgetting(results: Results, ax: Axes) -> Axes:
         ax.errorbar(mean, place, xerr=deviation, color=style.BLACK, capsize=3, linewidth=1.2)
         seeds = [100 * value for value in _of(results, name, "forgetting_brian2")]
         ax.plot(seeds, [place] * len(seeds), "o", color=style.BLACK, fillstyle="none", markersize=5)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [style.literal(name) for name in names])
     ax.invert_yaxis()
     ax.axvline(0, color=style.BLACK, linewidth=0.8)
     ax.set_xlabel("forgetting (percentage points; rings: each seed in Brian2)")
@@ -81,8 +81,8 @@ def plot_cost(results: Results, ax: Axes, cost: str) -> Axes:
             mean_std(found),
             mean_std([100 * a for a in _of(results, name, _average("brian2"))]),
         )
-        look = {**_look(results, name), "linestyle": "none"}
-        ax.errorbar(x, y, xerr=x_error, yerr=y_error, markersize=7, capsize=3, elinewidth=1, label=name, **look)
+        look = {**_look(results, name), "linestyle": "none", "label": style.literal(name)}
+        ax.errorbar(x, y, xerr=x_error, yerr=y_error, markersize=7, capsize=3, elinewidth=1, **look)
     if not ax.has_data():
         return style.note(ax, "no run says what it cost")
     ax.set_xscale("log")

@@ -61,7 +61,7 @@ def plot_energy(energy: Metrics, ax: Axes) -> Axes:
     )
     ax.barh(place + 0.19, joule["joule_per_image_relu"] / scale, height=0.36, color=style.ORANGE, label="ReLU")
     shown = place[:: max(1, -(-len(layers) // 40))]
-    ax.set_yticks(shown, [str(layers[number]["name"]) for number in shown])
+    ax.set_yticks(shown, [style.literal(layers[number]["name"]) for number in shown])
     ax.invert_yaxis()
     ax.set_xlabel(f"energy of one image ({unit})")
     ax.set_ylabel("layer")

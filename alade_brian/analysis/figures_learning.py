@@ -78,8 +78,8 @@ def plot_confusion(
         ax.axhline(border - 0.5, color="white", linewidth=1)
         ax.axvline(border - 0.5, color="white", linewidth=1)
     if size <= 40:
-        names = [str(name) for name in class_names]
-        short = max(map(len, names)) <= 2
+        names = [style.literal(name) for name in class_names]
+        short = max(len(str(name)) for name in class_names) <= 2
         ax.set_xticks(range(size), names, rotation=0 if short else 90)
         ax.set_yticks(range(size), names)
         ax.tick_params(labelsize=9 if size <= 20 else 6)

@@ -55,7 +55,7 @@ def plot_membrane(
             fired = spikes[:, column]
             ax.plot(times[fired], brian2[fired, column], "o", color=colour, markersize=5, gid=f"spikes {number}")
     style.time_axis(ax, steps, dt)
-    ax.set_ylabel(variable)
+    ax.set_ylabel(style.literal(variable))
     _legend(ax, torch is not None, spikes is not None)
     return ax
 

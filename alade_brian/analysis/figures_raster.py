@@ -151,7 +151,7 @@ def _label_layers(ax: Axes, rows: _Rows) -> None:
     labels = []
     for name, neurons, total in zip(rows.names, rows.neurons, rows.totals, strict=True):
         drawn = len(neurons)
-        labels.append(f"{name}\n({drawn} of {total})" if drawn < total else f"{name}\n({drawn})")
+        labels.append(style.literal(f"{name}\n({drawn} of {total})" if drawn < total else f"{name}\n({drawn})"))
     ax.hlines(starts[1:-1] - 0.5, 0, 1, transform=ax.get_yaxis_transform(), color=style.GREY, linewidth=0.6)
     ax.set_yticks((starts[:-1] + starts[1:] - 1) / 2, labels, fontsize=9)
     ax.tick_params(axis="y", length=0)

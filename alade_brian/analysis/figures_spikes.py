@@ -28,7 +28,7 @@ def plot_rates(metrics: Mapping[str, Any], ax: Axes) -> Axes:
     Averaged over images, steps and all neurons of the layer, silent ones included.
     """
     task = metrics["tasks"][-1]
-    names = [str(layer["name"]) for layer in task["layers"]]
+    names = [style.literal(layer["name"]) for layer in task["layers"]]
     place = np.arange(len(names))
     ax.barh(place, [layer["mean_rate_hz"] or 0.0 for layer in task["layers"]], color=style.BLUE, height=0.7)
     shown = place[:: max(1, -(-len(names) // 40))]
@@ -51,7 +51,7 @@ def plot_isi(spikes: Mapping[str, Spikes], dt: float, ax: Axes | None = None) ->
     longest = max((int(np.flatnonzero(histogram)[-1]) for histogram in counted.values()), default=1)
     many = len(counted) > len(style.SERIES)
     for number, (name, histogram) in enumerate(counted.items()):
-        look: dict[str, Any] = {"color": style.SERIES[number % len(style.SERIES)], "label": name}
+        look: dict[str, Any] = {"color": style.SERIES[number % len(style.SERIES)], "label": style.literal(name)}
         if many:
             look = {"color": "#BBBBBB", "label": f"each of {len(counted)} layers" if number == 0 else None}
         _plot_share(ax, histogram, longest, dt, look)
@@ -176,7 +176,8 @@ def _label_bands(ax: Axes, bands: Sequence[_Band], rows: int) -> None:
     labels = []
     for band in bands:
         drawn = len(band.neurons)
-        labels.append(f"{band.name}\n({drawn} of {band.total})" if drawn < band.total else f"{band.name}\n({drawn})")
+        count = f"{drawn} of {band.total}" if drawn < band.total else f"{drawn}"
+        labels.append(style.literal(f"{band.name}\n({count})"))
         if band.start:
             ax.axhline(band.start - 0.5, color=style.GREY, linewidth=0.6)
     ax.set_yticks([band.start + (len(band.neurons) - 1) / 2 for band in bands], labels, fontsize=9)

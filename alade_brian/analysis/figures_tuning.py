@@ -24,7 +24,7 @@ def plot_tuning(responses: ClassResponses, ax: Axes | None = None, class_names: 
     `class_names`: one for each of `responses.classes`; default: their numbers. UserError when they are fewer or more.
     """
     ax = style.axes_or_new(ax, 9.0, 3.6)
-    names = [str(name) for name in (responses.classes if class_names is None else class_names)]
+    names = [style.literal(name) for name in (responses.classes if class_names is None else class_names)]
     if len(names) != len(responses.classes):
         raise UserError(f"There are {len(responses.classes)} classes and {len(names)} class names.")
     order, preferred = tuning_order(responses.mean_counts)
@@ -74,7 +74,7 @@ def plot_selectivity(selectivity: Mapping[str, Values], ax: Axes | None = None) 
         return style.note(ax, "no neuron has a selectivity")
     many = len(defined) > len(style.SERIES)
     for number, (name, values) in enumerate(defined.items()):
-        look: dict[str, Any] = {"color": style.SERIES[number % len(style.SERIES)], "label": name}
+        look: dict[str, Any] = {"color": style.SERIES[number % len(style.SERIES)], "label": style.literal(name)}
         if many:
             look = {"color": "#BBBBBB", "label": f"each of {len(defined)} layers" if number == 0 else None}
         _outline(ax, values, look)

@@ -16,7 +16,7 @@ from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.analysis.state_record import StateRecord
 from alade_brian.analysis.statistics_similarity import RDM, correlation_distance, representational_drift
 from alade_brian.analysis.statistics_tuning import ClassResponses, class_responses, class_selectivity
-from alade_brian.analysis.style import new_row, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.style import literal, new_row, new_stack, png_bytes, svg_bytes
 
 # A raster is read, not counted: more layers or neurons than this make bands too thin to look at.
 _RASTER_LAYERS = 6
@@ -58,7 +58,7 @@ def membrane_picture(record: StateRecord) -> Picture:
     figure, axes = new_stack(9.0, 2.7, len(shown))
     for state, ax in zip(shown, axes, strict=True):
         figures.plot_inner_state(state, 0, record.dt, ax)
-        ax.set_title(state.layer, loc="left", fontsize=10)
+        ax.set_title(literal(state.layer), loc="left", fontsize=10)
     for ax in axes[:-1]:
         # The panels share their time; its numbers stand under the last.
         ax.set_xlabel("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ ALARM = VERMILLION
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK, GREY)
 # Where vermillion is kept for what disagrees.
 CALM = tuple(colour for colour in SERIES if colour != ALARM)
+
+_NOT_IN_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Above this many marks a vector file would be slower to open than a picture.
 RASTERIZE_ABOVE = 10_000
@@ -136,6 +139,12 @@ def number_cells(ax: Axes, size: int, numbers: Sequence[int] | None = None) -> N
     names = [str(place + 1 if numbers is None else numbers[place]) for place in places]
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(list(places), names)
+
+
+def literal(text: object) -> str:
+    """A name from data (of a class, a layer, a row) as a label: matplotlib draws it as it stands, and never as
+    mathematics. What XML does not allow, and an SVG would be ill-formed with, is replaced."""
+    return _NOT_IN_XML.sub("\ufffd", str(text)).replace("$", r"\$")
 
 
 def note(ax: Axes, text: str) -> Axes:

@@ -8,6 +8,7 @@ import numpy as np
 
 from alade_brian.data.normalisation import moments, normalised, pieces
 from alade_brian.errors import UserError
+from alade_brian.files import is_utf8
 
 # Images and labels of one split.
 Split = tuple[np.ndarray, np.ndarray]
@@ -31,6 +32,10 @@ class Dataset:
     def __post_init__(self) -> None:
         train, test = (self.train_images, self.train_labels), (self.test_images, self.test_labels)
         _check_shapes(self.name, train, test)
+        for name in self.class_names:
+            # Now, and not when the results are written.
+            if not is_utf8(name):
+                raise UserError(f"data set '{self.name}': the class name {name!a} is not UTF-8; rename the class")
         for split, (images, labels) in (("training", train), ("test", test)):
             where = f"data set '{self.name}', {split} images"
             if not all(np.isfinite(images[piece]).all() for piece in pieces(images)):

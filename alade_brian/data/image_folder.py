@@ -9,6 +9,7 @@ import numpy as np
 from alade_brian.data.dataset import Split
 from alade_brian.data.resampling import area_average
 from alade_brian.errors import UserError
+from alade_brian.files import is_utf8
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 GREY_MODES = frozenset({"1", "L"})
@@ -46,6 +47,9 @@ def _classes(root: Path) -> tuple[str, ...]:
             raise UserError(
                 f"{root / split} is no folder; put the images into {root}/train/<class>/ and .../test/<class>/"
             )
+        for path in (root / split).iterdir():
+            if path.is_dir() and not is_utf8(path.name):
+                raise UserError(f"the folder {str(path)!a} has a name that is not UTF-8; rename it")
         found[split] = {p.name for p in (root / split).iterdir() if p.is_dir() and not p.name.startswith(".")}
     unequal = sorted(found["train"] ^ found["test"])
     if unequal or not found["train"]:

@@ -19,6 +19,8 @@ from alade_brian.models import ExpandableNetwork, Norm, make_backbone
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
 State = dict[str, Any]
+# Is given a function that returns the state to go on from; it may call it or not.
+Keep = Callable[[Callable[[], State]], None]
 
 
 @dataclass
@@ -72,20 +74,22 @@ class Learner:
         self,
         data: TaskData,
         progress: Callable[[], None] = lambda: None,
-        keep: Callable[[Callable[[], State]], None] | None = None,
+        keep: Keep | None = None,
         state: State | None = None,
+        keep_stage: Keep | None = None,
     ) -> TaskHistory:
         """Train on one task.
 
-        progress   called after every epoch
-        keep       called after every epoch with a function that gives the state to go on from; it may ask or not
-        state      go on from this
+        progress     called after every epoch
+        keep         called after every epoch with a function that gives the state to go on from; it may ask or not
+        state        go on from this
+        keep_stage   called like `keep`, in its place, after the last epoch of a stage
         """
         order = np.random.default_rng([self.config.seed, data.number])
         with seeded(self.config.seed, data.number):
             self.method.begin_task(data)
             self.network.to(self.config.training.device).train()
-            epochs = _Course(self, data, order, state).run(progress, keep)
+            epochs = _Course(self, data, order, state).run(progress, keep, keep_stage or keep)
             self.method.end_task(data)
         self.network.to("cpu").eval()
         return TaskHistory(epochs, self.method.logits_before_alignment, self.method.logits_after_alignment)
@@ -111,9 +115,7 @@ class _Course:
         self.method, self.network = learner.method, learner.network
         self.history: list[dict[str, Any]] = [] if state is None else list(state["history"])
 
-    def run(
-        self, progress: Callable[[], None], keep: Callable[[Callable[[], State]], None] | None
-    ) -> list[dict[str, Any]]:
+    def run(self, progress: Callable[[], None], keep: Keep | None, keep_stage: Keep | None) -> list[dict[str, Any]]:
         stages, number = self.method.stages(self.data, self.order), 0
         while True:
             resumed = self.state if self.state is not None and self.state["stage"] == number else None
@@ -124,7 +126,7 @@ class _Course:
             if stage is None:
                 return self.history
             if self.state is None or number >= self.state["stage"]:
-                self._stage(stage, number, before, resumed, progress, keep)
+                self._stage(stage, number, before, resumed, progress, keep, keep_stage)
             number += 1
 
     def _stage(
@@ -134,7 +136,8 @@ class _Course:
         before: State,
         resumed: State | None,
         progress: Callable[[], None],
-        keep: Callable[[Callable[[], State]], None] | None,
+        keep: Keep | None,
+        keep_stage: Keep | None,
     ) -> None:
         fitting = Fitting(stage, self.order, self.learner.config.training, self.learner.augment)
         earlier = self.history
@@ -152,8 +155,9 @@ class _Course:
             fitting.run_epoch()
             average_statistics(self.network)
             progress()
-            if keep is not None:
-                keep(state)
+            keep_now = keep_stage if fitting.finished else keep
+            if keep_now is not None:
+                keep_now(state)
         self.history = [*earlier, *fitting.history]
 
     def _snapshot(self) -> State:

@@ -68,10 +68,7 @@ def gpu_failure(folder: Path, code: int, said: str) -> UserError:
     """A sentence for a simulation that a GPU did not finish."""
     advice = next((what for mark, what in _FAILURES if mark in said), "the GPU was lost, or its program failed")
     first = re.sub(r"\s+", " ", said)[:300] or "it said nothing"
-    return UserError(
-        f"{advice}; the simulation in {folder} ended with code {code}: {first}; what was computed before is kept, and "
-        "--resume goes on from there"
-    )
+    return UserError(f"{advice}; the simulation in {folder} ended with code {code}: {first}")
 
 
 def explicit_target() -> Target:

@@ -78,10 +78,7 @@ def ended_sentence(python: Path, code: int, said: str) -> str:
         package = lacks[1].split(".")[0]
         return f"{python} lacks the package {package}; {python} -m pip install {package}"
     last = re.sub(r"\s+", " ", said.strip().splitlines()[-1])[:300] if said.strip() else "it said nothing"
-    return (
-        f"the simulation in {python} ended with code {code} (killed? out of memory?): {last}; what was computed before "
-        "is kept, and --resume goes on from there"
-    )
+    return f"the simulation in {python} ended with code {code} (killed? out of memory?): {last}"
 
 
 def environment() -> dict[str, str]:

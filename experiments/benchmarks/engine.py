@@ -18,6 +18,7 @@ import numpy as np
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
+from alade_brian.outputs import check_new_file
 from benchmarks.field import EXPLICIT, LIMITS, NAMES, SHARED, Field, process_counts
 from benchmarks.figure import write_figure
 from benchmarks.machine import cores, machine
@@ -164,9 +165,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.images} images: use at least {CALIBRATION_IMAGES}, with which rates are set")
     if arguments.figure and arguments.figure.suffix != ".png":
         raise UserError(f"the figure {arguments.figure} is no .png file; give it that ending")
-    for file in (arguments.json, arguments.figure):
-        if file and file.is_dir():
-            raise UserError(f"{file} is a folder; name a file in it")
+    picture = arguments.figure and arguments.figure.with_suffix(".svg")
+    for option, file in (("--json", arguments.json), ("--figure", arguments.figure), ("--figure", picture)):
+        check_new_file(file, option)
         if file:
             check_folder(file.parent)
 

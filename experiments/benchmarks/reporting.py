@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from alade_brian.errors import UserError
+from alade_brian.outputs import check_new_file
 from benchmarks.rounds import log
 
 
@@ -24,8 +25,7 @@ def check_options(json: Path | None, rounds: int) -> None:
     """UserError where they make no sense, before anything takes time."""
     if rounds < 1:
         raise UserError(f"{rounds} rounds: use at least 1")
-    if json is not None and json.is_dir():
-        raise UserError(f"{json} is a folder; name a file in it")
+    check_new_file(json, "--json")
     if json is not None:
         check_folder(json.parent)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -10,7 +9,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +20,7 @@ from alade_brian.conversion.spec import SpecError
 from alade_brian.conversion.table import RefusedLayers
 from alade_brian.errors import UserError
 from alade_brian.job import IncrementalJob
+from alade_brian.outputs import is_unused, writing_to
 from alade_brian.runs import RunFolder, read_json
 from comparison.grid import Cell
 
@@ -60,7 +59,7 @@ def check_cell(cell: Cell, threads: int) -> bool:
 
 def begun(cell: Cell) -> bool:
     """Whether there is anything of a cell."""
-    return cell.folder.exists() and (not cell.folder.is_dir() or any(cell.folder.iterdir()))
+    return not is_unused(cell.folder)
 
 
 def try_rows(cells: Sequence[Cell], download: bool) -> None:
@@ -108,7 +107,7 @@ def compute_cell(cell: Cell, threads: int, parent: int | None) -> Outcome:
     logging.getLogger("brian2").setLevel(logging.ERROR)
     torch.set_num_threads(threads)
     try:
-        with claimed(cell):
+        with writing_to(cell.folder):
             job = IncrementalJob(cell.config, cell.folder, progress=alone, workers=None if alone else 1)
             job.resume() if begun(cell) else job.start()
             job.run()
@@ -132,19 +131,6 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def claimed(cell: Cell) -> Iterator[None]:
-    """Within it no other process computes the same cell; a process that dies gives it back."""
-    path = cell.folder.parent / f".{cell.folder.name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is computing {cell.folder}; wait for it, or end it") from None
-        yield
 
 
 class Estimate:

@@ -22,6 +22,7 @@ from typing import Any
 
 from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.errors import UserError
+from alade_brian.files import is_utf8
 
 KEYS = ("base", "reference", "rows", "seeds", "set", "threads")
 FIGURES = "figures"
@@ -132,6 +133,8 @@ def _rows(content: Any, origin: str) -> dict[str, dict[str, Any]]:
     for name in content:
         if not isinstance(name, str):
             raise UserError(f"{origin}: the row name {name!r} is not text; write it in quotes")
+        if not is_utf8(name):
+            raise UserError(f"{origin}: the row name {name!a} is not UTF-8; use other letters in it")
         folder = slug(name)
         if not folder or folder == FIGURES:
             raise UserError(f"{origin}: the row name '{name}' makes no folder name; use other letters or digits in it")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.report_sections import agrees
 from alade_brian.config import to_mapping
 from alade_brian.errors import UserError
 from alade_brian.runs import RunFolder, read_json
-from comparison.grid import Cell, Grid
+from comparison.grid import FIGURES, Cell, Grid
 
 NETWORKS = ("torch", "brian2")
 SUMMARIES = ("average_incremental_accuracy", "last_accuracy", "forgetting")
@@ -33,6 +34,34 @@ def collect(grid: Grid, complete: Sequence[Cell]) -> dict[str, Any]:
         "threads": grid.threads,
         "rows": rows,
     }
+
+
+def check_earlier(file: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+    """UserError if the tables beside a `results.json` would lose anything if the grid's took their place.
+
+    Tables may grow: those of the same grid are written anew when more of its cells are complete.
+    """
+    if not file.exists():
+        found = [name for name in ("table.md", "table.csv", FIGURES) if (file.parent / name).exists()]
+        if found:
+            raise UserError(f"{file.parent} holds {found[0]} without a results.json; choose another --out or move it")
+        return
+    earlier = read_json(file)
+    try:
+        rows = {name: (set(row.get("seeds", row)), row.get("config")) for name, row in earlier["rows"].items()}
+        same = earlier["grid"] == grid.name
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{file} holds no results of a grid; choose another --out or move it") from None
+    known = {str(seed) for seed in grid.seeds}
+    configs = {cell.row: row_config(cell) for cell in cells}
+    same &= all(
+        name in configs and seeds <= known and config in (None, configs[name]) for name, (seeds, config) in rows.items()
+    )
+    if not same:
+        raise UserError(
+            f"{file} and the tables beside it are of another grid, or of rows, seeds or settings that {grid.origin} "
+            "does not have; choose another --out, or move them"
+        )
 
 
 def row_config(cell: Cell) -> dict[str, Any]:

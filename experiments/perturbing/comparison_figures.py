@@ -40,7 +40,7 @@ def plot_methods(results: Results, name: str, ax: Axes) -> Axes:
     for number, (row, seeds) in enumerate(results["rows"].items()):
         lines = [curve(study, name) for study in seeds.values() if name in study["perturbations"]]
         if lines:
-            _line(ax, lines, [line.mean for line in lines], style.SERIES[number], row)
+            _line(ax, lines, [line.mean for line in lines], style.SERIES[number], style.literal(row))
     ax.axhline(1 / _any(results)["classes"], color=style.GREY, linestyle=":", linewidth=1)
     ax.set_ylim(0, 1.02)
     return _labelled(results, name, ax, "accuracy")
@@ -51,7 +51,7 @@ def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
     one standard deviation."""
     studies = [study for study in results["rows"][row].values() if name in study["perturbations"]]
     if not studies:
-        return style.note(ax, f"{row} cannot have it")
+        return style.note(ax, f"{style.literal(row)} cannot have it")
     tasks, colours = studies[0]["tasks"], matplotlib.colormaps["viridis"]
     for number, task in enumerate(tasks):
         lines = [curve(study, name, task) for study in studies]
@@ -83,7 +83,7 @@ def plot_trends(results: Results, ax: Axes) -> Axes:
             ax.text(x, y, f"{points(value)}{'*' * sure}", ha="center", va="center", fontsize=8, **look)
     if compared(results):
         ax.axvline(len(results["rows"]) - 0.5, color="white", linewidth=6)
-    ax.set_xticks(range(len(columns)), columns)
+    ax.set_xticks(range(len(columns)), [style.literal(column) for column in columns])
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
     assert ax.figure is not None
@@ -110,7 +110,7 @@ def write_figures(results: Results, folder: Path) -> None:
     for name in names:
         figure, panels = style.new_grid(3.0, 2.5, len(rows), len(rows))
         for row, ax in zip(rows, panels, strict=True):
-            plot_ages(results, name, row, ax).set_title(row, fontsize=10)
+            plot_ages(results, name, row, ax).set_title(style.literal(row), fontsize=10)
         panels[0].legend(frameon=False, fontsize=7)
         _write(figure, folder / f"ages-{name}")
 

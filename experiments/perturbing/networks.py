@@ -13,6 +13,7 @@ from comparison.cells import end_with, pool
 from comparison.grid import Cell, Grid
 
 from alade_brian.errors import UserError
+from alade_brian.outputs import writing_to
 from alade_brian.perturbations import perturbation
 from alade_brian.runs import read_json
 from alade_brian.simulation import SimulationSettings
@@ -48,15 +49,11 @@ def _study(cell: Cell, plan: Plan, parent: int | None) -> tuple[Cell, list[str]]
     logging.getLogger("brian2").setLevel(logging.ERROR)
     said: list[str] = []
     checkpoint = sorted((cell.folder / "checkpoints").glob("task-*.safetensors"))[-1]
-    study = Study(folder(cell), read_subject(checkpoint, plan.images))
+    subject, wanted = read_subject(checkpoint, plan.images), planned(map(perturbation, plan.names), plan.repeats)
     settings = SimulationSettings(workers=1 if parent is not None else None, **PARTS)
-    complete(
-        study,
-        study.missing(planned(map(perturbation, plan.names), plan.repeats)),
-        settings,
-        said.append,
-        pass_over=True,
-    )
+    with writing_to(folder(cell)):
+        study = Study(folder(cell), subject)
+        complete(study, study.missing(wanted), settings, said.append, pass_over=True)
     return cell, said
 
 

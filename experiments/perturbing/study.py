@@ -26,6 +26,7 @@ from alade_brian.files import write_json
 from alade_brian.job import spread
 from alade_brian.job_setup import coding, load_images, make_scenario
 from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.outputs import is_unused
 from alade_brian.perturbations import Perturbation, Shown
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.runs import RunFolder, read_json
@@ -123,7 +124,7 @@ class Study:
                     f"{folder} holds a study of another network or of other images; choose another --out, or the "
                     "same checkpoint and --images"
                 )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif not is_unused(folder):
             raise UserError(f"{folder} holds files but no study; choose another folder with --out")
         else:
             tasks, counts = np.unique(subject.images.tasks, return_counts=True)
