@@ -77,7 +77,11 @@ def main(arguments: argparse.Namespace) -> int:
     answers = named_answers(network, responses, arguments.record_v)
     write_arrays(arguments.out, {name: array if batched else array[0] for name, array in answers.items()})
     spikes = sum(int(array.sum()) for array in answers.values() if array.dtype == bool)
-    print(f"wrote {arguments.out}: {len(answers)} arrays, {spikes:,} spikes in {network.spec.steps} steps")
+    count, spec = len(responses.logits), network.spec
+    print(
+        f"wrote {arguments.out}: {len(answers)} arrays, {spikes:,} spikes in {count} "
+        f"presentation{'s' * (count > 1)} of {spec.steps} steps of {spec.dt * 1e3:.6g} ms"
+    )
     return 0
 
 
