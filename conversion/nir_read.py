@@ -2,9 +2,9 @@
 
 What a time step means: an input x at step t is a current of weight * x, held during the step. All nodes act in the same
 step, in the order of `nir_order`. In a cycle the spikes that leave a spiking node (or the current of another neuron)
-arrive one step later, over the edge that closes the cycle; an affine node in the cycle therefore gives its bias from the
-first step on. Several edges into a node add up. A `Delay` of d steps shows what came d steps ago, a bias included, and
-nothing before. See `nir_neurons` for the neurons.
+arrive one step later, over the edge that closes the cycle; an affine node in the cycle therefore gives its bias from
+the first step on. Several edges into a node add up. A `Delay` of d steps shows what came d steps ago, a bias included,
+and nothing before. See `nir_neurons` for the neurons.
 
 A graph that this program wrote comes back as the specification that it was (see `written_spec`), unless another time
 step or discretisation is asked for.
@@ -79,9 +79,9 @@ def read_nir(
                      (see `nir_step`), else 1 ms
     discretisation   ``exact`` (the solution for a held current) or ``euler``; by default the metadata's, else exact
     reset            ``model``: v_reset, or what the metadata say; ``zero``; ``subtract``: by v_threshold
-    reset_timing     ``same-step``: the reset acts at the end of the step of its spike; ``next-step``: in the step after,
-                     behind the leak and before the input, as snnTorch subtracts (``reset_delay=True``), which its NIR
-                     files do not say. By default what the metadata say, else same-step
+    reset_timing     ``same-step``: the reset acts at the end of the step of its spike; ``next-step``: in the step
+                     after, behind the leak and before the input, as snnTorch subtracts (``reset_delay=True``), which
+                     its NIR files do not say. By default what the metadata say, else same-step
 
     The stimuli are sequences (one array per step), one per `Input`; the readout shows the first `Output` in every step.
     A file of this program keeps its own. A step longer than a time constant is logged as a warning if it was given as

@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--table", action="store_true", help="print layers, neurons, synapses, bytes and path")
     nir = p.add_argument_group("a NIR graph that does not say it itself")
     nir.add_argument("--steps", type=int, metavar="N", help="time steps of one presentation")
-    nir.add_argument("--dt", type=float, metavar="MS", help="time step in ms (default: what its constants show, else 1)")
+    shown = "time step in ms (default: what its constants show, else 1)"
+    nir.add_argument("--dt", type=float, metavar="MS", help=shown)
     nir.add_argument("--discretisation", choices=get_args(Method), help="default: exact")
     nir.add_argument("--reset", choices=get_args(Reset), help="default: each node's own")
     nir.add_argument("--reset-timing", choices=get_args(ResetTiming), help="of a spike's reset (default: same-step)")

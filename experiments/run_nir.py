@@ -11,8 +11,8 @@ array per Input by its name where there are several. OUT.npz then holds, with th
 
 A step: an input x at step t is a current of weight * x held during that step. euler is v += dt/tau*(v_leak - v + r*I),
 exact the solution for a held current; then z = v > v_threshold, then the reset. A feed-forward edge acts in the same
-step. In a cycle the spikes that leave a spiking node arrive one step later, so an affine node in the cycle gives its bias
-from the first step on. A synaptic current is updated before the membrane of its step.
+step. In a cycle the spikes that leave a spiking node arrive one step later, so an affine node in the cycle gives its
+bias from the first step on. A synaptic current is updated before the membrane of its step.
 
 A file of snnTorch whose neurons reset by subtraction runs as in snnTorch with --discretisation euler --reset subtract
 --reset-timing next-step: the export says none of this. Its step of 0.1 ms is taken from its constants.
@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("model", type=Path, metavar="MODEL.nir", help="a NIR graph")
     p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="what is shown")
     p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="where the answers go")
-    p.add_argument("--dt", type=float, metavar="MS", help="time step in ms (default: what the file says or its constants show, else 1)")
+    step = "time step in ms (default: what the file says or its constants show, else 1)"
+    p.add_argument("--dt", type=float, metavar="MS", help=step)
     p.add_argument("--discretisation", choices=get_args(Method), help="default: what the file says, else exact")
     p.add_argument("--reset", choices=get_args(Reset), default="model", help="default: each node's own")
     p.add_argument(
