@@ -85,6 +85,9 @@ _READING = {
 images = np.concatenate([given[name].reshape(len(given[name]), -1) for name in {names}], axis=1).astype(float)
 stimulus = TimedArray(images, dt=PRESENTATION)""",
     "sequence": """given = np.load(sys.argv[1])
+for name in {names}:
+    if given[name].shape[1:2] != (STEPS,):
+        sys.exit(f"{{name}} has the shape {{given[name].shape}}; give (images, {{STEPS}} steps, ...)")
 images = np.concatenate([given[name].reshape(len(given[name]), STEPS, -1) for name in {names}], axis=2).astype(float)
 silence = np.zeros((len(images), PERIOD - STEPS, images.shape[2]))
 stimulus = TimedArray(np.concatenate([images, silence], axis=1).reshape(len(images) * PERIOD, -1), dt=DT)""",

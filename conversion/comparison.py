@@ -143,8 +143,9 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.images} images, {self.spikes_compared:,} entries compared, {self.mismatched_spikes:,} mismatched; "
-            f"prediction agreement {self.prediction_agreement:.4f}, logits within {self.logit_max_abs_difference:.2g}"
+            f"{self.images} images of {self.steps} steps, {self.spikes_compared:,} entries compared, "
+            f"{self.mismatched_spikes:,} mismatched; prediction agreement {self.prediction_agreement:.4f}, "
+            f"logits within {self.logit_max_abs_difference:.2g}"
         ]
         width, there = max((len(layer.name) for layer in self.layers), default=0), _in(self.reference)
         lines += [

@@ -15,7 +15,7 @@ from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.nir_file import FlatGraph, RefusedNodes
 from alade_brian.conversion.nir_linear import apply
 from alade_brian.conversion.nir_neurons import Method, is_neuron, read_neuron
-from alade_brian.conversion.nir_order import late_edges, step_order
+from alade_brian.conversion.nir_order import late_edges, prompt_through, reached, step_order
 from alade_brian.conversion.nir_shapes import Shapes, check_graph
 from alade_brian.conversion.operators import Dense, Identity, Operator, Sparse
 from alade_brian.conversion.spec import Population, Projection, Stimulus
@@ -48,7 +48,8 @@ class _Lower:
     def __init__(self, graph: FlatGraph, shapes: Shapes, dt: float, method: Method) -> None:
         self.graph, self.shapes, self.dt, self.method = graph, shapes, dt, method
         self.late = late_edges(graph.inputs, graph.edges)
-        self.order = step_order(list(graph.nodes), graph.edges, self.late)
+        prompt = prompt_through(graph.edges, self.late)
+        self.order = step_order(list(graph.nodes), [*graph.edges, *sorted(prompt)], self.late)
         self.lowering = Lowering([Stimulus(shapes.made[name], name, "sequence") for name in graph.inputs])
         self.values: dict[str, Value] = {}
         self.one: str | None = None
@@ -88,10 +89,17 @@ class _Lower:
         for source in self.shapes.sources[name]:
             value = self._sent(source)
             if (source, name) in self.late:
-                value = self._later(value, 1)
+                value = self._over_closing_edge(value, name)
             total = value if total is None else add(total, value)
         assert total is not None
         return _merged(self.lowering, total)
+
+    def _over_closing_edge(self, value: Value, end: str) -> Value:
+        """What arrives at a node over an edge that closes a cycle. What the neurons of the cycle send is one step old;
+        biases on the way and sources outside the cycle act in the same step."""
+        cycle = reached([end], self.graph.edges)
+        terms = [replace(term, delay=term.delay + 1) if term.source in cycle else term for term in value.terms]
+        return replace(value, terms=tuple(terms))
 
     def _sent(self, name: str) -> Value:
         """What a node sends. Ends, since every cycle has a neuron in it, whose spikes need no working out."""
@@ -114,8 +122,8 @@ class _Lower:
         return Value(value.shape, tuple(t for p in parts for t in p.terms), sum((p.bias for p in parts), np.zeros(())))
 
     def _later(self, value: Value, steps: int) -> Value:
-        """The value of some steps ago. A constant becomes a current from a neuron that is always 1, since before the
-        first step it was not there either."""
+        """The value of some steps ago, behind a Delay. A constant becomes a current from a neuron that is always 1,
+        since before the first step it was not there either."""
         if not steps:
             return value
         terms = tuple(replace(term, delay=term.delay + steps) for term in value.terms)

@@ -18,6 +18,9 @@ import numpy as np
 from alade_brian.conversion.spec import SPEC_CLASSES, NetworkSpec
 
 FORMAT = 2
+# What waits one step where a cycle closes: the spikes, never a bias on their way. NIR leaves this open, so the file
+# states it for other readers. In files without the key no bias depends on it.
+CYCLE_DELAY = "spikes"
 
 # Where in a specification something stands: names of fields, numbers of items.
 Place = tuple[str | int, ...]

@@ -1,8 +1,9 @@
-"""The order of a NIR graph's nodes within a time step, and which edges act one step later.
+"""The order of a NIR graph's nodes within a time step, and which edges close a cycle.
 
 The graph is walked from its inputs, depth first, along the edges in their order. An edge that leads back to a node
-through which the walk came closes a cycle: it acts one step later. All other edges act in the same step, and the nodes
-are ordered so that each stands behind those it hears in the same step.
+through which the walk came closes a cycle: what the neurons of the cycle send arrives over it one step later. A bias on
+the way, and what comes from outside the cycle, does not wait. All other edges act in the same step, and the nodes are
+ordered so that each stands behind those it hears in the same step.
 """
 
 from __future__ import annotations
@@ -62,6 +63,17 @@ def step_order(nodes: Sequence[str], edges: Iterable[Edge], late: set[Edge]) -> 
             if not waiting[end]:
                 heapq.heappush(ready, place[end])
     return order
+
+
+def prompt_through(edges: Sequence[Edge], late: set[Edge]) -> set[Edge]:
+    """Pairs of nodes of which the first acts on the second in the same step, although only over a late edge: it lies
+    outside the cycle, so that what it sends does not wait."""
+    backward = [(end, start) for start, end in edges]
+    pairs: set[Edge] = set()
+    for start, end in late:
+        outside = reached([start], backward) - reached([end], edges)
+        pairs |= {(name, end) for name in outside}
+    return pairs
 
 
 def reached(starts: Iterable[str], edges: Iterable[Edge]) -> set[str]:

@@ -1,9 +1,10 @@
 """NIR -> NetworkSpec: every node of NIR 1.0.8, sub-graphs and recurrence included.
 
 What a time step means: an input x at step t is a current of weight * x, held during the step. All nodes act in the same
-step, in the order of `nir_order`; an edge that closes a cycle acts one step later, and carries nothing in the first
-step. Several edges into a node add up. A `Delay` of d steps shows what came d steps ago, and nothing before. See
-`nir_neurons` for the neurons.
+step, in the order of `nir_order`. In a cycle the spikes that leave a spiking node (or the current of another neuron)
+arrive one step later, over the edge that closes the cycle; an affine node in the cycle therefore gives its bias from
+the first step on. Several edges into a node add up. A `Delay` of d steps shows what came d steps ago, a bias included,
+and nothing before. See `nir_neurons` for the neurons.
 
 A graph that this program wrote comes back as the specification that it was (see `written_spec`), unless another time
 step or discretisation is asked for.
@@ -26,6 +27,7 @@ from alade_brian.conversion.nir_file import METADATA_KEY, FlatGraph, RefusedNode
 from alade_brian.conversion.nir_lower import lower_graph
 from alade_brian.conversion.nir_metadata import marks, rebuild
 from alade_brian.conversion.nir_neurons import Method, is_neuron
+from alade_brian.conversion.nir_step import check_step, step_of
 from alade_brian.conversion.nir_write import written_spec
 from alade_brian.conversion.spec import (
     Coding,
@@ -42,6 +44,7 @@ from alade_brian.errors import UserError
 __all__ = ["NirNetwork", "RefusedNodes", "open_nir", "read_nir"]
 
 Reset = Literal["model", "zero", "subtract"]
+ResetTiming = Literal["same-step", "next-step"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,18 +70,24 @@ def read_nir(
     dt: float | None = None,
     discretisation: Method | None = None,
     reset: Reset = "model",
+    reset_timing: ResetTiming | None = None,
 ) -> NetworkSpec:
     """The network in a NIR file (or graph).
 
     steps            of one presentation; may be left out where the file was written by this program
-    dt               one time step in seconds; by default what the file's metadata say, else 1 ms
+    dt               one time step in seconds; by default what the file's metadata say, else what its constants show
+                     (see `nir_step`), else 1 ms
     discretisation   ``exact`` (the solution for a held current) or ``euler``; by default the metadata's, else exact
     reset            ``model``: v_reset, or what the metadata say; ``zero``; ``subtract``: by v_threshold
+    reset_timing     ``same-step``: the reset acts at the end of the step of its spike; ``next-step``: in the step
+                     after, behind the leak and before the input, as snnTorch subtracts (``reset_delay=True``), which
+                     its NIR files do not say. By default what the metadata say, else same-step
 
     The stimuli are sequences (one array per step), one per `Input`; the readout shows the first `Output` in every step.
-    A file of this program keeps its own. Raises UserError, and RefusedNodes (one of them) with all faults at once.
+    A file of this program keeps its own. A step longer than a time constant is logged as a warning if it was given as
+    `dt`, and refused otherwise. Raises UserError, and RefusedNodes (one of them) with all faults at once.
     """
-    return open_nir(source, steps, dt, discretisation, reset).spec
+    return open_nir(source, steps, dt, discretisation, reset, reset_timing).spec
 
 
 def open_nir(
@@ -87,9 +96,10 @@ def open_nir(
     dt: float | None = None,
     discretisation: Method | None = None,
     reset: Reset = "model",
+    reset_timing: ResetTiming | None = None,
 ) -> NirNetwork:
     """As `read_nir`, with the places of the graph's nodes in the specification."""
-    _check_arguments(steps, dt, discretisation, reset)
+    _check_arguments(steps, dt, discretisation, reset, reset_timing)
     name = "the NIR graph" if isinstance(source, nir.NIRGraph) else str(source)
     graph = load_graph(source)
     said = _said(graph)
@@ -101,10 +111,10 @@ def open_nir(
     else:
         try:
             flat = flatten(graph)
-            network = _as_any_other(flat, said, dt, discretisation, steps)
+            network = _as_any_other(flat, said, dt, discretisation, steps, name)
         except RefusedNodes as error:
             raise RefusedNodes(name, error.refusals) from None
-    spec = _with_reset(network.spec, reset)
+    spec = _with_reset_timing(_with_reset(network.spec, reset), reset_timing)
     return dataclasses.replace(network, spec=spec if steps is None else dataclasses.replace(spec, steps=steps))
 
 
@@ -116,7 +126,9 @@ def as_sequences(network: NirNetwork, steps: int) -> NirNetwork:
     return dataclasses.replace(network, spec=dataclasses.replace(spec, stimuli=stimuli, readout=readout, steps=steps))
 
 
-def _check_arguments(steps: int | None, dt: float | None, discretisation: str | None, reset: str) -> None:
+def _check_arguments(
+    steps: int | None, dt: float | None, discretisation: str | None, reset: str, reset_timing: str | None
+) -> None:
     if steps is not None and steps < 1:
         raise UserError(f"a presentation of {steps} steps: use at least 1")
     if dt is not None and not (np.isfinite(dt) and dt > 0):
@@ -125,6 +137,8 @@ def _check_arguments(steps: int | None, dt: float | None, discretisation: str | 
         raise UserError(f"unknown discretisation '{discretisation}': use {' or '.join(get_args(Method))}")
     if reset not in get_args(Reset):
         raise UserError(f"unknown reset '{reset}': use {', '.join(get_args(Reset))}")
+    if reset_timing is not None and reset_timing not in get_args(ResetTiming):
+        raise UserError(f"unknown reset timing '{reset_timing}': use {' or '.join(get_args(ResetTiming))}")
 
 
 def _said(graph: nir.NIRGraph) -> NetworkSpec | None:
@@ -155,16 +169,23 @@ def _as_written(graph: nir.NIRGraph, spec: NetworkSpec) -> NirNetwork:
 
 
 def _as_any_other(
-    graph: FlatGraph, said: NetworkSpec | None, dt: float | None, discretisation: Method | None, steps: int | None
+    graph: FlatGraph,
+    said: NetworkSpec | None,
+    dt: float | None,
+    discretisation: Method | None,
+    steps: int | None,
+    name: str,
 ) -> NirNetwork:
     """The graph read by NIR's own meaning; of the metadata, what still fits a node."""
     methods = [] if said is None else [p.neuron.method for p in said.populations if "/dt" in p.neuron.model]
     method = discretisation or (methods[0] if methods else "exact")
-    dt = dt or (said.dt if said else 1e-3)
+    step = dt or (said.dt if said else step_of(graph, name))
     steps = steps or (said.steps if said else None)
     if steps is None:
         raise UserError("a NIR graph does not say how long it is shown: say the number of steps (--steps)")
-    found = lower_graph(graph, dt, method)
+    found = lower_graph(graph, step, method)
+    if dt is not None or said is None:
+        check_step(graph, step, dt is not None, name)
     outputs = found.outputs
     readout = Readout(next(iter(outputs.values())), "every_step")
     coding: Coding = "sequence"
@@ -178,7 +199,7 @@ def _as_any_other(
             readout = dataclasses.replace(said.readout, population=readout.population)
     stimuli = tuple(Stimulus(s.shape, s.name, coding) for s in found.stimuli)
     try:
-        spec = NetworkSpec(stimuli, tuple(populations), tuple(found.projections), readout, steps, dt)
+        spec = NetworkSpec(stimuli, tuple(populations), tuple(found.projections), readout, steps, step)
     except SpecError as error:
         raise UserError(f"the NIR graph makes no network: {error}") from None
     neurons = {name: name for name in graph.nodes if name in found.neurons}
@@ -212,5 +233,20 @@ def _with_reset(spec: NetworkSpec, reset: Reset) -> NetworkSpec:
         amount = constant(0.0) if reset == "zero" else neuron.parameters["v_threshold"]
         parameters = {**neuron.parameters, "v_reset": amount}
         return dataclasses.replace(population, neuron=dataclasses.replace(neuron, parameters=parameters, **rule))
+
+    return dataclasses.replace(spec, populations=tuple(map(changed, spec.populations)))
+
+
+def _with_reset_timing(spec: NetworkSpec, timing: ResetTiming | None) -> NetworkSpec:
+    """The network with one moment of the reset for all neurons that have one; None leaves each its own."""
+    if timing is None:
+        return spec
+    leak: Any = "after_reset" if timing == "same-step" else "before_reset"
+
+    def changed(population: Population) -> Population:
+        neuron = population.neuron
+        if not neuron.spiking or neuron.reset == "none":
+            return population
+        return dataclasses.replace(population, neuron=dataclasses.replace(neuron, leak=leak))
 
     return dataclasses.replace(spec, populations=tuple(map(changed, spec.populations)))

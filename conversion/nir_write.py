@@ -1,9 +1,10 @@
 """NetworkSpec -> NIR (Neuromorphic Intermediate Representation) file.
 
 NIR says neurons as differential equations in seconds and leaves the step to the reader. What it cannot say (comparison
-sign, subtraction reset, order of leak and reset, step order, length of a presentation, coding, readout) travels as JSON
-in the graph's metadata under ``alade_brian``; a reader that ignores it still gets a valid graph, and `reader_warnings`
-says what it will get wrong. With the metadata nothing is lost, and numbers that were changed in the file's nodes count.
+sign, subtraction reset, order of leak and reset, step order, what a cycle delays, length of a presentation, coding,
+readout) travels as JSON in the graph's metadata under ``alade_brian``; a reader that ignores it still gets a valid
+graph, and `reader_warnings` says what it will get wrong. With the metadata nothing is lost, and numbers that were
+changed in the file's nodes count.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from alade_brian.conversion.nir_file import METADATA_KEY
 from alade_brian.conversion.nir_layout import Layout
-from alade_brian.conversion.nir_metadata import FORMAT, Place, describe, marks, rebuild, same_bits, taken
+from alade_brian.conversion.nir_metadata import CYCLE_DELAY, FORMAT, Place, describe, marks, rebuild, same_bits, taken
 from alade_brian.conversion.nir_neurons import NotInNIR
 from alade_brian.conversion.spec import NetworkSpec, Population
 from alade_brian.files import replacing
@@ -40,6 +41,7 @@ def to_nir(spec: NetworkSpec) -> nir.NIRGraph:
     layout = Layout(spec)
     said = {
         "format": FORMAT,
+        "cycle_delay": CYCLE_DELAY,
         "network": describe(spec, _recoverable(spec, layout)),
         "nodes": {p.name: layout.node[p.name] for p in spec.populations},
     }

@@ -40,7 +40,8 @@ def convert(
     dt            seconds per step
     extra         further lowering functions by module class; they win over the built-in ones
     steps         number of steps, where the forward itself does not say it
-    sequence      the forward takes ``(steps, n, *image_shape)``, one image per step (needs `steps`)
+    sequence      the forward takes ``(steps, n, *image_shape)``, one image per step (needs `steps`). What shows it
+                  images (`verify`, `simulate`) takes ``(n, steps, *image_shape)`` and turns them for the forward
     readout       where the forward returns every step: the `Readout` decoding of it. By default spikes are counted
                   and anything else is averaged
     output        where the forward returns several tensors: the number of the one that is the answer

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.conversion.image_axes import check_axes
 from alade_brian.conversion.packed import PackedResponses, pack
 from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.conversion.spec import NetworkSpec, Population
@@ -125,7 +126,9 @@ def outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, list[T
 
 
 def as_shown(images: np.ndarray, spec: NetworkSpec) -> Tensor:
-    """Images as the model's forward takes them; of a sequence the steps come first."""
+    """Images as the model's forward takes them; of a sequence, shown as ``(n, steps, ...)``, the steps come first."""
+    if spec.stimulus.coding != "direct":
+        check_axes(spec, spec.stimulus, np.shape(images))
     shown = torch.from_numpy(np.asarray(images, dtype=np.float64))
     return shown if spec.stimulus.coding == "direct" else shown.transpose(0, 1)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alade_brian.conversion.comparison import Comparison, Divergence, LayerAgreement, Verification
+from alade_brian.conversion.image_axes import TRANSPOSE, described, sequence_steps
 from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.conversion.table import RefusedLayers
+from alade_brian.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,22 +47,26 @@ def verify(
     """Convert a trained torch module, simulate it in Brian2, and compare every spike of every layer.
 
     model      any module that `torch_lower.convert` takes
-    images     ``(n, C, H, W)``, as the module takes them; of a sequence ``(n, steps, C, H, W)``
+    images     ``(n, C, H, W)``, as the module takes them; of a sequence ``(n, steps, C, H, W)``, of which the module
+               is shown ``(steps, n, C, H, W)``
     spec       compare with this specification instead of the module's own
     settings   how to simulate (default: generated C++, float64)
     progress   called with the number of images newly compared
     steps, sequence, readout, output
                as `torch_lower.convert` takes them; a sequence's steps are those of the images
 
-    torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly.
+    torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly, UserError where the images
+    do not fit it.
     """
     from alade_brian.conversion.torch_kept import with_kept_answers
     from alade_brian.conversion.torch_lower import convert
     from alade_brian.conversion.torch_record import Reference, membranes
 
     if spec is None:
-        shape, steps = (images.shape[2:], images.shape[1]) if sequence else (images.shape[1:], steps)
-        spec = convert(model, shape, steps=steps, sequence=sequence, readout=readout, output=output)
+        if sequence:
+            spec = _of_a_sequence(model, images.shape, steps, readout=readout, output=output)
+        else:
+            spec = convert(model, images.shape[1:], steps=steps, readout=readout, output=output)
     network, reference = spec, Reference(model, spec, output)
     kept = with_kept_answers(reference, images[:1], _OnDisk(settings)) if settings and settings.reuse else reference
     return _compare(
@@ -71,6 +78,22 @@ def verify(
         lambda image, layer: membranes(model, images[image], layer, network.steps),
         "torch",
     )
+
+
+def _of_a_sequence(model: nn.Module, shape: tuple[int, ...], steps: int | None, **how: Any) -> NetworkSpec:
+    """The module's specification for images ``(n, steps, ...)``; UserError where it fits ``(steps, n, ...)`` only."""
+    from alade_brian.conversion.torch_lower import convert
+
+    try:
+        return convert(model, shape[2:], steps=sequence_steps(shape, steps), sequence=True, **how)
+    except RefusedLayers:
+        try:
+            convert(model, shape[2:], steps=shape[0], sequence=True, **how)
+        except RefusedLayers:
+            pass
+        else:
+            raise UserError(f"{described(shape)}, and the module runs for {shape[0]}: {TRANSPOSE}") from None
+        raise
 
 
 class _OnDisk:

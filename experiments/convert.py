@@ -20,7 +20,7 @@ from typing import get_args
 
 from alade_brian.conversion.brian2_script import write_script
 from alade_brian.conversion.nir_neurons import Method
-from alade_brian.conversion.nir_read import Reset, read_nir
+from alade_brian.conversion.nir_read import Reset, ResetTiming, read_nir
 from alade_brian.conversion.nir_write import reader_warnings, write_nir
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.spec_file import load_spec, save_spec
@@ -47,9 +47,11 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--table", action="store_true", help="print layers, neurons, synapses, bytes and path")
     nir = p.add_argument_group("a NIR graph that does not say it itself")
     nir.add_argument("--steps", type=int, metavar="N", help="time steps of one presentation")
-    nir.add_argument("--dt", type=float, metavar="MS", help="time step in ms (default 1)")
+    shown = "time step in ms (default: what its constants show, else 1)"
+    nir.add_argument("--dt", type=float, metavar="MS", help=shown)
     nir.add_argument("--discretisation", choices=get_args(Method), help="default: exact")
     nir.add_argument("--reset", choices=get_args(Reset), help="default: each node's own")
+    nir.add_argument("--reset-timing", choices=get_args(ResetTiming), help="of a spike's reset (default: same-step)")
     return p
 
 
@@ -79,10 +81,11 @@ def read_model(arguments: argparse.Namespace) -> NetworkSpec:
     path: Path = arguments.model
     if path.suffix == ".nir":
         dt = None if arguments.dt is None else arguments.dt * 1e-3
-        return read_nir(path, arguments.steps, dt, arguments.discretisation, arguments.reset or "model")
-    for option in ("steps", "dt", "discretisation", "reset"):
+        reset = arguments.reset or "model"
+        return read_nir(path, arguments.steps, dt, arguments.discretisation, reset, arguments.reset_timing)
+    for option in ("steps", "dt", "discretisation", "reset", "reset_timing"):
         if getattr(arguments, option) is not None:
-            raise UserError(f"--{option} is for a NIR graph, and {path} is none; leave it out")
+            raise UserError(f"--{option.replace('_', '-')} is for a NIR graph, and {path} is none; leave it out")
     if path.suffix == ".npz":
         return load_spec(path)
     network, header = load_checkpoint(path)

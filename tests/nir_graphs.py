@@ -205,7 +205,12 @@ def _wrap(draw: st.DrawFn, numbers: Numbers, nodes: dict[str, nir.NIRNode], made
         "input": nir.Input({"input": np.array(made[name])}),
         "output": nir.Output({"output": np.array(made[name])}),
     }
-    back = nir.Scale(numbers.of([0.5, -0.5], made[name], "neuron"))
+    size = made[name][0]
+    back = (
+        nir.Affine(numbers.weights(size, size), numbers.weights(size))
+        if made[name] == (size,)
+        else nir.Scale(numbers.of([0.5, -0.5], made[name], "neuron"))
+    )
     inner = nir.NIRGraph(
         {**ports, "cell": nodes[name], "back": back},
         [("input", "cell"), ("cell", "back"), ("back", "cell"), ("cell", "output")],

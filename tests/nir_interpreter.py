@@ -11,6 +11,7 @@ import nir
 import numpy as np
 
 Edge = tuple[str, str]
+CONSTANT = ""
 
 
 @dataclass
@@ -63,49 +64,89 @@ def closing(inputs: list[str], edges: list[Edge]) -> set[Edge]:
     return late
 
 
+def leads(start: str, end: str, edges: list[Edge]) -> bool:
+    """Whether a way leads from one node to another, or they are the same."""
+    seen, waiting = {start}, [start]
+    for node in waiting:
+        more = [b for a, b in edges if a == node and b not in seen]
+        seen |= set(more)
+        waiting += more
+    return end in seen
+
+
+def has_state(node: nir.NIRNode) -> bool:
+    """Whether a node is a neuron."""
+    return isinstance(node, nir.IF | nir.LIF | nir.I | nir.LI | nir.CubaLIF | nir.CubaLI | nir.Threshold)
+
+
 class Interpreter:
+    """What a node sends is kept in parts by their origin: a neuron, an input, or (CONSTANT) the biases on the way. Over
+    an edge that closes a cycle the parts of the cycle's neurons come one step late, and no others."""
+
     def __init__(self, graph: nir.NIRGraph, dt: float, method: str) -> None:
         self.nodes, self.edges = unfold(graph)
         self.dt, self.method = dt, method
         first = list(dict.fromkeys(end for edge in self.edges for end in edge))
         self.inputs = [n for n in first if n in graph.nodes and isinstance(self.nodes[n], nir.Input)]
         self.late = closing(self.inputs, self.edges)
+        self.origins = [CONSTANT, *(n for n in self.nodes if n in self.inputs or has_state(self.nodes[n]))]
+        self.cycle = {(o, end) for _, end in self.late for o in self.origins if leads(end, o, self.edges)}
         self.state: dict[tuple[str, str], np.ndarray | float] = {}
-        self.came: dict[str, list[np.ndarray]] = {}
+        self.parts: dict[tuple[str, str, int], np.ndarray] = {}
         self.run_ = Run()
 
     def run(self, shown: dict[str, np.ndarray]) -> Run:
         """`shown` by input: ``(steps, *shape)``."""
-        steps = len(next(iter(shown.values())))
-        for t in range(steps):
-            now: dict[str, np.ndarray] = {name: shown[name][t] for name in self.inputs}
+        self.silence = {name: np.zeros(array.shape[1:]) for name, array in shown.items()}
+        while len(self.silence) < len(self.nodes):
+            for start, end in self.edges:
+                if start in self.silence and end not in self.silence:
+                    silent = self.linear(end, self.silence[start], CONSTANT)
+                    self.silence[end] = np.zeros(np.shape(silent))
+        for t in range(len(next(iter(shown.values())))):
+            for name in self.inputs:
+                self.parts[name, name, t] = shown[name][t]
             for name in self.nodes:
-                self.value(name, now, t)
-            for name, value in now.items():
-                self.run_.sent.setdefault(name, []).append(value)
+                sent = sum((self.part(name, o, t) for o in self.origins), self.silence[name])
+                self.run_.sent.setdefault(name, []).append(sent)
         return self.run_
 
-    def value(self, name: str, now: dict[str, np.ndarray], t: int) -> np.ndarray:
-        if name not in now:
-            total: np.ndarray | float = 0.0
-            for start, end in self.edges:
-                if end == name and (start, end) in self.late:
-                    total = total + (self.run_.sent[start][t - 1] if t else 0.0)
-                elif end == name:
-                    total = total + self.value(start, now, t)
-            now[name] = np.asarray(self.step(name, total, t), dtype=float)
-        return now[name]
+    def part(self, name: str, origin: str, t: int) -> np.ndarray:
+        """What of a node's output at step t goes back to that origin."""
+        if t < 0 or (name in self.origins and name != origin):
+            return self.silence[name]
+        if (name, origin, t) not in self.parts:
+            if name == origin:
+                whole = sum((self.incoming(name, o, t) for o in self.origins), np.zeros(()))
+                self.parts[name, origin, t] = np.asarray(self.neuron(name, self.nodes[name], whole), dtype=float)
+            elif isinstance(self.nodes[name], nir.Delay):
+                self.parts[name, origin, t] = self.delayed(name, origin, t)
+            else:
+                self.parts[name, origin, t] = self.linear(name, self.incoming(name, origin, t), origin)
+        return self.parts[name, origin, t]
+
+    def incoming(self, name: str, origin: str, t: int) -> np.ndarray:
+        starts = [start for start, end in self.edges if end == name]
+        ago = {s: int((s, name) in self.late and (origin, name) in self.cycle) for s in starts}
+        return sum((self.part(s, origin, t - ago[s]) for s in starts), np.zeros(()))
+
+    def delayed(self, name: str, origin: str, t: int) -> np.ndarray:
+        steps = np.broadcast_to(np.round(self.nodes[name].delay / self.dt).astype(int), self.silence[name].shape)
+        out = np.zeros(steps.shape)
+        for index, d in np.ndenumerate(steps):
+            out[index] = np.broadcast_to(self.incoming(name, origin, t - d), steps.shape)[index] if t >= d else 0.0
+        return out
 
     def keep(self, tau: np.ndarray) -> np.ndarray:
         return self.dt / tau if self.method == "euler" else 1 - np.exp(-self.dt / tau)
 
-    def step(self, name: str, x, t: int):  # type: ignore[no-untyped-def]
-        node = self.nodes[name]
+    def linear(self, name: str, x, origin: str):  # type: ignore[no-untyped-def]
+        node, constant = self.nodes[name], float(origin == CONSTANT)
         match node:
             case nir.Linear():
                 return np.einsum("...ij,...j->...i", node.weight, x)
             case nir.Affine():
-                return np.einsum("...ij,...j->...i", node.weight, x) + node.bias
+                return np.einsum("...ij,...j->...i", node.weight, x) + constant * node.bias
             case nir.Scale():
                 return node.scale * x
             case nir.Flatten():
@@ -113,28 +154,14 @@ class Interpreter:
                 end = node.end_dim + x.ndim if node.end_dim < 0 else node.end_dim
                 return x.reshape(*x.shape[: node.start_dim], -1, *x.shape[end + 1 :])
             case nir.Conv1d():
-                bias = node.bias[:, None]
+                bias = constant * node.bias[:, None]
                 return convolve(node, x[:, None, :], node.weight[:, :, None, :], (0, 1))[:, 0] + bias
             case nir.Conv2d():
-                return convolve(node, x, node.weight, (0, 1)) + node.bias[:, None, None]
+                return convolve(node, x, node.weight, (0, 1)) + constant * node.bias[:, None, None]
             case nir.SumPool2d() | nir.AvgPool2d():
                 return pool(node, x)
-            case nir.Delay():
-                return self.delayed(name, x, t)
-            case nir.Input() | nir.Output():
-                return x
             case _:
-                return self.neuron(name, node, x)
-
-    def delayed(self, name: str, x, t: int):  # type: ignore[no-untyped-def]
-        node = self.nodes[name]
-        came = self.came.setdefault(name, [])
-        came.append(np.asarray(x, dtype=float))
-        steps = np.broadcast_to(np.round(node.delay / self.dt).astype(int), came[0].shape)
-        out = np.zeros(came[0].shape)
-        for index, d in np.ndenumerate(steps):
-            out[index] = came[t - d][index] if t >= d else 0.0
-        return out
+                return x
 
     def neuron(self, name: str, node, x):  # type: ignore[no-untyped-def]
         v = self.state.get((name, "v"), 0.0)

@@ -126,17 +126,34 @@ def test_what_a_node_means(case: str, method: str) -> None:
     assert_same_run(graph, sequences({"input": shape}), method)
 
 
-def test_an_edge_that_closes_a_cycle_acts_one_step_later_and_brings_no_bias_before() -> None:
-    """Worked out by hand: threshold 0.5, the input is 1 in the first step only, the way back gives 1 and a bias of 1."""
+def test_in_a_cycle_spikes_come_one_step_later_and_a_bias_at_once() -> None:
+    """Worked out by hand: threshold 0.5, the way back gives 1 for a spike and has a bias of 1."""
     back = nir.Affine(np.eye(1), np.ones(1))
     cell = nir.IF(np.full(1, 1 / DT), np.full(1, 0.5))
     nodes = {**ports((1,)), "cell": cell, "back": back}
     graph = nir.NIRGraph(nodes, [("input", "cell"), ("cell", "back"), ("back", "cell"), ("cell", "output")])
-    first = np.array([[[0.0], [0.0], [0.0]]])
-    found = simulate(read_nir(graph, 3, DT), first, NUMPY)
-    assert found.logits[0, :, 0].tolist() == [0.0, 1.0, 1.0]
-    second = np.array([[[1.0], [-1.0], [-2.0]]])
-    assert simulate(read_nir(graph, 3, DT), second, NUMPY).logits[0, :, 0].tolist() == [1.0, 1.0, 0.0]
+    shown = np.array([[[0.0], [-1.5], [-1.5]], [[-1.0], [-1.5], [0.5]], [[-1.0], [-0.25], [-1.75]]])
+    found = simulate(read_nir(graph, 3, DT), shown, NUMPY)
+    assert found.logits[:, :, 0].tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+
+
+def test_only_what_a_cycles_neurons_send_waits_at_the_edge_that_closes_it() -> None:
+    """An input, and a neuron outside, that reach the cycle through its affine node act in the same step, whatever the
+    order of the edges; so does what the affine node gives to others."""
+    nodes = {**ports((2,)), "more": nir.Input({"input": np.array([2])}), "before": lif(2), "cell": lif(2)}
+    nodes |= {"back": nir.Affine(np.array([[0.5, -1.0], [0.25, 0.5]]), np.array([0.25, 0.5])), "other": nir.LI(*(np.full(2, x) for x in (2 * DT, 1.0, 0.0))), "seen": nir.Output({"output": np.array([2])})}  # fmt: skip
+    edges = [("input", "cell"), ("cell", "back"), ("more", "before"), ("before", "back"), ("more", "back")]
+    edges += [("back", "cell"), ("back", "other"), ("cell", "output"), ("other", "seen")]
+    shown = sequences({"input": (2,), "more": (2,)})
+    graphs = [nir.NIRGraph(nodes, [edges[k] for k in order], type_check=False) for order in ORDERS]
+    for graph in graphs:
+        assert assert_same_run(graph, shown, "euler") > 0
+    late = [(p.source, p.target) for p in read_nir(graphs[0], STEPS, DT).projections if p.delay]
+    assert late == [("cell", "cell")]
+
+
+# Orders of the nine edges of the test above: as they stand, and from the second input on.
+ORDERS = ([0, 1, 2, 3, 4, 5, 6, 7, 8], [4, 2, 3, 6, 5, 8, 0, 7, 1])
 
 
 def test_two_populations_that_excite_each_other() -> None:

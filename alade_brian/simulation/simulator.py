@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alade_brian.conversion.image_axes import check_axes
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.conversion.spec import NetworkSpec
@@ -125,13 +126,8 @@ def check_images(spec: NetworkSpec, images: Mapping[str, np.ndarray]) -> None:
     if len(counts) > 1:
         raise UserError(f"the stimuli have {', '.join(map(str, sorted(counts)))} images; give each as many")
     for stimulus in spec.stimuli:
-        expected = stimulus.shape if stimulus.coding == "direct" else (spec.steps, *stimulus.shape)
         array = images[stimulus.name]
-        if array.shape[1:] != expected or not len(array):
-            raise UserError(
-                f"the images have the shape {array.shape}; this network takes (n, {', '.join(map(str, expected))}), n "
-                "at least 1"
-            )
+        check_axes(spec, stimulus, array.shape)
         if stimulus.coding == "spikes" and not np.all((array == 0) | (array == 1)):
             raise UserError("the stimulus is one of spikes, and the images hold numbers other than 0 and 1")
         if not np.all(np.isfinite(array)):

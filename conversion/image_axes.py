@@ -1,0 +1,42 @@
+"""The axes of images: ``(n, *shape)`` where each is held, ``(n, steps, *shape)`` where there is one input per step."""
+
+from __future__ import annotations
+
+from alade_brian.conversion.spec import NetworkSpec, Shape, Stimulus
+from alade_brian.errors import UserError
+
+TRANSPOSE = "the axis of the images comes first, then that of the steps; transpose them: images.swapaxes(0, 1)"
+
+
+def check_axes(spec: NetworkSpec, stimulus: Stimulus, shape: Shape) -> None:
+    """UserError, with the name of every axis, where an array of that shape does not fit a stimulus."""
+    held = stimulus.coding == "direct"
+    expected = stimulus.shape if held else (spec.steps, *stimulus.shape)
+    if shape[1:] == expected and shape[0]:
+        return
+    inner = ", ".join(map(str, stimulus.shape))
+    if held:
+        raise UserError(
+            f"the images have the shape {shape}; this network takes (n, {inner}), n at least 1, and holds each image "
+            f"for {spec.steps} steps"
+        )
+    if shape[:1] == (spec.steps,) and shape[2:] == stimulus.shape and shape[1]:
+        raise UserError(f"{described(shape)}, and this network runs for {spec.steps}: {TRANSPOSE}")
+    fits = len(shape) > 1 and shape[2:] == stimulus.shape and all(shape)
+    what = described(shape) if fits else f"the images have the shape {shape}"
+    raise UserError(f"{what}; this network takes (n, {spec.steps} steps, {inner}), n at least 1")
+
+
+def sequence_steps(shape: Shape, steps: int | None) -> int:
+    """The steps of images with one input per step; UserError where there should be another number of them."""
+    if len(shape) < 3:
+        raise UserError(f"images of the shape {shape} are no sequence: give (n, steps, ...), one input per step")
+    if steps is None or steps == shape[1]:
+        return shape[1]
+    remedy = TRANSPOSE if shape[0] == steps else "give the steps that the images have, or other images"
+    raise UserError(f"{described(shape)}, and steps is {steps}: {remedy}")
+
+
+def described(shape: Shape) -> str:
+    """Images with one input per step, in words."""
+    return f"the images have the shape {shape}, which is {shape[0]} images of {shape[1]} steps"
