@@ -80,7 +80,7 @@ def _lines(text: str, what: str) -> list[str]:
     """The lines that are not blank."""
     require(isinstance(text, str), f"{what} is {text!r}: use text")
     # str.splitlines also ends lines where neither Python nor Brian2 does.
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    return [line.strip(" \t") for line in text.split("\n") if line.strip(" \t")]
 
 
 def _parsed(text: object, mode: str, what: str) -> ast.AST:
