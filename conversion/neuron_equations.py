@@ -58,8 +58,10 @@ class NeuronEquations:
                  leaks first and the reset, put off to the next step, acts on the leaked value
     on_spike     further code for a neuron that fired, done at once, e.g. ``adaptation += jump``
 
-    Expressions are of numbers, the model's variables, the parameters, operators and the functions of `neuron_grammar`;
-    anything else is a SpecError. The parameter ``amplitude``, where there is one, is what a spike of the neuron counts for its targets (default 1).
+    Expressions consist of numbers, the model's variables, the parameters, operators and the functions of
+    `neuron_grammar`; anything else is a SpecError.
+
+    The parameter ``amplitude``, where there is one, is what a spike of the neuron counts for its targets (default 1).
     """
 
     model: str

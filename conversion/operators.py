@@ -106,7 +106,7 @@ class Convolution:
     def __post_init__(self) -> None:
         _check_kernel(self)
         if self.extent is not None:
-            object.__setattr__(self, "extent", pair(self.extent, "the extent of a convolution", least=1))
+            object.__setattr__(self, "extent", pair(self.extent, "the extent of a convolution"))
 
     def output_shape(self, source: Shape) -> Shape:
         image = planar(source)

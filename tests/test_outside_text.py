@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def chain(first: str, second: str, neuron: NeuronEquations = LIF, stimulus: str 
     """Two spiking populations in a row and a readout."""
     populations = Population(first, (2,), neuron), Population(second, (2,), LIF), Population("out", (2,), READING)
     names = (stimulus, *(p.name for p in populations))
-    projections = tuple(Projection(a, b, Identity()) for a, b in zip(names, names[1:], strict=False))
+    projections = tuple(Projection(a, b, Identity()) for a, b in pairwise(names))
     return NetworkSpec((Stimulus((2,), stimulus),), populations, projections, Readout("out"), 3)
 
 
