@@ -44,7 +44,7 @@ def chain(first: str, second: str, neuron: NeuronEquations = LIF, stimulus: str 
     return NetworkSpec((Stimulus((2,), stimulus),), populations, projections, Readout("out"), 3)
 
 
-# Both names are valid; the second number of a pair is how often the first population fires.
+# Pairs of valid names.
 NAMES = [
     ("lif", "lif_input"), ("lif", "lif_spike_thresholder"), ("lif_stateupdater", "lif"), ("lif", "lif_x"),
     ("print", "class"), ("network", "images"), ("projection_1", "stimulus_0"), ("np", "print_2"),
