@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import keyword
+import re
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,11 @@ from alade_brian.conversion.brian2_text import (
     synapses_text,
 )
 from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Stimulus
+from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Population, Stimulus
 from alade_brian.conversion.spec_error import require
 from alade_brian.files import write_bytes, write_text
 
-_HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers} beside this file.
+_HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers_text} beside this file.
 
     python {script} images.npz answers.npz
 
@@ -44,7 +47,7 @@ from brian2 import (
 
 prefs.codegen.target = "numpy"  # "cython" is faster and needs a C++ compiler
 
-NUMBERS = np.load(Path(__file__).with_name("{numbers}"))
+NUMBERS = np.load(Path(__file__).with_name({numbers!r}))
 DT = {dt!r} * second
 STEPS = {steps}  # of one presentation
 PERIOD = {period}  # from one presentation to the next: longer where spikes are delayed
@@ -151,23 +154,47 @@ def script(spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz"
     """The script's text. SpecError where synapses fail by chance, which no script can say by itself."""
     require(all(p.release is None for p in spec.projections), "a script has no synapses that fail by chance")
     texts = [group_text(spec, index) for index in range(len(spec.populations))]
-    names = {population.name: text.name for population, text in zip(spec.populations, texts, strict=True)}
+    names = _variables(spec, [text.name for text in texts])
     parts = [_head(spec, name, numbers)]
     for text, population in zip(texts, spec.populations, strict=True):
-        parts.append(_group(text, population.size, f"{population.name}, shape {population.shape}", population.neuron))
+        parts.append(_group(text, names[population.name], population))
     for index, _ in live_projections(spec):
         parts.append(_projection(spec, index, names))
     return "\n".join(part.strip("\n") + "\n" for part in [*parts, *_tail(spec, names)])
 
 
+def _variables(spec: NetworkSpec, groups: list[str]) -> dict[str, str]:
+    """The script's variable for every population: its group's name, unless Python or the script uses that itself."""
+    templates = [_HEAD, *_READING.values(), _MONITORS, _ANSWER, _TAIL, *_LOGITS.values()]
+    reserved = {*keyword.kwlist, *re.findall(r"[A-Za-z_]\w*", " ".join(templates))}
+    reserved |= {projection_name(spec, index) for index in range(len(spec.projections))}
+    taken, names = {*reserved, *groups}, {}
+    for population, group in zip(spec.populations, groups, strict=True):
+        name = group
+        if group in reserved:
+            name = next(n for n in (f"{group}_{k}" for k in count(2)) if n not in taken)
+        taken.add(name)
+        names[population.name] = name
+    return names
+
+
+def _prose(text: str) -> str:
+    """Text from outside for a comment or a docstring: nothing in it ends either of them or is an escape."""
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return plain.replace("\\", "\\\\").replace('"', "'")
+
+
 def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
     direct = spec.stimulus.coding == "direct"
     axes = "n" if direct else "n, steps"
-    inputs = " and ".join(f"`{s.name}` of the shape ({axes}, {', '.join(map(str, s.shape))})" for s in _named(spec))
+    inputs = " and ".join(
+        f"`{_prose(s.name)}` of the shape ({axes}, {', '.join(map(str, s.shape))})" for s in _named(spec)
+    )
     outputs = spec.population(spec.readout.population).size // spec.readout.group
     return _HEAD.format(
-        script=name,
+        script=_prose(name),
         numbers=numbers,
+        numbers_text=_prose(numbers),
         inputs=inputs,
         logits=f"(n, {outputs})" if spec.readout.decoding != "every_step" else f"(n, steps, {outputs})",
         dt=spec.dt,
@@ -190,7 +217,7 @@ def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
     readout, population = spec.readout, spec.population(spec.readout.population)
     name, membrane = names[population.name], population.neuron.membrane
     parts = [_MONITORS.format(spiking=", ".join(names[p.name] for p in spec.spiking))]
-    values = f'spikes["{name}"]'
+    values = f"spikes[{name}.name]"
     if spec.answers_in_spikes and "amplitude" in population.neuron.parameters:
         values += f" * np.asarray({name}.amplitude_)"
     if not spec.answers_in_spikes:
@@ -215,23 +242,26 @@ def _numbers(spec: NetworkSpec) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _group(text: GroupText, size: int, title: str, neuron: NeuronEquations) -> str:
-    lines = ["", f"# {title}", f"# {_conventions(neuron)}", f"{text.name} = NeuronGroup(", f"    {size},", '    """']
+def _group(text: GroupText, name: str, population: Population) -> str:
+    """The code of a population whose group the script calls `name`."""
+    title = _prose(f"{population.name}, shape {population.shape}")
+    lines = ["", f"# {title}", f"# {_prose(_conventions(population.neuron))}", f"{name} = NeuronGroup("]
+    lines += [f"    {population.size},", '    """']
     lines += [f"    {line}" for line in text.equations.splitlines()] + ['    """,']
     if text.threshold is not None:
         lines.append(f"    threshold={text.threshold!r},")
         lines.append(f"    reset={text.reset!r},")
     lines += [f'    method="{text.method}",', "    dt=DT,", f'    name="{text.name}",', ")"]
     if text.threshold is not None:
-        lines.append(f'{text.name}.thresholder["spike"].when = "{text.slots.threshold}"')
+        lines.append(f'{name}.thresholder["spike"].when = "{text.slots.threshold}"')
         if text.reset:
-            lines.append(f'{text.name}.resetter["spike"].when = "{text.slots.reset}"')
+            lines.append(f'{name}.resetter["spike"].when = "{text.slots.reset}"')
     if text.input:
-        lines.append(f'{text.name}.run_regularly({text.input!r}, when="inputs", dt=DT)')
+        lines.append(f'{name}.run_regularly({text.input!r}, when="inputs", dt=DT)')
     if text.update:
-        lines.append(f'{text.name}.run_regularly({text.update!r}, when="{text.slots.update}", dt=DT)')
-    lines.append(f'{text.name}.run_regularly({text.rest!r}, dt=PRESENTATION, when="start")  # begins at rest')
-    return "\n".join([*lines, f"give_numbers({text.name})", f"network.add({text.name})"])
+        lines.append(f'{name}.run_regularly({text.update!r}, when="{text.slots.update}", dt=DT)')
+    lines.append(f'{name}.run_regularly({text.rest!r}, dt=PRESENTATION, when="start")  # begins at rest')
+    return "\n".join([*lines, f"give_numbers({name})", f"network.add({name})"])
 
 
 def _conventions(neuron: NeuronEquations) -> str:
@@ -253,7 +283,7 @@ def _projection(spec: NetworkSpec, index: int, names: dict[str, str]) -> str:
     projection, text = spec.projections[index], synapses_text(spec, index)
     source = "pixels" if spec.is_stimulus(projection.source) else names[projection.source]
     target = names[projection.target]
-    title = f"# {projection.name}: {type(projection.operator).__name__.lower()}"
+    title = f"# {_prose(projection.name)}: {type(projection.operator).__name__.lower()}"
     every = "PRESENTATION" if text.held else "DT"
     head = f'{text.name} = Synapses(\n    {source}, {target},\n    """{_indented(text.equations)}""",'
     if text.current:

@@ -20,6 +20,12 @@ from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Proj
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
 _BEFORE = ("start", "groups", "inputs", "delayed")
 _STANDARD = ("thresholds", "synapses", "resets")
+# Variables and objects that belong to every population, by the ends of their names.
+_OWNED = (
+    "i", "N", "t", "dt", "t_in_timesteps", "bias", "fired", "lastspike", "not_refractory", "clock", "stateupdater",
+    "spike_thresholder", "spike_resetter", "thresholder", "resetter", "run_regularly", "run_regularly_1",
+    "run_regularly_2", "subexpression_update", "input", "update", "rest", "spikes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,31 @@ def readout_slot(spec: NetworkSpec) -> str:
 
 
 def group_names(spec: NetworkSpec) -> dict[str, str]:
-    """Names of the populations as Brian2 identifiers, each its own: ``stages.0.lif`` becomes ``stages_0_lif``."""
-    taken = {"pixels", "answer"}
+    """Names of the populations as Brian2 identifiers, each its own: ``stages.0.lif`` becomes ``stages_0_lif``.
+
+    Brian2 and its generated code join names with underscores, so no name may be what another one and a part of it
+    make together: beside a ``lif`` with the variable ``x_v`` there is no ``lif_x`` with a ``v``.
+    """
+    taken = {"pixels", "answer", *(projection_name(spec, index) for index in range(len(spec.projections)))}
+    taken |= {f"states_{index}" for index in range(len(spec.populations))}
     names = {}
     for population in spec.populations:
         plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in population.name)
         plain = plain if plain[:1].isalpha() else f"layer_{plain}"
-        name = next(n for n in chain([plain], (f"{plain}_{k}" for k in count(2))) if n not in taken)
-        taken.add(name)
+        parts = _parts(spec, population)
+        for name in chain([plain], (f"{plain}_{k}" for k in count(2))):
+            joined = {name, *(f"{name}_{part}" for part in parts)}
+            if not joined & taken:
+                break
+        taken |= joined
         names[population.name] = name
     return names
+
+
+def _parts(spec: NetworkSpec, population: Population) -> list[str]:
+    """What is named after a population by joining: its variables, and the objects that Brian2 makes beside it."""
+    currents = [f"current_{k}" for k, p in enumerate(spec.projections) if p.target == population.name]
+    return [*_OWNED, *currents, *population.neuron.states, *population.neuron.parameters]
 
 
 def projection_name(spec: NetworkSpec, index: int) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from alade_brian.conversion.neuron_grammar import check_expression, check_model, check_names, check_statements
 from alade_brian.conversion.spec_error import float64, require
 
 Unit = Literal["1", "step"]
@@ -63,6 +64,9 @@ class NeuronEquations:
                  leaks first and the reset, put off to the next step, acts on the leaked value
     on_spike     further code for a neuron that fired, done at once, e.g. ``adaptation += jump``
 
+    Expressions consist of numbers, the model's variables, the parameters, operators and the functions of
+    `neuron_grammar`; anything else is a SpecError.
+
     The parameter ``amplitude``, where there is one, is what a spike of the neuron counts for its targets (default 1).
     """
 
@@ -84,6 +88,7 @@ class NeuronEquations:
         require(self.reset in ("value", "subtract", "none"), f"unknown reset '{self.reset}'")
         require(self.leak in ("after_reset", "before_reset"), f"unknown order of leak and reset '{self.leak}'")
         require(self.method in ("exact", "euler"), f"unknown method '{self.method}': use 'exact' or 'euler'")
+        self._check_text()
         states = self.states
         reserved = {"i", "j", "t", "dt", "N", "xi", "bias", "fired", "w"} & {*states, *self.parameters}
         require(not reserved, f"the model uses the name {', '.join(sorted(reserved))}, which is taken: choose another")
@@ -96,6 +101,25 @@ class NeuronEquations:
         require(not missing, f"the neuron's parameters lack {', '.join(sorted(missing))}")
         times = [key for key, p in self.parameters.items() if p.unit == "step" and np.any(p.value <= 0)]
         require(not times, f"the time constant {', '.join(sorted(times))} is not positive: use more than 0 steps")
+
+    def _check_text(self) -> None:
+        require(isinstance(self.spiking, bool), f"`spiking` of a neuron is {self.spiking!r}: use True or False")
+        require(
+            isinstance(self.parameters, Mapping) and all(isinstance(p, Parameter) for p in self.parameters.values()),
+            "a neuron's parameters are no mapping from names to `Parameter`: give it one",
+        )
+        check_names(self.parameters, "the parameter")
+        require(isinstance(self.model, str), f"the model is {self.model!r}: use text")
+        states = self.states
+        doubles = {name for name in states if states.count(name) > 1} | {*states} & {*self.parameters}
+        require(not doubles, f"the name {', '.join(sorted(doubles))} is used twice in a neuron: choose another")
+        known = {*states, *self.parameters}
+        check_model(self.model, known)
+        check_statements(self.update, states, known, "the update")
+        check_statements(self.on_spike, states, known, "what is done on a spike")
+        # The default of a neuron that does not spike names a parameter that it need not have.
+        if self.spiking or self.threshold != "v_threshold":
+            check_expression(self.threshold, known | {"v_threshold"}, "the threshold")
 
     @property
     def states(self) -> tuple[str, ...]:

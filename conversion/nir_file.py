@@ -17,6 +17,7 @@ import numpy as np
 from nir.ir.graph import Identity as PassOn
 from nir.serialization import hdf2dict
 
+from alade_brian.conversion.nir_links import check_tree
 from alade_brian.conversion.table import Refusal
 from alade_brian.errors import UserError
 
@@ -54,7 +55,8 @@ class FlatGraph:
 def load_graph(source: Path | str | nir.NIRGraph) -> nir.NIRGraph:
     """The graph in a file (a graph is passed on as it is).
 
-    UserError where there is no such file, it is no HDF5 or of a NIR version that is not known; RefusedNodes where nodes
+    UserError where there is no such file, it is no HDF5, refers to other files (see `nir_links`) or is of a NIR version
+    that is not known; RefusedNodes where nodes
     cannot be made of what stands in it.
     """
     if isinstance(source, nir.NIRGraph):
@@ -64,10 +66,11 @@ def load_graph(source: Path | str | nir.NIRGraph) -> nir.NIRGraph:
         raise UserError(f"there is no file {path}: check the path")
     try:
         with h5py.File(path, "r") as file:
+            check_tree(file, path)
             version = file["version"][()] if "version" in file else None
             content = hdf2dict(file["node"]) if isinstance(file.get("node"), h5py.Group) else None
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} is damaged or no HDF5 file ({reason}): write it again with nir.write") from None
     _check_version(path, version)
     if content is None:

@@ -12,9 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.spec_error import Shape, float64, require
-
-Pair = tuple[int, int]
+from alade_brian.conversion.spec_error import LARGEST, Pair, Shape, check_shape, float64, integer, pair, require
 
 
 def planar(shape: Shape) -> Shape:
@@ -40,6 +38,7 @@ class Dense:
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", float64(self.weight))
         require(self.weight.ndim == 2, f"a dense weight has {self.weight.ndim} axes, not 2")
+        require(self.weight.size > 0, f"a dense weight has the shape {self.weight.shape}: use positive axes")
 
     def output_shape(self, source: Shape) -> Shape:
         require(
@@ -60,10 +59,17 @@ class Sparse:
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
-            index = np.array(getattr(self, name), dtype=np.int64)
+            given = np.asarray(getattr(self, name))
+            # numpy makes an empty list one of floats.
+            require(
+                given.dtype.kind in "iu" or given.size == 0,
+                f"the {name} of a sparse operator hold {given.dtype}: use whole numbers",
+            )
+            index = np.array(given, dtype=np.int64)
             index.setflags(write=False)
             object.__setattr__(self, name, index)
         object.__setattr__(self, "weight", float64(self.weight))
+        object.__setattr__(self, "shape", check_shape(self.shape, "what a sparse operator makes"))
         require(
             self.rows.ndim == 1 and self.rows.shape == self.columns.shape == self.weight.shape,
             f"a sparse operator has {self.rows.shape} rows, {self.columns.shape} columns and {self.weight.shape} "
@@ -98,8 +104,9 @@ class Convolution:
     dilation: Pair = (1, 1)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", float64(self.weight))
         _check_kernel(self)
+        if self.extent is not None:
+            object.__setattr__(self, "extent", pair(self.extent, "the extent of a convolution"))
 
     def output_shape(self, source: Shape) -> Shape:
         image = planar(source)
@@ -107,10 +114,15 @@ class Convolution:
             image[0] == self.weight.shape[1] * self.groups,
             f"a convolution reads {self.weight.shape[1] * self.groups} channels, its source has {image[0]}",
         )
+        extent = self.extent or image[1:]
+        require(
+            extent[0] <= image[1] and extent[1] <= image[2],
+            f"a convolution reads {extent[0]} rows and {extent[1]} columns, its source has {image[1]} and {image[2]}",
+        )
         rows, columns = (
             (size + 2 * pad - (kernel - 1) * dilation - 1) // stride + 1
             for size, pad, kernel, stride, dilation in zip(
-                self.extent or image[1:],
+                extent,
                 self.padding,
                 self.weight.shape[2:],
                 self.stride,
@@ -121,7 +133,7 @@ class Convolution:
         require(
             rows > 0 and columns > 0, f"a kernel of {self.weight.shape[2:]} does not fit into an image of {source[1:]}"
         )
-        return _like((self.weight.shape[0], rows, columns), source)
+        return _like(check_shape((self.weight.shape[0], rows, columns), "what a convolution makes"), source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +148,8 @@ class TransposedConvolution:
     dilation: Pair = (1, 1)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", float64(self.weight))
         _check_kernel(self)
+        object.__setattr__(self, "output_padding", pair(self.output_padding, "an output padding"))
         smaller = all(
             0 <= more < max(s, d) for more, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True)
         )
@@ -162,20 +174,28 @@ class TransposedConvolution:
             )
         )
         require(rows > 0 and columns > 0, f"a padding of {self.padding} leaves nothing of an image of {source[1:]}")
-        return _like((self.weight.shape[1] * self.groups, rows, columns), source)
+        made = check_shape((self.weight.shape[1] * self.groups, rows, columns), "what a transposed convolution makes")
+        return _like(made, source)
 
 
 def _check_kernel(operator: Convolution | TransposedConvolution) -> None:
-    weight, stride, padding, dilation = operator.weight, operator.stride, operator.padding, operator.dilation
+    """Take a convolution's numbers in; SpecError where they are no kernel."""
+    weight = float64(operator.weight)
     require(weight.ndim == 4, f"a convolution's weight has {weight.ndim} axes, not 4")
+    require(weight.size > 0, f"a convolution's weight has the shape {weight.shape}: use positive axes")
+    object.__setattr__(operator, "weight", weight)
+    for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+        numbers = pair(getattr(operator, name), f"the {name} of a convolution", least)
+        object.__setattr__(operator, name, numbers)
+    reach = (((n - 1) * d, p) for n, d, p in zip(weight.shape[2:], operator.dilation, operator.padding, strict=True))
     require(
-        min(stride) >= 1 and min(padding) >= 0 and min(dilation) >= 1,
-        f"a convolution has stride {stride}, padding {padding} and dilation {dilation}",
+        all(span <= LARGEST // 4 and pad <= LARGEST // 4 for span, pad in reach),
+        f"a convolution of dilation {operator.dilation} and padding {operator.padding} reaches further than "
+        f"{LARGEST // 4} pixels: use smaller numbers",
     )
-    require(
-        operator.groups >= 1 and weight.shape[0] % operator.groups == 0,
-        f"{weight.shape[0]} channels do not divide into {operator.groups} groups",
-    )
+    groups = integer(operator.groups, "the number of groups of a convolution", least=1)
+    object.__setattr__(operator, "groups", groups)
+    require(weight.shape[0] % groups == 0, f"{weight.shape[0]} channels do not divide into {groups} groups")
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +213,13 @@ class Pooling:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", float64(self.gain))
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0)):
+            object.__setattr__(self, name, pair(getattr(self, name), f"the {name} of a pooling", least))
+        require(isinstance(self.average, bool), f"a pooling's `average` is {self.average!r}: use True or False")
         require(
-            min(self.kernel) >= 1 and min(self.stride) >= 1 and min(self.padding) >= 0,
-            f"pooling has kernel {self.kernel}, stride {self.stride} and padding {self.padding}",
+            max(*self.kernel, *self.padding) <= LARGEST // 4,
+            f"a pooling of kernel {self.kernel} and padding {self.padding} reaches further than {LARGEST // 4} pixels: "
+            "use smaller numbers",
         )
 
     @property
@@ -216,7 +240,7 @@ class Pooling:
         require(
             rows > 0 and columns > 0, f"a pooling window of {self.kernel} does not fit into an image of {source[1:]}"
         )
-        return _like((image[0], rows, columns), source)
+        return _like(check_shape((image[0], rows, columns), "what a pooling makes"), source)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,16 @@ from alade_brian.conversion.operators import (
     operator_values,
 )
 from alade_brian.conversion.release import Release
-from alade_brian.conversion.spec_error import Shape, SpecError, float64, require
+from alade_brian.conversion.spec_error import (
+    LARGEST,
+    Shape,
+    SpecError,
+    check_name,
+    check_shape,
+    float64,
+    integer,
+    require,
+)
 
 __all__ = [
     "SPEC_CLASSES",
@@ -77,20 +86,12 @@ class Stimulus:
             self.coding in get_args(Coding),
             f"unknown coding '{self.coding}' of the stimulus: use one of {', '.join(get_args(Coding))}",
         )
-        _check_shape(self.shape, "the stimulus")
+        check_name(self.name, "a stimulus")
+        object.__setattr__(self, "shape", check_shape(self.shape, "the stimulus"))
 
     @property
     def size(self) -> int:
         return prod(self.shape)
-
-
-def _check_shape(shape: Shape, owner: str) -> None:
-    ok = len(shape) in (1, 2, 3) and all(isinstance(n, int) and n > 0 for n in shape)
-    require(
-        ok,
-        f"{owner} has the shape {shape}: use (features,), (channels, length) or (channels, height, width), all "
-        "positive",
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,9 @@ class Population:
     bias: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        _check_shape(self.shape, f"population '{self.name}'")
+        check_name(self.name, "a population")
+        object.__setattr__(self, "shape", check_shape(self.shape, f"population '{self.name}'"))
+        require(isinstance(self.neuron, NeuronEquations), f"population '{self.name}' has no neuron: give it equations")
         if self.bias is not None:
             object.__setattr__(self, "bias", float64(self.bias))
             require(
@@ -150,11 +153,19 @@ class Projection:
     release: Release | None = None
 
     def __post_init__(self) -> None:
-        require(self.delay >= 0, f"the projection {self.name} has a negative delay")
+        check_name(self.source, "the source of a projection")
+        check_name(self.target, "the target of a projection")
+        require(isinstance(self.operator, Operator), f"the projection {self.name} has no operator: give it one")
         require(
-            bool(np.all(np.isfinite(operator_values(self.operator)))),
-            f"the projection {self.name} holds a weight that is not finite",
+            self.release is None or isinstance(self.release, Release),
+            f"the release of the projection {self.name} is {self.release!r}: use a Release, or None",
         )
+        for field, what in (("delay", "the delay"), ("first", "the first target neuron")):
+            number = integer(getattr(self, field), f"{what} of the projection {self.name}")
+            object.__setattr__(self, field, number)
+        values = operator_values(self.operator)
+        require(values.size <= LARGEST, f"the projection {self.name} has {values.size} weights: use at most {LARGEST}")
+        require(bool(np.all(np.isfinite(values))), f"the projection {self.name} holds a weight that is not finite")
 
     @property
     def name(self) -> str:
@@ -198,7 +209,8 @@ class Readout:
         require(self.decoding in known, f"unknown decoding '{self.decoding}': use one of {', '.join(known)}")
         require(self.when in ("before_reset", "after_reset"), f"unknown moment '{self.when}' of the readout")
         require(self.decision in ("class", "value"), f"unknown decision '{self.decision}': use 'class' or 'value'")
-        require(self.group >= 1, f"a population code of {self.group} neurons per answer: use at least 1")
+        group = integer(self.group, "the number of neurons per answer of a population code", least=1)
+        object.__setattr__(self, "group", group)
 
     @property
     def reads_spikes(self) -> bool:
@@ -222,8 +234,11 @@ class NetworkSpec:
     dt: float = 1e-3
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"a presentation of {self.steps} steps: use at least 1")
-        require(self.dt > 0, f"a time step of {self.dt} s: use a positive one")
+        self._check_parts()
+        object.__setattr__(self, "steps", integer(self.steps, "the number of steps of a presentation", least=1))
+        require(isinstance(self.dt, int | float | np.number), f"a time step of {self.dt!r}: use a number of seconds")
+        require(bool(0 < self.dt < np.inf), f"a time step of {self.dt} s: use a positive one")
+        object.__setattr__(self, "dt", float(self.dt))
         require(len(self.stimuli) > 0, "the network has no stimulus: give it at least one")
         require(len({s.coding for s in self.stimuli}) == 1, "the stimuli differ in their coding: use one for all")
         require(len(self.populations) > 0, "the network has no population: give it at least one")
@@ -233,6 +248,14 @@ class NetworkSpec:
         for projection in self.projections:
             self._check_projection(projection, names)
         self._check_readout()
+
+    def _check_parts(self) -> None:
+        for name, cls in (("stimuli", Stimulus), ("populations", Population), ("projections", Projection)):
+            parts = getattr(self, name)
+            ok = isinstance(parts, tuple | list) and all(isinstance(part, cls) for part in parts)
+            require(ok, f"the {name} of a network are no tuple of `{cls.__name__}`: give it one")
+            object.__setattr__(self, name, tuple(parts))
+        require(isinstance(self.readout, Readout), "the network has no `Readout`: give it one")
 
     def _check_readout(self) -> None:
         readout = self.readout
@@ -275,6 +298,12 @@ class NetworkSpec:
         require(
             projection.into in ("", *variables),
             f"the projection {name} adds to '{projection.into}', its target has {', '.join(variables)}",
+        )
+        # The spikes of all steps back to the oldest that is still to be delivered are kept at once.
+        require(
+            (projection.delay + 1) * prod(self.shape(projection.source)) <= LARGEST
+            and self.steps + projection.delay <= LARGEST,
+            f"the projection {name} delays by {projection.delay} steps, more than can be kept: use a shorter delay",
         )
         self._check_ticket(projection)
         try:

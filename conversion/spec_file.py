@@ -45,7 +45,7 @@ def load_spec(path: Path) -> NetworkSpec:
         return _decode(content["network"], arrays)
     except FileNotFoundError:
         raise SpecError(f"there is no file {path}: check the path") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, LookupError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         if isinstance(error, SpecError):
             raise
         raise SpecError(f"{path} is damaged or no network specification ({error}): write it again") from None

@@ -26,7 +26,11 @@ SPEC = {"alade_brian.conversion.spec"}
 ALLOWED: dict[str, set[str]] = {
     "alade_brian.conversion.spec_error": set(),
     "alade_brian.conversion.operators": {"alade_brian.conversion.spec_error"},
-    "alade_brian.conversion.neuron_equations": {"alade_brian.conversion.spec_error"},
+    "alade_brian.conversion.neuron_grammar": {"alade_brian.conversion.spec_error"},
+    "alade_brian.conversion.neuron_equations": {
+        "alade_brian.conversion.spec_error",
+        "alade_brian.conversion.neuron_grammar",
+    },
     "alade_brian.conversion.release": {"alade_brian.conversion.spec_error"},
     "alade_brian.conversion.spec": {
         "alade_brian.conversion.spec_error",

@@ -67,7 +67,7 @@ REFUSED = {
     "delayed stimulus": (
         lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), delay=1),)), "delays a current",
     ),
-    "negative delay": (lambda: Projection("a", "b", Identity(), delay=-1), "negative delay"),
+    "negative delay": (lambda: Projection("a", "b", Identity(), delay=-1), "the delay of the projection a -> b is -1"),
     "a current that comes back too late": (
         lambda: network(projections=(Projection("answer", "hidden", Dense(np.ones((2, 1))), delay=2),)), "delays a current",
     ),

@@ -1,0 +1,64 @@
+"""What of an HDF5 file would be read from elsewhere: another file by a link or as raw storage, other files as parts of a
+virtual dataset. A NIR file holds everything itself; from any other, whatever a user may read would enter the result.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+
+from alade_brian.errors import UserError
+
+_REMEDY = "write the graph again with nir.write, which keeps everything in the file"
+
+
+def check_tree(file: h5py.File, path: Path) -> None:
+    """UserError unless the open file consists of groups and of datasets of numbers or text that it stores itself.
+
+    Follows no link but those to objects of this file, each group once, and reads no dataset.
+    """
+    groups: list[h5py.Group] = [file["/"]]
+    seen = {groups[0]}
+    while groups:
+        group = groups.pop()
+        for name in group:
+            place = f"{group.name.rstrip('/')}/{name}"
+            _check_link(group, name, place, path)
+            found = group[name]
+            if isinstance(found, h5py.Dataset):
+                _check_dataset(found, place, path)
+            elif not isinstance(found, h5py.Group):
+                raise UserError(f"{path}: {place!r} is neither a group nor a dataset; {_REMEDY}")
+            elif found in seen:
+                raise UserError(f"{path}: {place!r} is a group that also has another name; {_REMEDY}")
+            else:
+                seen.add(found)
+                groups.append(found)
+
+
+def _check_link(group: h5py.Group, name: str, place: str, path: Path) -> None:
+    try:
+        link = group.get(name, getlink=True)
+    except TypeError:
+        link = None  # a kind of link that some program defined
+    if isinstance(link, h5py.ExternalLink):
+        raise UserError(f"{path}: {place!r} is a link to the file {link.filename!r}, which is not read; {_REMEDY}")
+    if not isinstance(link, h5py.HardLink):
+        raise UserError(f"{path}: {place!r} is a link by name, which is not followed; {_REMEDY}")
+
+
+def _check_dataset(dataset: h5py.Dataset, place: str, path: Path) -> None:
+    if dataset.is_virtual:
+        raise UserError(f"{path}: {place!r} is put together from other files, which are not read; {_REMEDY}")
+    if dataset.external:
+        raise UserError(
+            f"{path}: the numbers of {place!r} lie in the file {dataset.external[0][0]!r}, which is not read; {_REMEDY}"
+        )
+    try:
+        dtype = dataset.dtype
+    except TypeError:
+        dtype = None  # a type that numpy has not
+    text = dtype is not None and h5py.check_string_dtype(dtype) is not None
+    if not text and (dtype is None or dtype.kind not in "biufc"):
+        raise UserError(f"{path}: {place!r} holds neither numbers nor text; {_REMEDY}")
