@@ -39,7 +39,7 @@ class Diagnosis:
 
     hypothesis   the pattern: timing, comparison, leak, reset, bias, input scale, channel order, kernel, decay, start,
                  threshold, carried state, rounding; empty where no known one explains the spikes
-    explained    whether the recorded spikes come out exactly
+    explained    whether the recorded spikes come out exactly (or the simulated ones, where the simulation is at fault)
     elsewhere    whether the layer itself is right, and fires otherwise because of what comes back to it
     """
 
