@@ -35,11 +35,12 @@ GRID, ROUNDS = 61, 3
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a layer fires otherwise.
+    """Why a layer fires otherwise, or why the logits differ.
 
     hypothesis   the pattern: timing, comparison, leak, reset, bias, input scale, channel order, kernel, decay, start,
-                 threshold, carried state, rounding; empty where no known one explains the spikes
-    explained    whether the recorded spikes come out exactly (or the simulated ones, where the simulation is at fault)
+                 threshold, carried state, rounding, readout; empty where no known one explains what differs
+    explained    whether what was recorded (spikes, or where all agree the logits) comes out exactly, or what was
+                 simulated does, where the simulation is at fault
     elsewhere    whether the layer itself is right, and fires otherwise because of what comes back to it
     """
 

@@ -111,10 +111,15 @@ def in_double(model: nn.Module) -> nn.Module:
 def rest(model: nn.Module) -> None:
     """Bring all state that another framework's layers keep between calls to rest."""
     for module in model.modules():
-        name = {"snntorch": "reset_mem", "spikingjelly": "reset"}.get(foreign(module) or "")
-        reset = getattr(module, name, None) if name else None
-        if callable(reset):
-            reset()
+        name = reset_of(module)
+        if name is not None:
+            getattr(module, name)()
+
+
+def reset_of(module: nn.Module) -> str | None:
+    """Name of the method that brings a framework's layer to rest; None if it has none."""
+    name = {"snntorch": "reset_mem", "spikingjelly": "reset"}.get(foreign(module) or "")
+    return name if name and callable(getattr(module, name, None)) else None
 
 
 def comparison_of(spike: Any, argument: str) -> Literal[">", ">="]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,13 +52,71 @@ def convert(
     if sequence and steps is None:
         raise ValueError("a sequence needs its number of steps: give convert steps=")
     known = {**lowerings(), **(extra or {})}
-    lengths = (steps, *image_shape) if sequence and steps else image_shape
-    graph = trace(detached(model).double().eval().requires_grad_(False), known, lengths, sequence)
-    interpreter = Interpreter(graph, known, Stimulus(image_shape, coding="sequence" if sequence else "direct"))
-    if sequence and steps:
-        interpreter.clock.axis.add(steps)
-    answer = interpreter.run(interpreter.image())
-    return _finish(interpreter, answer, dt, steps, readout, output)
+    forward = _Forward(model, known, Stimulus(image_shape, coding="sequence" if sequence else "direct"), output)
+    interpreter, answer = _understood(forward, steps if sequence else None)
+    spec = _finish(interpreter, answer, dt, steps, readout, output)
+    if spec.steps > 1 and interpreter.clock.one_step:
+        _check_next_call(forward)
+    return spec
+
+
+@dataclass(frozen=True, eq=False)
+class _Forward:
+    """A forward to be understood."""
+
+    model: nn.Module
+    known: Mapping[type[nn.Module], LowerFunction]
+    stimulus: Stimulus
+    output: int
+
+    def interpret(self, steps: int | None = None, twice: bool = False) -> tuple[Interpreter, Any]:
+        """Run it on values; it takes all steps of a sequence if their number is given."""
+        lengths = (steps, *self.stimulus.shape) if steps else self.stimulus.shape
+        # Tracing a forward may leave values of the trace in attributes of its model: each trace has its own copy.
+        own = detached(self.model).double().eval().requires_grad_(False)
+        graph = trace(own, self.known, lengths, steps is not None, twice=twice, output=self.output)
+        interpreter = Interpreter(graph, self.known, self.stimulus, steps is not None)
+        if steps:
+            interpreter.clock.axis.add(steps)
+        return interpreter, interpreter.run(interpreter.image())
+
+
+def _understood(forward: _Forward, steps: int | None) -> tuple[Interpreter, Any]:
+    """A forward on values; one that gives all steps of a sequence to neurons of one step is itself one step.
+
+    steps   of a sequence; None for an image that is held
+    """
+    if steps is None:
+        return forward.interpret()
+    try:
+        whole = forward.interpret(steps)
+    except RefusedLayers as refused:
+        try:
+            return forward.interpret()
+        except RefusedLayers:
+            raise refused from None
+    if not whole[0].clock.given_all:
+        return whole
+    try:
+        return forward.interpret()
+    except RefusedLayers:
+        return whole
+
+
+def _check_next_call(forward: _Forward) -> None:
+    """Refuse a forward of one step whose next call does not go on from the state that the call before left."""
+    interpreter, _ = forward.interpret(twice=True)
+    how = "; the forward is called once per step: take the state as an argument whose default is None, and return it"
+    refusals = [replace(r, remedy=r.remedy + how) for r in interpreter.refusals if r.argument == "state"]
+    if not interpreter.refusals:
+        try:
+            interpreter.clock.steps(2)
+            interpreter.clock.connect()
+        except Refuse as refusal:
+            said = f"{refusal.remedy} (the forward is called once per step)"
+            refusals.append(Refusal("forward", refusal.argument, str(refusal.value), said))
+    if refusals:
+        raise RefusedLayers(refusals, None)
 
 
 def detached(model: nn.Module) -> nn.Module:

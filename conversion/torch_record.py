@@ -15,8 +15,9 @@ from alade_brian.conversion.image_axes import check_axes
 from alade_brian.conversion.packed import PackedResponses, pack
 from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.conversion.spec import NetworkSpec, Population
-from alade_brian.conversion.torch_foreign import in_double, rest
+from alade_brian.conversion.torch_foreign import foreign, in_double, rest
 from alade_brian.conversion.torch_lower import detached
+from alade_brian.conversion.torch_outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
 
 # Neurons times steps of a batch: with many more, what a layer puts out leaves the cache before the next takes it in.
@@ -46,6 +47,11 @@ class Reference:
     def __init__(self, model: nn.Module, spec: NetworkSpec, output: int = 0) -> None:
         self.model = in_double(detached(model).double().eval().requires_grad_(False))
         self.spec, self.output = spec, output
+        # Whether each step takes a call of the model, once that is known.
+        self.by_step = False
+        # A model may keep its state in attributes of its own.
+        own = [m for m in self.model.modules() if foreign(m) is None and _own_attributes(m)]
+        self._kept = {m: _own_attributes(m) for m in own}
 
     def packed(self, images: np.ndarray, batch: int | None = None) -> PackedResponses:
         """The answers to images as `record` takes them, with a bit for each spike."""
@@ -66,25 +72,60 @@ class Reference:
 
         seen   what `outputs` fills meanwhile
         """
-        shown, seen = as_shown(images, self.spec), seen or {}
-        rest(self.model)
-        try:
-            answers = [self._answer(shown)]
-        except Exception:
-            if self.spec.stimulus.coding == "direct":
-                raise
-            # The forward of one step takes one step's images.
-            rest(self.model)
-            for outputs in seen.values():
+        shown = as_shown(images, self.spec)
+        if not self.by_step:
+            self._rest()
+            returned = self._presented(shown, len(images))
+            if not self.by_step:
+                return [self._answer(returned)]
+            for outputs in (seen or {}).values():
                 outputs.clear()
-            return [self._answer(step) for step in shown]
-        if _one_step(self.spec, seen, len(images)):
-            answers += [self._answer(shown) for _ in range(self.spec.steps - 1)]
+        self._rest()
+        return self._stepped([shown] * self.spec.steps if self._held else list(shown))
+
+    def _presented(self, shown: Tensor, images: int) -> Any:
+        """What the model returns for a presentation; it is found out whether a call is one or is a single step."""
+        with _numbers(self.model, self.spec.populations) as numbers:
+            try:
+                returned = self.model(shown)
+            except Exception:
+                if self._held:
+                    raise
+                # The forward of one step takes one step's images.
+                self.by_step = True
+                return None
+        self.by_step = self.spec.steps > 1 and self._was_one_step(numbers, images)
+        return returned
+
+    def _was_one_step(self, numbers: Mapping[str, list[int]], images: int) -> bool:
+        """Whether a call of the model was one step, by how many numbers each layer put out in each of its calls."""
+        called = {name: found for name, found in numbers.items() if found}
+        if self._held:
+            return any(sum(found) == images * prod(self.spec.shape(name)) for name, found in list(called.items())[:1])
+        # Neurons that take one step took all steps for images.
+        return any(len(found) == 1 and takes_one_step(self.model.get_submodule(n)) for n, found in called.items())
+
+    def _stepped(self, frames: Sequence[Tensor]) -> list[Tensor]:
+        """The answers of a forward of one step, which is given the state that it returned in the step before."""
+        answers: list[Tensor] = []
+        returned: Any = None
+        for frame in frames:
+            returned = self.model(frame, **carried(self.model, returned, self.output))
+            answers.append(self._answer(returned))
         return answers
 
-    def _answer(self, images: Tensor) -> Tensor:
-        answer = self.model(images)
-        return answer[self.output] if isinstance(answer, tuple | list) else answer
+    @property
+    def _held(self) -> bool:
+        return self.spec.stimulus.coding == "direct"
+
+    def _rest(self) -> None:
+        """Bring the model to the state in which it was given, and other frameworks' neurons to rest."""
+        for module, kept in self._kept.items():
+            vars(module).update(kept)
+        rest(self.model)
+
+    def _answer(self, returned: Any) -> Tensor:
+        return returned[self.output] if isinstance(returned, tuple | list) else returned
 
 
 def batch_for(spec: NetworkSpec, populations: Iterable[Population]) -> int:
@@ -133,12 +174,29 @@ def as_shown(images: np.ndarray, spec: NetworkSpec) -> Tensor:
     return shown if spec.stimulus.coding == "direct" else shown.transpose(0, 1)
 
 
-def _one_step(spec: NetworkSpec, seen: dict[str, list[Tensor]], images: int) -> bool:
-    """Whether one call of the model was one step of the presentation."""
-    if not seen:
-        return False
-    name, outputs = next(iter(seen.items()))
-    return spec.steps > 1 and sum(o.numel() for o in outputs) == images * prod(spec.shape(name))
+@contextmanager
+def _numbers(model: nn.Module, populations: Iterable[Population]) -> Iterator[dict[str, list[int]]]:
+    """How many numbers the layers of these populations put out, call by call, while the block runs."""
+    modules = dict(model.named_modules())
+    found: dict[str, list[int]] = {p.name: [] for p in populations if p.name in modules}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+            found[name].append((output[0] if isinstance(output, tuple) else output).numel())
+
+        return hook
+
+    hooks = [modules[name].register_forward_hook(keep(name)) for name in found]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _own_attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module's own class keeps in it: neither parameters, buffers nor submodules."""
+    return {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
 
 
 def by_image(outputs: list[Tensor], steps: int, images: int) -> np.ndarray:

@@ -100,6 +100,8 @@ class Clock:
         self.lowering, self.apply = lowering, apply
         self.calls: dict[str, _Calls] = {}
         self.axis: set[int] = set()
+        # Whether a neuron that takes one step was given all of them.
+        self.given_all = False
         self._memo: dict[Any, Any] = {}
         self._kept: list[Any] = []
 
@@ -140,10 +142,11 @@ class Clock:
         if driven:
             made = replace(made, over_steps=True)
         if made.over_steps != isinstance(argument, OverSteps):
+            self.given_all |= not made.over_steps
             wanted = (
                 "carries no steps; begin with x.unsqueeze(0).repeat(T, 1, ...)"
                 if made.over_steps
-                else ("carries all steps, and the neuron takes one; use its multi-step mode")
+                else "carries all steps, and the neuron takes one; loop over x[step], or use its multi-step mode"
             )
             raise Refuse("input", tuple(value.shape), wanted)
         enters = made.enters
@@ -173,6 +176,8 @@ class Clock:
     def _check_states(self, name: str, states: tuple[Any, ...], step: int) -> None:
         for state in states:
             resting = state is None or _is_zero(state)
+            if state is None and not self.calls[name].neuron.passes_state:
+                continue  # the neuron goes on from the state that it keeps
             if step == 0 and not resting:
                 raise Refuse("state", type(state).__name__.lower(), "does not begin at rest; begin it with zeros")
             own = getattr(state, "population", None)
@@ -190,9 +195,21 @@ class Clock:
         given = tuple(kinds[kind] for kind in neuron.returns)
         return given if len(given) > 1 else given[0]
 
+    @property
+    def one_step(self) -> bool:
+        """Whether the forward is one step: it calls every neuron once, and knows no axis of steps."""
+        once = all(len(c.inputs) == 1 and not c.neuron.over_steps for c in self.calls.values())
+        return bool(self.calls) and once and not self.axis
+
     def steps(self, given: int | None) -> int:
         """The number of steps of a presentation: what was given, an axis' length, or the number of calls."""
         counts = {len(c.inputs) for c in self.calls.values() if not c.neuron.over_steps}
+        if 1 in counts and self.axis - {1}:
+            why = "of which one alone reaches neurons; call them for every step, as in a loop over x[step]"
+            raise Refuse("steps", sorted(self.axis - {1}), why)
+        if len(counts) == 1 and self.axis and not self.axis & {*counts, 1}:
+            why = f"are put together of the loop's {max(counts)}; stack every step, in their order"
+            raise Refuse("steps", sorted(self.axis), why)
         found = {n for n in counts if n > 1} | self.axis | ({given} if given else set())
         if len(found) != 1 or (1 in counts and len(counts) > 1):
             said = sorted(found | counts)

@@ -16,27 +16,31 @@ import torch
 from torch import fx, nn
 
 from alade_brian.conversion.lowering import Answer, Lowering, Refuse, Value, source_value
-from alade_brian.conversion.operators import same_operator
-from alade_brian.conversion.spec import Identity, Readout, SpecError, Stimulus
+from alade_brian.conversion.spec import Readout, SpecError, Stimulus
 from alade_brian.conversion.table import Refusal, RefusedLayers
+from alade_brian.conversion.torch_answers import readout_for
 from alade_brian.conversion.torch_foreign import container, foreign, layer_doors, neuron_door
 from alade_brian.conversion.torch_functions import Batch, function_lowerings, known_functions, method_lowerings
 from alade_brian.conversion.torch_layers import LowerFunction, is_refused_class, refuse_class
-from alade_brian.conversion.torch_time import AtStep, Clock, Membrane, OverSteps, Reading, State, readout_of
+from alade_brian.conversion.torch_outer_loop import carried, required_arguments
+from alade_brian.conversion.torch_resets import ResetWatch
+from alade_brian.conversion.torch_time import AtStep, Clock, Membrane, OverSteps, Reading, State
 from alade_brian.models.time import Frames
 
 Known = Mapping[type[nn.Module], LowerFunction]
 
 
 class _Whole(nn.Module):
-    """A model called with its images alone, so that other arguments of its forward keep their defaults."""
+    """A model called with its images, so that other arguments of its forward keep their defaults; or a second time too,
+    with the state that the first call returned."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, twice: bool, output: int) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.twice, self.output = model, twice, output
 
     def forward(self, images: Any) -> Any:
-        return self.model(images)
+        returned = self.model(images)
+        return self.model(images, **carried(self.model, returned, self.output)) if self.twice else returned
 
 
 class _Images(fx.Proxy):
@@ -58,10 +62,16 @@ class _Images(fx.Proxy):
 
 class _Tracer(fx.Tracer):
     def __init__(
-        self, known: Known, lengths: tuple[int, ...], sequence: bool, returns: Mapping[nn.Module, int]
+        self,
+        known: Known,
+        lengths: tuple[int, ...],
+        sequence: bool,
+        returns: Mapping[nn.Module, int],
+        watch: ResetWatch,
     ) -> None:
         super().__init__()
         self._known, self._lengths, self._sequence, self._returns = tuple(known), lengths, sequence, returns
+        self._watch = watch
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, self._known) or is_refused_class(type(m))
@@ -70,6 +80,7 @@ class _Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """A neuron's call gives as many things as it returns, so that a forward can unpack them as it likes."""
+        self._watch.calling(m)
         made, count = super().call_module(m, forward, args, kwargs), self._returns.get(m, 1)
         return tuple(made[k] for k in range(count)) if count > 1 else made
 
@@ -102,14 +113,31 @@ def _children(module: nn.Module) -> bool:
     return any(True for _ in module.children())
 
 
-def trace(model: nn.Module, known: Known, lengths: tuple[int, ...], sequence: bool) -> fx.GraphModule:
-    """What a model's forward does; RefusedLayers where it depends on the images' values.
+def trace(
+    model: nn.Module,
+    known: Known,
+    lengths: tuple[int, ...],
+    sequence: bool,
+    *,
+    twice: bool = False,
+    output: int = 0,
+) -> fx.GraphModule:
+    """What a model's forward does; RefusedLayers where it depends on the images' values or resets a state on the way.
 
     lengths   the images' axes without the number of images; of a sequence the number of steps first
+    twice     call the forward a second time, with the state that the first call returned
+    output    which of several returned tensors is the answer, not a state
     """
-    whole, (returns, refusals) = _Whole(model), _returned(model)
+    whole, (returns, refusals), watch = _Whole(model, twice, output), _returned(model), ResetWatch(model)
+    missing = required_arguments(model)
+    if missing:
+        said = "must be given; give states the default None, for rest, and return them behind the answer in that order"
+        raise RefusedLayers([Refusal(type(model).__name__, "forward", f"argument {', '.join(missing)}", said)], None)
     try:
-        return fx.GraphModule(whole, _Tracer(known, lengths, sequence, returns).trace(whole))
+        with watch.watching():
+            return fx.GraphModule(whole, _Tracer(known, lengths, sequence, returns, watch).trace(whole))
+    except RefusedLayers:
+        raise
     except Exception as error:  # torch.fx raises many kinds, all meaning the same to a user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         refusal = Refusal(
@@ -124,8 +152,10 @@ def trace(model: nn.Module, known: Known, lengths: tuple[int, ...], sequence: bo
 class Interpreter(fx.Interpreter):
     """Runs a traced graph on values."""
 
-    def __init__(self, graph: fx.GraphModule, known: Known, stimulus: Stimulus) -> None:
+    def __init__(self, graph: fx.GraphModule, known: Known, stimulus: Stimulus, sequence: bool) -> None:
+        """`sequence` says that the graph takes all steps of the stimulus at once."""
         super().__init__(graph)
+        self.sequence = sequence
         self.known = known
         self.lowering = Lowering([stimulus])
         self.clock = Clock(self.lowering, self._apply)
@@ -135,7 +165,7 @@ class Interpreter(fx.Interpreter):
         """The stimulus as a value."""
         stimulus = self.lowering.stimuli[0]
         value = source_value(stimulus.name, stimulus.shape)
-        return value if stimulus.coding == "direct" else OverSteps(value)
+        return OverSteps(value) if self.sequence else value
 
     def refuse(self, where: str, refusal: Refuse) -> None:
         self.refusals.append(Refusal(where, refusal.argument, str(refusal.value), refusal.remedy))
@@ -269,57 +299,7 @@ class Interpreter(fx.Interpreter):
 
     def readout(self, output: Any, index: int, decoding: str | None, steps: int) -> Readout:
         """How the forward's answer is read."""
-        if self.lowering.readout is not None:
-            return self.lowering.readout
-        answer = output[index] if isinstance(output, tuple | list) else output
-        if isinstance(answer, AtStep) and steps == answer.step + 1 > 1:
-            answer = _summed(answer.value, steps)
-        elif isinstance(answer, AtStep):
-            answer = OverSteps(answer.value)
-        if isinstance(answer, Membrane | OverSteps):
-            answer = Reading(answer, "every")
-        if not isinstance(answer, Reading):
-            raise Refuse(
-                "output", type(answer).__name__, "is no answer of neurons; end in MeanOverSteps or return spikes"
-            )
-        if answer.how == "every":
-            how: Any = _HOW[decoding] if decoding else _usual(self.lowering, answer)
-            answer = replace(answer, how=how)
-        return readout_of(self.lowering, answer, steps)
-
-
-_HOW = {
-    "spike_count": "sum",
-    "spike_rate": "mean",
-    "mean_input": "mean",
-    "mean_membrane": "mean",
-    "last_membrane": "last",
-    "max_membrane": "max",
-    "every_step": "every",
-}
-
-
-def _usual(lowering: Lowering, reading: Reading) -> Any:
-    """Of a sequence of spikes the count is taken, of anything else the mean."""
-    if isinstance(reading.of, Membrane):
-        return "mean"
-    terms = reading.of.value.terms
-    spikes = all(not lowering.is_stimulus(t.source) and lowering.population(t.source).neuron.spiking for t in terms)
-    return "sum" if spikes and len(terms) == 1 and isinstance(terms[0].operator, Identity) else "mean"
-
-
-def _summed(value: Value, steps: int) -> Reading:
-    """What a loop added up: every term once for each step."""
-    groups: dict[tuple[str, int], list[Any]] = {}
-    for term in value.terms:
-        groups.setdefault((term.source, term.first), []).append(term)
-    for terms in groups.values():
-        first = terms[0].operator
-        alike = all(same_operator(t.operator, first) for t in terms)
-        if not alike or sorted(t.delay for t in terms) != list(range(steps)):
-            raise Refuse("output", "one step's tensor", "is not the whole answer; stack, sum or average the steps")
-    kept = tuple(next(t for t in terms if t.delay == 0) for terms in groups.values())
-    return Reading(OverSteps(replace(value, terms=kept, bias=value.bias / steps)), "sum")
+        return readout_for(self.lowering, output, index, decoding, steps, self.clock.one_step)
 
 
 def _knows_steps(module: nn.Module, driven: bool) -> bool:
@@ -384,6 +364,7 @@ def _stack(clock: Clock, tensors: Any, dim: int = 0) -> Any:
     if all(isinstance(t, Membrane) for t in tensors):
         if [t.step for t in tensors] != list(range(len(tensors))):
             raise Refuse("tensors", "membranes", "are not those of every step in their order")
+        clock.axis.add(len(tensors))
         return replace(tensors[0], step=None)
     last = tensors[-1]
     clock.axis.add(len(tensors))
@@ -412,8 +393,8 @@ def _getitem(clock: Clock, whole: Any, index: Any) -> Any:
     if isinstance(whole, OverSteps | Membrane):
         if index == -1:
             return Reading(whole, "last")
-        if isinstance(whole, OverSteps) and isinstance(index, int) and index >= 0:
-            return AtStep(whole.value, index)
+        if isinstance(index, int) and index >= 0:
+            return AtStep(whole.value, index) if isinstance(whole, OverSteps) else replace(whole, step=index)
         raise Refuse("index", index, "is no step; use a step's number, or -1 for the last")
     return whole[index]
 

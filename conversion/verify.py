@@ -162,6 +162,10 @@ def _compare(
     result.first_divergence = first_divergence(spec, images, result, membranes)
     if result.first_divergence is not None:
         result.diagnosis = _diagnosis(spec, images, result)
+    elif not result.agrees:
+        from alade_brian.conversion.diagnosis_readout import diagnose_readout
+
+        result.diagnosis = diagnose_readout(spec, images, result.logits_torch, result.logits_brian2)
     spent = time.perf_counter() - began - simulator.seconds_simulate
     result.seconds = {"build": simulator.seconds_build, "simulate": simulator.seconds_simulate, "compare": spent}
     return result

@@ -337,7 +337,66 @@ def test_values_agree_within_the_tolerance_of_logits() -> None:
     far = RECORDED.logits.copy()
     far[0, 0] -= 100.0
     found = compare(decided, Responses(RECORDED.spikes, far), IMAGES, NUMPY)
-    assert found.prediction_agreement == 0.9 and not found.agrees and found.diagnosis is None
+    assert found.prediction_agreement == 0.9 and not found.agrees
+    assert found.diagnosis is not None and found.diagnosis.text.startswith("the readout differs"), str(found)
+    assert not found.diagnosis.explained and not found.diagnosis.hypothesis
     rows = dataclasses.replace(SPEC, readout=Readout("9", "every_step"))
     steps = np.broadcast_to(RECORDED.logits[:, None], (len(IMAGES), STEPS, 3))
     assert compare(rows, Responses(RECORDED.spikes, steps), IMAGES, NUMPY).logits_brian2.shape == steps.shape
+
+
+def dense_readout(decoding: str, when: str = "before_reset") -> NetworkSpec:
+    return dataclasses.replace(SPEC, readout=Readout(DENSE, decoding, when=when))  # type: ignore[arg-type]
+
+
+# By name: the readout of the reference, the one that is compared with it, and what must be said.
+READOUTS = {
+    "last for mean": ("last_membrane", "mean_membrane", "last_membrane of 5 (before the reset) gives"),
+    "mean for last": ("mean_membrane", "last_membrane", "mean_membrane of 5 (before the reset) gives"),
+    "maximum for spikes": ("max_membrane", "spike_count", "max_membrane of 5 (before the reset) gives"),
+    "count for rate": ("spike_count", "spike_rate", "spike_count of the spikes of 5 gives"),
+    "first spike for count": ("first_spike", "spike_count", "first_spike of the spikes of 5 gives"),
+}
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_a_readout_that_differs_is_named_where_every_spike_agrees(name: str) -> None:
+    theirs, ours, words = READOUTS[name]
+    recorded = simulate(dense_readout(theirs), IMAGES, NUMPY)
+    found = compare(dense_readout(ours), recorded, IMAGES, NUMPY)
+    assert found.mismatched_spikes == 0 and not found.agrees and found.first_divergence is None
+    assert found.diagnosis is not None and found.diagnosis.hypothesis == "readout", str(found)
+    assert words in found.diagnosis.text and f"not {ours} of 5" in found.diagnosis.text
+    assert str(found).splitlines()[-1] == f"diagnosis: {found.diagnosis}"
+
+
+def test_a_readout_after_the_reset_and_one_of_another_population_are_named() -> None:
+    late = simulate(dense_readout("mean_membrane", "after_reset"), IMAGES, NUMPY)
+    found = compare(dense_readout("mean_membrane"), late, IMAGES, NUMPY).diagnosis
+    assert found is not None and "mean_membrane of 5 (after the reset) gives" in found.text
+    # Twelve neurons in groups of four give as many outputs as the readout behind them.
+    grouped = dataclasses.replace(SPEC, readout=Readout(DENSE, "spike_count", 4))
+    other = compare(SPEC, simulate(grouped, IMAGES, NUMPY), IMAGES, NUMPY).diagnosis
+    assert (
+        other is not None
+        and "spike_count of the spikes of 5 gives" in other.text
+        and "not mean_input of 9" in other.text
+    )
+
+
+def test_a_single_step_and_a_multiple_are_named() -> None:
+    spikes = RECORDED.spikes[DENSE].astype(float)
+    found = compare(dense_readout("spike_count"), Responses(RECORDED.spikes, spikes[:, 2]), IMAGES, NUMPY).diagnosis
+    assert found is not None and found.text.startswith("readout: step 2 of the spikes of 5, which is no readout, gives")
+    thrice = compare(SPEC, Responses(RECORDED.spikes, 3 * RECORDED.logits), IMAGES, NUMPY).diagnosis
+    assert thrice is not None and thrice.explained and "are 3 times these" in thrice.text
+
+
+def test_decisions_that_differ_by_rounding_alone_are_called_so() -> None:
+    logits = np.zeros_like(RECORDED.logits)
+    tied = dataclasses.replace(SPEC.inputs("9")[0], operator=Dense(np.zeros((3, 10))))
+    others = tuple(p for p in SPEC.projections if p.target != "9")
+    silent = dataclasses.replace(SPEC.replace_population("9", bias=None), projections=(*others, tied))
+    logits[:, 1] = 1e-12
+    found = compare(silent, Responses(RECORDED.spikes, logits), IMAGES, NUMPY)
+    assert not found.agrees and found.diagnosis is not None and found.diagnosis.hypothesis == "rounding", str(found)

@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "alade_brian.conversion.verify": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion.inner_state": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion.diagnosis": {"alade_brian.simulation", "alade_brian.conversion"},
+    "alade_brian.conversion.diagnosis_readout": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion": {"alade_brian.conversion"},
     "alade_brian.models": SPEC,
     "alade_brian.simulation": {"alade_brian.conversion"},
