@@ -1,9 +1,9 @@
 """Keep Brian2 from running the folder it is started in.
 
 When it is imported, Brian2 evaluates the values of a file `brian_preferences` in the working directory as Python
-code, so a command that is run inside a folder of unknown origin would run that folder's code. The package's first import
-(`alade_brian/__init__.py`) arranges that Brian2, whoever imports it later, leaves that file out; the user's own
-``~/.brian/user_preferences`` is read as always. Brian2 is not imported here, and is unchanged once it has been imported.
+code, so a command that is run inside a folder of unknown origin would run that folder's code. The package arranges as
+its first import (`alade_brian/__init__.py`) that Brian2, whoever imports it later, leaves that file out; the user's own
+``~/.brian/user_preferences`` is read as always. Brian2 is not imported here, and is unchanged once it is imported.
 """
 
 from __future__ import annotations

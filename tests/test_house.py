@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LINKS = ("models", "conversion")
-BASE = {"alade_brian", "alade_brian.errors", "alade_brian.files", "alade_brian.machine", "alade_brian.remote"}
+BASE = {
+    "alade_brian",
+    "alade_brian.errors",
+    "alade_brian.files",
+    "alade_brian.machine",
+    "alade_brian.program_cache",
+    "alade_brian.remote",
+}
 SPEC = {"alade_brian.conversion.spec"}
 
 # Which of our own modules a part may import, besides its own folder and `BASE`. Parts are matched longest name first.
