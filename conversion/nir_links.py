@@ -1,5 +1,6 @@
-"""What of an HDF5 file would be read from elsewhere: another file by a link or as raw storage, other files as parts of a
-virtual dataset. A NIR file holds everything itself; from any other, whatever a user may read would enter the result.
+"""Refuse an HDF5 file that takes data from elsewhere: by a link, as raw storage, or as parts of a virtual dataset.
+
+A NIR file holds everything itself; from any other, whatever its reader may read would enter the result.
 """
 
 from __future__ import annotations

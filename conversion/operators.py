@@ -62,7 +62,7 @@ class Sparse:
             given = np.asarray(getattr(self, name))
             # numpy makes an empty list one of floats.
             require(
-                given.dtype.kind in "iu" or given.size == 0,
+                given.dtype.kind in "iu" or (given.size == 0 and given.dtype.kind == "f"),
                 f"the {name} of a sparse operator hold {given.dtype}: use whole numbers",
             )
             index = np.array(given, dtype=np.int64)

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 from functools import cache
@@ -20,13 +21,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler, processor
+from alade_brian.program_cache import finish_build, private_folder, read_build
 
 log = logging.getLogger("alade_brian")
 
 # Errors of arithmetic are neither trapped nor counted, as in torch; results stay those of IEEE 754.
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
+LIBRARY = "kernel.so"
 # The types that every kernel exists for, by the ends of its functions' names.
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -55,11 +59,14 @@ def kernel(name: str, *flags: str) -> ctypes.CDLL | None:
         version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
         parts = [source.read_text(), shlex.join(command), version, processor()]
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-        library = cache_folder() / f"{name}-{digest}.so"
-        if not library.is_file():
-            _compile(command, parts[0], library)
-        found = ctypes.CDLL(str(library))
-    except (OSError, subprocess.CalledProcessError) as error:
+        cache = cache_folder()
+        private_folder(cache.parent)
+        private_folder(cache)
+        folder = cache / f"{name}-{digest}"
+        if read_build(folder, LIBRARY) is None:
+            _compile(command, parts[0], folder)
+        found = ctypes.CDLL(str(folder / LIBRARY))
+    except (OSError, UserError, subprocess.CalledProcessError) as error:
         lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         reason = next((line for line in lines if "error" in line), lines[0] if lines else "no reason given")
         log.warning("%s was not compiled (%s), so it runs on torch's operations, more slowly", name, reason.strip())
@@ -67,15 +74,16 @@ def kernel(name: str, *flags: str) -> ctypes.CDLL | None:
     return found
 
 
-def _compile(command: list[str], source: str, library: Path) -> None:
+def _compile(command: list[str], source: str, folder: Path) -> None:
     """Whole or not at all, also where two processes compile the same."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="compiling-", dir=library.parent) as folder:
-        made = Path(folder) / library.name
-        text = made.with_suffix(".cpp")
+    scratch = Path(tempfile.mkdtemp(prefix="compiling-", dir=folder.parent))
+    try:
+        text = scratch / "kernel.cpp"
         text.write_text(source)
-        subprocess.run([*command, str(text), "-o", str(made)], capture_output=True, text=True, check=True)
-        os.replace(made, library)
+        subprocess.run([*command, str(text), "-o", str(scratch / LIBRARY)], capture_output=True, text=True, check=True)
+        finish_build(scratch, folder, LIBRARY, {})
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def keep_freed_memory() -> None:

@@ -17,8 +17,8 @@ BASE = {
     "alade_brian.errors",
     "alade_brian.files",
     "alade_brian.machine",
+    "alade_brian.program_cache",
     "alade_brian.remote",
-    "alade_brian.source_digest",
 }
 SPEC = {"alade_brian.conversion.spec"}
 
@@ -43,7 +43,6 @@ ALLOWED: dict[str, set[str]] = {
     "alade_brian.conversion.verify": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion.inner_state": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion.diagnosis": {"alade_brian.simulation", "alade_brian.conversion"},
-    "alade_brian.conversion.diagnosis_readout": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion": {"alade_brian.conversion"},
     "alade_brian.models": SPEC,
     "alade_brian.simulation": {"alade_brian.conversion"},

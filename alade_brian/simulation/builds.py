@@ -1,13 +1,11 @@
 """Compiled programs in a cache: built once per structure, whole or not there, also when two processes build the same.
 
-A build's folder holds the program and `build.json`: what its maker noted about it, and the digest of the program.
-Running a program needs neither Brian2 nor a compiler.
+Running a program needs neither Brian2 nor a compiler. See `program_cache` for a build's folder.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -28,6 +26,7 @@ from brian2.devices.device import reset_device, set_device
 
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler, processor
+from alade_brian.program_cache import MANIFEST, finish_build, private_folder, read_build
 from alade_brian.simulation.runtime import preferences
 from alade_brian.source_digest import packages_digest
 
@@ -39,7 +38,6 @@ FLAGS = ("-w", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-mat
 NATIVE = "-march=native"
 CACHE_BYTES = 4 * 2**30
 STALE_SECONDS = 24 * 3600
-MANIFEST = "build.json"
 PROGRAM = "main"
 # Where code is generated, and what it is generated from.
 GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.conversion")
@@ -84,11 +82,15 @@ def find_or_build(cache: Path, key: str, generate: Generate, make: Compile | Non
     make       compiles it (default: `compile_program`)
     """
     folder = cache / key
-    notes = _read(folder)
+    try:
+        private_folder(cache)
+    except OSError as error:
+        raise _not_writable(cache, error) from None
+    notes = read_build(folder, PROGRAM)
     compiled = notes is None
     if notes is None:
         _build(folder, generate, make or compile_program)
-        notes = _read(folder)
+        notes = read_build(folder, PROGRAM)
         if notes is None:
             raise UserError(f"the build in {folder} was damaged as it was made; is the disk full?")
     try:
@@ -99,41 +101,14 @@ def find_or_build(cache: Path, key: str, generate: Generate, make: Compile | Non
     return folder, notes, compiled
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """The notes of a build; None where there is none, or where it is not whole."""
-    try:
-        found = json.loads((folder / MANIFEST).read_text())
-        whole = found["program"] == _digest(folder / PROGRAM)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        log.warning("the compiled network in %s is damaged; it is built anew", folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
-    return dict(found["notes"])
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _build(folder: Path, generate: Generate, make: Compile) -> None:
     """Generate, compile, and only then put the folder in place: a folder with that name is always whole."""
     started = time.perf_counter()
     with _scratch(folder.parent) as scratch:
         notes = generate(scratch)
         make(scratch)
-        text = json.dumps({"notes": notes, "program": _digest(scratch / PROGRAM)})
-        (scratch / MANIFEST).write_text(text)
         _prune(folder.parent)
-        try:
-            os.rename(scratch, folder)
-        except OSError:
-            # Another process built the same network meanwhile; its folder is as good.
-            if not (folder / MANIFEST).is_file():
-                raise
+        finish_build(scratch, folder, PROGRAM, notes)
     log.info("built %s in %.1f s", folder, time.perf_counter() - started)
 
 
@@ -141,12 +116,9 @@ def _build(folder: Path, generate: Generate, make: Compile) -> None:
 def _scratch(cache: Path) -> Iterator[Path]:
     """A folder beside the builds that is gone afterwards, unless it was moved."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
     except OSError as error:
-        raise UserError(
-            f"the cache folder {cache} cannot be written ({error.strerror}); set ALADE_BRIAN_CACHE to one that can"
-        ) from None
+        raise _not_writable(cache, error) from None
     try:
         yield scratch
     except OSError as error:
@@ -156,6 +128,12 @@ def _scratch(cache: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _not_writable(cache: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the cache folder {cache} cannot be written ({error.strerror}); set ALADE_BRIAN_CACHE to one that can"
+    )
 
 
 @contextmanager
@@ -181,8 +159,8 @@ def standalone_project(folder: Path, dtype: type, headers: Sequence[str] = ()) -
         reset_device()
 
 
-def compile_program(folder: Path) -> None:
-    """Compile the project as one translation unit, or, where that fails, as Brian2 meant it.
+def compile_program(folder: Path, flags: Sequence[str] = FLAGS) -> None:
+    """Compile the project as one translation unit with these flags, or, where that fails, as Brian2 meant it.
 
     Brian2 writes some forty small files which all read the same headers: one file of all is five times faster to
     compile. Its generated code may look different in another version, so its own makefile stays the second way, and
@@ -192,7 +170,7 @@ def compile_program(folder: Path) -> None:
     assert path is not None
     (folder / "whole.cc").write_text(one_file(folder))
     whole = ["-I.", "-Ibrianlib", "whole.cc", "-o", PROGRAM]
-    ways = [[path, *FLAGS, NATIVE, *whole], [path, *FLAGS, *whole]]
+    ways = [[path, *flags, NATIVE, *whole], [path, *flags, *whole]]
     if shutil.which("make"):
         ways.insert(1, ["make", "-j2", f"CXX={path}"])
     failed = compile_by(ways, folder)

@@ -74,7 +74,13 @@ def check_nest(spec: NetworkSpec) -> None:
 def _run(files: Sequence[Path]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", PROGRAM, *map(str, files)],
-        env={**os.environ, "PYNEST_QUIET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        # The safe path: no module is taken from the working directory.
+        env={
+            **os.environ,
+            "PYNEST_QUIET": "1",
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "PYTHONSAFEPATH": "1",
+        },
         capture_output=True,
         text=True,
     )

@@ -82,11 +82,12 @@ def ended_sentence(python: Path, code: int, said: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Variables with which another Python imports this very alade_brian."""
+    """Variables with which another Python imports this very alade_brian, and nothing from the working directory."""
     # The package lies beside its checkout's or installation's other packages, whatever link leads there.
     here = str(Path(alade_brian.__file__).resolve().parent.parent)
     before = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": here if not before else f"{here}{os.pathsep}{before}"}
+    found = here if not before else f"{here}{os.pathsep}{before}"
+    return {**os.environ, "PYTHONPATH": found, "PYTHONSAFEPATH": "1"}
 
 
 def _executable(named: Path) -> Path:
@@ -114,6 +115,7 @@ def _others() -> Iterator[Path]:
 def _has_brian2cuda(python: Path) -> bool:
     question = "import importlib.util, sys; sys.exit(importlib.util.find_spec('brian2cuda') is None)"
     try:
-        return not subprocess.run([python, "-c", question], capture_output=True, timeout=PATIENCE).returncode
+        command = [python, "-c", question]
+        return not subprocess.run(command, capture_output=True, timeout=PATIENCE, env=environment()).returncode
     except (OSError, subprocess.TimeoutExpired):
         return False

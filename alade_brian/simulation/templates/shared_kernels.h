@@ -80,19 +80,7 @@ inline __attribute__((always_inline)) std::ptrdiff_t gather_vectors(
     return found;
 }
 
-// The same for rows of any length: as many vectors at a time as there are registers for.
-template <class real, int ROW, int STRIDE, int FROM = 0, class Scale>
-inline __attribute__((always_inline)) std::ptrdiff_t gather_row(
-        real* __restrict state, const real* __restrict kernel, Stretches seen, Spikes spikes, const Scale& scale) {
-    constexpr int ALL = (ROW + Vector<real>::LANES - 1) / Vector<real>::LANES;
-    constexpr int COUNT = ALL - FROM < REGISTERS ? ALL - FROM : REGISTERS;
-    const std::ptrdiff_t found = gather_vectors<real, FROM, COUNT, ROW, STRIDE>(state, kernel, seen, spikes, scale);
-    if constexpr (FROM + COUNT < ALL)
-        gather_row<real, ROW, STRIDE, FROM + COUNT>(state, kernel, seen, spikes, scale);
-    return found;
-}
-
-// The same where a spike reaches a part of the target's channels only: groups, pooling, one-to-one.
+// As gather_vectors where a spike reaches a part of the target's channels only: groups, pooling, one-to-one.
 template <class real, int ROW, int STRIDE, int CHANNELS, int PER_ROW, class Scale>
 inline std::ptrdiff_t gather_parts(
         real* __restrict state, const real* __restrict kernel, Stretches seen, Spikes spikes, const Scale& scale) {
@@ -108,6 +96,20 @@ inline std::ptrdiff_t gather_parts(
             for (int c = 0; c < ROW; c++) part[c] += scale(row[c], number);
         }
     }
+    return found;
+}
+
+// As gather_vectors for rows of any length: as many vectors at a time as there are registers for.
+template <class real, int ROW, int STRIDE, int FROM = 0, class Scale>
+inline __attribute__((always_inline)) std::ptrdiff_t gather_row(
+        real* __restrict state, const real* __restrict kernel, Stretches seen, Spikes spikes, const Scale& scale) {
+    // Rows of one number are not padded: a vector at the last one would reach beyond the kernel.
+    if constexpr (STRIDE == 1) return gather_parts<real, 1, 1, 1, 1>(state, kernel, seen, spikes, scale);
+    constexpr int ALL = (ROW + Vector<real>::LANES - 1) / Vector<real>::LANES;
+    constexpr int COUNT = ALL - FROM < REGISTERS ? ALL - FROM : REGISTERS;
+    const std::ptrdiff_t found = gather_vectors<real, FROM, COUNT, ROW, STRIDE>(state, kernel, seen, spikes, scale);
+    if constexpr (FROM + COUNT < ALL)
+        gather_row<real, ROW, STRIDE, FROM + COUNT>(state, kernel, seen, spikes, scale);
     return found;
 }
 
@@ -131,16 +133,8 @@ inline __attribute__((always_inline)) void sum_vectors(
     constexpr int NUMBERS = (FROM + COUNT) * L <= ROW ? COUNT * L : ROW - FROM * L;
     std::memcpy(current + FROM * L, a, NUMBERS * sizeof(real));
 }
-template <class real, int ROW, int STRIDE, int CHANNELS, int FROM = 0>
-inline __attribute__((always_inline)) void sum_row(
-        real* __restrict current, const real* __restrict kernel, Stretches seen, const real* __restrict values) {
-    constexpr int ALL = (ROW + Vector<real>::LANES - 1) / Vector<real>::LANES;
-    constexpr int COUNT = ALL - FROM < REGISTERS ? ALL - FROM : REGISTERS;
-    sum_vectors<real, FROM, COUNT, ROW, STRIDE, CHANNELS>(current, kernel, seen, values);
-    if constexpr (FROM + COUNT < ALL) sum_row<real, ROW, STRIDE, CHANNELS, FROM + COUNT>(current, kernel, seen, values);
-}
 
-// and where a number reaches a part of the target's channels only.
+// where a number reaches a part of the target's channels only,
 template <class real, int ROW, int STRIDE, int CHANNELS, int PER_ROW>
 inline void sum_parts(
         real* __restrict current, const real* __restrict kernel, Stretches seen, const real* __restrict values) {
@@ -155,6 +149,17 @@ inline void sum_parts(
             for (int c = 0; c < ROW; c++) part[c] += x * row[c];
         }
     }
+}
+
+// and for rows of any length.
+template <class real, int ROW, int STRIDE, int CHANNELS, int FROM = 0>
+inline __attribute__((always_inline)) void sum_row(
+        real* __restrict current, const real* __restrict kernel, Stretches seen, const real* __restrict values) {
+    if constexpr (STRIDE == 1) return sum_parts<real, 1, 1, CHANNELS, CHANNELS>(current, kernel, seen, values);
+    constexpr int ALL = (ROW + Vector<real>::LANES - 1) / Vector<real>::LANES;
+    constexpr int COUNT = ALL - FROM < REGISTERS ? ALL - FROM : REGISTERS;
+    sum_vectors<real, FROM, COUNT, ROW, STRIDE, CHANNELS>(current, kernel, seen, values);
+    if constexpr (FROM + COUNT < ALL) sum_row<real, ROW, STRIDE, CHANNELS, FROM + COUNT>(current, kernel, seen, values);
 }
 
 // Integers as wide as the numbers beside them, so that a comparison fills a vector of them without packing.
