@@ -111,6 +111,9 @@ network.add(answer)
 _TAIL = """
 if __name__ == "__main__":
     network.run(len(images) * PERIOD * DT)
+    # Brian2 takes Ctrl-C for a wish to end early.
+    if round(float(network.t / DT)) != len(images) * PERIOD:
+        sys.exit("the run ended before all of its steps were done; nothing is written")
     spikes = {{}}
     results = {{}}
     for name, monitor in monitors.items():

@@ -95,7 +95,8 @@ class NestNetwork:
         starts = period * np.arange(len(shown))
         # A spike at time t is one of step t - 1.
         self.clock.set(spike_times=((starts[:, None] + np.arange(steps) + 1).ravel() * STEP).tolist())
-        for step in range(period * len(shown) + max(self.plan.lead.values())):
+        steps_of_run = period * len(shown) + max(self.plan.lead.values())
+        for step in range(steps_of_run):
             image, row = divmod(step, period)
             if row == 0 and image < len(shown):
                 self._show(shown[image], step)
@@ -104,6 +105,8 @@ class NestNetwork:
             nest.Simulate(STEP)
             for name, found in self.membranes.items():
                 found.append(np.atleast_1d(np.array(self.groups[name].V_m)))
+        if nest.biological_time != steps_of_run * STEP:
+            raise RuntimeError(f"NEST simulated {nest.biological_time} ms of {steps_of_run * STEP}")
         return self._responses(len(shown))
 
     def _show(self, rows: np.ndarray, step: int) -> None:

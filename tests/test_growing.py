@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -178,6 +179,124 @@ def test_an_answer_that_was_cut_off_is_unknown(tmp_path: Path) -> None:
     assert KeptAnswers(tmp_path / "e", 3).load(KEYS).keys() == set(KEYS[:2])
 
 
+def damaged(folder: Path, suffix: str, change) -> None:  # type: ignore[no-untyped-def]
+    """Change the bytes of the only file with that suffix."""
+    (file,) = folder.glob(f"*{suffix}")
+    raw = bytearray(file.read_bytes())
+    change(raw)
+    file.write_bytes(raw)
+
+
+def one_byte(raw: bytearray) -> None:
+    raw[1] ^= 1
+
+
+def zeroed(raw: bytearray) -> None:
+    raw[:] = bytes(len(raw))
+
+
+def exchanged(raw: bytearray) -> None:
+    raw[:3], raw[3:6] = raw[3:6], raw[:3]
+
+
+def digest_changed(raw: bytearray) -> None:
+    raw[kept_answers.KEY_BYTES] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "change", "left"),
+    [
+        (".answers", one_byte, KEYS[1:3]),
+        (".answers", zeroed, KEYS[:1]),  # whose record is zeros
+        (".answers", exchanged, KEYS[2:3]),
+        (".keys", digest_changed, KEYS[1:3]),
+    ],
+)
+def test_a_damaged_answer_is_unknown_and_replaced(
+    suffix: str, change, left: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # type: ignore[no-untyped-def]
+    """It is never returned, the log says so once, and the next process finds what was kept instead."""
+    folder = tmp_path / "e"
+    KeptAnswers(folder, 3).keep(records(KEYS[:3]))
+    damaged(folder, suffix, change)
+    kept = KeptAnswers(folder, 3)
+    assert list(kept.load(KEYS)) == left
+    assert len(caplog.messages) == 1 and "are damaged; what they held is computed anew" in caplog.text
+    kept.keep(records([key for key in KEYS[:3] if key not in left]))
+    later = KeptAnswers(folder, 3).load(KEYS)
+    assert {key: found.tolist() for key, found in later.items()} == {key: [key[0]] * 3 for key in KEYS[:3]}
+    assert len(caplog.messages) == 1
+
+
+def test_entries_that_a_power_loss_zeroed_name_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    KeptAnswers(tmp_path / "e", 3).keep(records(KEYS[:3]))
+    damaged(tmp_path / "e", ".keys", zeroed)
+    assert KeptAnswers(tmp_path / "e", 3).load([*KEYS, bytes(16)]) == {} and not caplog.messages
+
+
+def test_another_process_that_began_anew_is_not_taken_for_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Room was made, and the same file then holds other records: their entries stay."""
+    writer = KeptAnswers(tmp_path / "e", 3)
+    writer.keep(records(KEYS[:3]))
+    reader = KeptAnswers(tmp_path / "e", 3)
+    shutil.rmtree(tmp_path / "e")
+    writer.keep(records(KEYS[3:]))
+    assert reader.load(KEYS[:3]) == {} and not caplog.messages
+    assert KeptAnswers(tmp_path / "e", 3).load(KEYS).keys() == set(KEYS[3:])
+
+
+def test_a_record_is_on_the_disk_before_its_entry_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        (keys,) = (tmp_path / "e").glob("*.keys")
+        seen.append((os.fstat(descriptor).st_size, keys.stat().st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    KeptAnswers(tmp_path / "e", 3).keep(records(KEYS[:2]))
+    assert seen == [(6, 0)]
+
+
+def test_a_write_that_was_stopped_shifts_no_later_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KeptAnswers(tmp_path / "e", 3)
+    kept.keep(records(KEYS[:1]))
+    with monkeypatch.context() as patch:
+
+        def stop(descriptor: int) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(os, "fsync", stop)
+        with pytest.raises(KeyboardInterrupt):
+            kept.keep(records(KEYS[1:3]))
+    kept.keep(records(KEYS[3:]))
+    for each in (kept, KeptAnswers(tmp_path / "e", 3)):
+        found = each.load(KEYS)
+        assert found.keys() == {KEYS[0], *KEYS[3:]} and all((found[key] == key[0]).all() for key in found)
+
+
+def _write_and_read(folder: Path) -> None:
+    for turn in range(30):
+        kept = KeptAnswers(folder / str(turn % 3), 3)
+        kept.keep(records(KEYS))
+        assert all((found == key[0]).all() for key, found in kept.load(KEYS).items())
+        kept_answers.prune(folder, folder / str(turn % 3))
+
+
+def test_processes_that_write_read_and_make_room_at_once_see_whole_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_answers, "ANSWER_BYTES", 300)
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_write_and_read, args=(tmp_path,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
 def test_answers_that_vanish_are_unknown(tmp_path: Path) -> None:
     kept = KeptAnswers(tmp_path / "e", 3)
     kept.keep(records(KEYS))
@@ -225,6 +344,6 @@ def test_the_oldest_answers_make_room(tmp_path: Path, monkeypatch: pytest.Monkey
     for age, name in enumerate(["new", "older", "oldest"]):
         KeptAnswers(tmp_path / name, 3).keep(records(KEYS))
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(kept_answers, "ANSWER_BYTES", 300)
+    monkeypatch.setattr(kept_answers, "ANSWER_BYTES", 500)
     KeptAnswers(tmp_path / "now", 3).keep(records(KEYS))
     assert {f.name for f in tmp_path.iterdir()} == {"now", "new", "older"}

@@ -21,6 +21,7 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.torch_record import Reference
 from alade_brian.conversion.verify import verify
 from alade_brian.models import LIF, ConvBackbone, ExpandableNetwork, MeanOverSteps
+from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.answers import KeptAnswers, keys_of
 
 STEPS = 3
@@ -225,3 +226,25 @@ def test_what_is_packed_is_what_was_recorded() -> None:
     found: PackedResponses = Reference(network, spec).packed(shown, batch=2)
     whole = torch_record.record(network, shown, spec)
     assert all(np.array_equal(found.unpacked().spikes[name], whole.spikes[name]) for name in whole.spikes)
+
+
+@pytest.mark.parametrize("change", [lambda raw: bytes(len(raw)), lambda raw: bytes([raw[0] ^ 255]) + raw[1:]])
+@pytest.mark.parametrize("settings", [NUMPY, pytest.param(CPP, marks=pytest.mark.slow)])
+def test_damaged_answers_change_no_verification(
+    settings: SimulationSettings, change: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files zeroed by a power loss, or with one byte changed: neither fewer spikes nor a difference is found."""
+    settings = dataclasses.replace(settings, reuse=True, cache=tmp_path)
+
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name.startswith("alade_brian")]
+
+    caplog.set_level(logging.WARNING)
+    wanted = verify(grown(2), images(5), settings=settings)
+    assert wanted.agrees and all(layer.spikes_torch for layer in wanted.layers)
+    for file in (tmp_path / "answers").rglob("*.answers"):
+        file.write_bytes(change(file.read_bytes()))
+    found = verify(grown(2), images(5), settings=settings)
+    assert str(found) == str(wanted) and "are damaged; what they held is computed anew" in warnings()[0]
+    caplog.clear()
+    assert str(verify(grown(2), images(5), settings=settings)) == str(wanted) and not warnings()

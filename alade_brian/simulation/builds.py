@@ -150,6 +150,8 @@ def standalone_project(folder: Path, dtype: type, headers: Sequence[str] = ()) -
             (folder / header).write_text((files("alade_brian.simulation") / "templates" / header).read_text())
         with preferences(
             core__default_float_dtype=dtype,
+            # The program would take an interrupt for a wish to end early, and leave what it has as if it were all.
+            core__stop_on_keyboard_interrupt=False,
             codegen__cpp__extra_compile_args_gcc=[*FLAGS, NATIVE],
             codegen__cpp__headers=[f'"{header}"' for header in headers[:1]],
         ):

@@ -98,6 +98,8 @@ def _preferences(folder: Path, dtype: type, target: Target) -> dict[str, object]
     backend = "devices__cuda_standalone__cuda_backend__"
     return {
         "core__default_float_dtype": dtype,
+        # See `standalone_project`.
+        "core__stop_on_keyboard_interrupt": False,
         "codegen__cpp__extra_compile_args_gcc": target.host_flags,
         "codegen__cpp__extra_link_args": _link_flags(folder, curand),
         f"{backend}extra_compile_args_nvcc": [*NVCC_FLAGS, *_include_flags(curand)],

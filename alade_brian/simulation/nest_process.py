@@ -20,6 +20,7 @@ from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.needs import available_bytes, said_bytes
+from alade_brian.simulation.process import check_interrupt
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def _run(files: Sequence[Path]) -> None:
         capture_output=True,
         text=True,
     )
+    check_interrupt(done.returncode)
     if done.returncode:
         raise RuntimeError(f"NEST ended with code {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
     if done.stderr.strip():

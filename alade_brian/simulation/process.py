@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -30,6 +31,12 @@ Bytes = np.ndarray | bytes
 
 class ProgramEnded(UserError):
     """A program that ended before it had answered."""
+
+
+def check_interrupt(code: int) -> None:
+    """Raise KeyboardInterrupt for the exit code of a program that an interrupt ended."""
+    if code == -signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def counted(blocks: Iterable[np.ndarray], counts: Queue[int | BaseException | None]) -> Iterator[np.ndarray]:
@@ -130,7 +137,8 @@ class Child:
         self._feeder.start()
 
     def read(self, size: int) -> np.ndarray:
-        """So many bytes of answers (ProgramEnded where the program ends before).
+        """So many bytes of answers (ProgramEnded where the program ends before, KeyboardInterrupt where it was
+        interrupted).
 
         What the program wrote on its standard error before it gave them goes to `hear` first.
         """
@@ -141,7 +149,9 @@ class Child:
         while got < size:
             more = pipe.readinto(view[got:])  # type: ignore[attr-defined]
             if not more:
-                raise self.ended(self._child.wait(), self._errors.read_text(errors="replace").strip())
+                code = self._child.wait()
+                check_interrupt(code)
+                raise self.ended(code, self._errors.read_text(errors="replace").strip())
             got += more
         said = self._complaints()
         if said:

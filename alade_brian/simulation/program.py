@@ -237,7 +237,7 @@ def write_project(
         # Numbers are read once, not with every presentation.
         b2.device.apply_run_args()
         b2.device.insert_code("before_network_run", before)
-        b2.device.insert_code("after_network_run", after)
+        b2.device.insert_code("after_network_run", f"{WHOLE_RUN}\n{after}")
         built.network.run(spec.steps * spec.dt * b2.second, namespace={})
         b2.device.build(directory=str(folder), compile=False, run=False)
         return {"arrays": settable_arrays()}
@@ -281,5 +281,10 @@ def _loop(spec: NetworkSpec, built: FusedNetwork) -> tuple[str, str]:
     return "\n".join(start), "\n".join([*end, *ENDED])
 
 
+# A presentation that ended early has no answer.
+WHOLE_RUN = """if (Network::_last_run_completed_fraction < 1.0) {
+    std::fputs("the run ended before all of its steps were done", stderr);
+    std::_Exit(1);
+}"""
 # Brian2 would now write every array of the network to a file.
 ENDED = ("}", "std::fflush(stdout);", "std::_Exit(0);")

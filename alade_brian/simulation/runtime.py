@@ -33,6 +33,22 @@ def float_type(dtype: str) -> type:
     return np.float32 if dtype == "float32" else np.float64
 
 
+def run_whole(network: b2.Network, duration: float, dt: float) -> None:
+    """Run a network, in this process, for a duration in seconds; no less of it is a result.
+
+    dt   a step, in seconds
+
+    Raises KeyboardInterrupt where Ctrl-C arrived meanwhile, which Brian2 only takes for a wish to end early, and
+    RuntimeError where the run ended before all of its steps were done for any other reason.
+    """
+    network.run(duration * b2.second, namespace={})
+    if b2.Network._globally_stopped:
+        raise KeyboardInterrupt
+    done, wanted = (round(seconds / dt) for seconds in (float(network.t / b2.second), duration))
+    if done != wanted:
+        raise RuntimeError(f"Brian2 ended its run after {done} of {wanted} steps")
+
+
 class RuntimeNetwork:
     """A network run within this process; it is set up anew for every run, which needs no compiler the second time."""
 
@@ -55,7 +71,7 @@ class RuntimeNetwork:
         layout = Layout(self.layout.batch, -(-len(pixels) // self.layout.batch))
         with self._preferences():
             built = build_network(self.spec, pixels, layout, self.traces, self.connect)
-            built.network.run(built.duration * b2.second, namespace={})
+            run_whole(built.network, built.duration, self.spec.dt)
             return decode(self.spec, layout, len(pixels), self._recorded(built))
 
     def _recorded(self, built: BrianNetwork) -> Recorded:
@@ -75,7 +91,7 @@ class RuntimeNetwork:
             built = build_network(self.spec, pixels, self.layout, (), self.connect)
             monitors = {name: self._monitor(built, name, variables) for name, variables in wanted.items()}
             built.network.add(*monitors.values())
-            built.network.run(built.duration * b2.second, namespace={})
+            run_whole(built.network, built.duration, self.spec.dt)
             responses = decode(self.spec, self.layout, len(pixels), self._recorded(built))
             recorded = {name: _variables(m) for name, m in monitors.items()}
         return responses, {

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -33,7 +34,7 @@ from alade_brian.simulation.builds import (
     write_numbers,
 )
 from alade_brian.simulation.decoding import Recorded, decode
-from alade_brian.simulation.process import complaint
+from alade_brian.simulation.process import ProgramEnded, check_interrupt, complaint
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.shared_synapses import connector, separate_values
 from alade_brian.simulation.structure import structure_key
@@ -122,6 +123,7 @@ class StandaloneNetwork:
             command = [str(self.folder / PROGRAM), "--results_dir", f"{results}{os.sep}", *arguments]
             environment = {**os.environ, **self.device.environment}
             done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env=environment)
+            check_interrupt(done.returncode)
             if done.returncode or done.stderr.strip():
                 raise self.device.failure(self.folder, done.returncode, done.stderr.strip())
             return self._read(results, len(pixels))
@@ -134,21 +136,41 @@ class StandaloneNetwork:
         return numbers | {self.files["stimulus"]: stimulus_values(self.spec, pixels, self.layout)}
 
     def _read(self, results: Path, images: int) -> Responses:
-        spikes = {
-            name: (np.fromfile(results / files["i"], np.int32), np.fromfile(results / files["t"], np.float64))
-            for name, files in self.files["spikes"].items()
-        }
+        """Responses from the program's files; ProgramEnded where they do not hold all of the run."""
+        done = np.fromfile(results / self.files["steps"], np.int64)
+        if done.tolist() != [self.steps]:
+            raise self._incomplete(f"did {int(done.sum())} of {self.steps} steps")
+        spikes = {name: self._spikes(results, files) for name, files in self.files["spikes"].items()}
         membrane = self.files["membrane"]
         recorded = Recorded(
             spikes,
-            None if membrane is None else self._steps(results / membrane),
-            {name: self._steps(results / file) for name, file in self.files["traces"].items()},
+            None if membrane is None else self._membranes(results, membrane, self.spec.readout.population),
+            {name: self._membranes(results, file, name) for name, file in self.files["traces"].items()},
         )
         return decode(self.spec, self.layout, images, recorded)
 
-    def _steps(self, file: Path) -> np.ndarray:
+    @property
+    def steps(self) -> int:
+        """Of a whole run."""
+        return self.layout.presentations * period_steps(self.spec)
+
+    def _spikes(self, results: Path, files: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+        """Neurons and times of as many spikes as the monitor counted."""
+        count = np.fromfile(results / files["N"], np.int32)
+        neurons, times = np.fromfile(results / files["i"], np.int32), np.fromfile(results / files["t"], np.float64)
+        if not count.tolist() == [len(neurons)] == [len(times)]:
+            raise self._incomplete("left fewer spikes in its files than it counted")
+        return neurons, times
+
+    def _membranes(self, results: Path, file: str, population: str) -> np.ndarray:
         """What a monitor recorded, ``(steps of the run, neurons)``."""
-        return np.fromfile(file, self.dtype).reshape(self.layout.presentations * period_steps(self.spec), -1)
+        found = np.fromfile(results / file, self.dtype)
+        if found.size != self.steps * self.layout.batch * prod(self.spec.shape(population)):
+            raise self._incomplete(f"left {found.size} membrane potentials of {population}, not those of all steps")
+        return found.reshape(self.steps, -1)
+
+    def _incomplete(self, what: str) -> ProgramEnded:
+        return ProgramEnded(f"the simulation in {self.folder} {what}; run it again (is there room for its files?)")
 
 
 def _generate(
@@ -185,11 +207,12 @@ def _weights(spec: NetworkSpec, layout: Layout, dtype: type) -> Arrays:
 
 
 def _manifest(built: BrianNetwork) -> dict[str, Any]:
-    def file(group: b2.Group, variable: str) -> str:
+    def file(group: Any, variable: str) -> str:
         return b2.device.get_array_filename(group.variables[variable])
 
     return {
-        "spikes": {name: {"i": file(m, "i"), "t": file(m, "t")} for name, m in built.spikes.items()},
+        "spikes": {name: {key: file(m, key) for key in ("i", "t", "N")} for name, m in built.spikes.items()},
+        "steps": file(next(iter(built.groups.values())).clock, "timestep"),
         "membrane": None if built.membrane is None else file(built.membrane, built.membrane.record_variables[0]),
         "traces": {name: file(m, m.record_variables[0]) for name, m in built.traces.items()},
         "stimulus": f"{built.stimulus.name}.values",
