@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def pair(value: object, what: str, least: int = 0) -> Pair:
 def check_shape(shape: object, owner: str) -> Shape:
     """The shape as a tuple of ints; SpecError unless it has one to three positive axes and at most `LARGEST` places."""
     listed = isinstance(shape, Sequence) and not isinstance(shape, str) and len(shape) in (1, 2, 3)
-    axes = tuple(shape) if listed else ()  # type: ignore[arg-type]
+    axes: tuple[Any, ...] = tuple(shape) if listed else ()  # type: ignore[arg-type]
     positive = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in axes)
     require(
         listed and positive,

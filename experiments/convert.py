@@ -81,7 +81,7 @@ def read_model(arguments: argparse.Namespace) -> NetworkSpec:
     path: Path = arguments.model
     if path.suffix == ".nir":
         dt = None if arguments.dt is None else arguments.dt * 1e-3
-        reset = arguments.reset or "model"
+        reset: Reset = arguments.reset or "model"
         return read_nir(path, arguments.steps, dt, arguments.discretisation, reset, arguments.reset_timing)
     for option in ("steps", "dt", "discretisation", "reset", "reset_timing"):
         if getattr(arguments, option) is not None:

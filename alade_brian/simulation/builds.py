@@ -5,7 +5,6 @@ Running a program needs neither Brian2 nor a compiler. See `program_cache` for a
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil

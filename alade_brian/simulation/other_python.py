@@ -115,7 +115,7 @@ def _others() -> Iterator[Path]:
 def _has_brian2cuda(python: Path) -> bool:
     question = "import importlib.util, sys; sys.exit(importlib.util.find_spec('brian2cuda') is None)"
     try:
-        command = [python, "-c", question]
+        command = [str(python), "-c", question]
         return not subprocess.run(command, capture_output=True, timeout=PATIENCE, env=environment()).returncode
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -164,7 +164,7 @@ class StandaloneNetwork:
 
     def _membranes(self, results: Path, file: str, population: str) -> np.ndarray:
         """What a monitor recorded, ``(steps of the run, neurons)``."""
-        found = np.fromfile(results / file, self.dtype)
+        found: np.ndarray = np.fromfile(results / file, self.dtype)
         if found.size != self.steps * self.layout.batch * prod(self.spec.shape(population)):
             raise self._incomplete(f"left {found.size} membrane potentials of {population}, not those of all steps")
         return found.reshape(self.steps, -1)
