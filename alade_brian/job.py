@@ -24,10 +24,10 @@ from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
 from alade_brian.job_gpu import check_job_memory
-from alade_brian.job_membranes import keep_membranes
+from alade_brian.job_membranes import record_membranes
 from alade_brian.job_metrics import run_metrics, task_metrics, write_metrics
 from alade_brian.job_setup import (
-    coding,
+    convert_options,
     load_images,
     make_learner,
     make_memory,
@@ -36,8 +36,8 @@ from alade_brian.job_setup import (
 )
 from alade_brian.learning import State, TaskData, TaskHistory
 from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
-from alade_brian.learning.parallel import leads
-from alade_brian.models.kernels import keep_freed_memory
+from alade_brian.learning.parallel import is_main_process
+from alade_brian.models.kernels import reuse_freed_memory
 from alade_brian.runs import RunFolder
 from alade_brian.simulation import advice
 
@@ -65,7 +65,7 @@ class IncrementalJob:
         cluster: str | None = None,
         python: Path | None = None,
     ) -> None:
-        self.config, self.folder, self.progress = config, RunFolder(folder), progress and leads()
+        self.config, self.folder, self.progress = config, RunFolder(folder), progress and is_main_process()
         self.settings = dataclasses.replace(
             simulation_settings(config), workers=workers, cluster=cluster, python=python
         )
@@ -81,7 +81,7 @@ class IncrementalJob:
 
     def start(self) -> None:
         """Begin a new run in an unused folder."""
-        if leads():
+        if is_main_process():
             self.folder.begin(self.config)
 
     def resume(self) -> None:
@@ -97,8 +97,8 @@ class IncrementalJob:
 
     def run(self) -> dict[str, Any]:
         """All tasks that are left, then the report; returns the metrics."""
-        keep_freed_memory()
-        if not leads():
+        reuse_freed_memory()
+        if not is_main_process():
             for task in list(self.scenario)[len(self.tasks) :]:
                 self._learn(task)
             return {}
@@ -122,19 +122,19 @@ class IncrementalJob:
         began = time.perf_counter()
         history = self._learn(task)
         seconds = time.perf_counter() - began
-        test = spread(self.scenario.test_set(task), self.config.verify_images)
-        spec = convert(self.learner.network, self.dataset.image_shape, **coding(self.dataset))
+        test = evenly_spaced(self.scenario.test_set(task), self.config.verify_images)
+        spec = convert(self.learner.network, self.dataset.image_shape, **convert_options(self.dataset))
         log.info("task %d, lowered:\n%s", task.number, format_rows(lowering_table(spec)))
         log.info("task %d: %s", task.number, advice(spec, self.settings))
         try:
-            with self._bar(len(test), f"task {task.number} simulate") as bar:
+            with self._bar(len(test), f"task {task.number}: simulation") as bar:
                 found = verify(self.learner.network, test.images, spec, self.settings, bar.update)
         except UserError as error:
             raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
         log.info("task %d: %s", task.number, found)
-        self._keep(task, spec, test, found)
+        self._save_results(task, spec, test, found)
         if task.number == len(self.scenario):
-            keep_membranes(self.learner.network, spec, test, self.folder.membranes(task.number))
+            record_membranes(self.learner.network, spec, test, self.folder.membranes(task.number))
         self.tasks.append(task_metrics(task, self.scenario, spec, test, found, history, seconds))
         write_metrics(self.folder, self.metrics())
         self.folder.save_state(
@@ -151,7 +151,7 @@ class IncrementalJob:
             self.memory.quota(task.classes_seen), torch.tensor(brought[: task.classes_seen]),
         )  # fmt: skip
         state = self.folder.load_progress(task.number)
-        with self._bar(self.learner.epochs(data.first), f"task {task.number} learn") as bar:
+        with self._bar(self.learner.epochs(data.first), f"task {task.number}: training") as bar:
             history = self.learner.learn(data, bar.update, self._keeper(task), state, self._stage_keeper(task))
         if self.memory.holds_any:
             self._remember(task, new)
@@ -168,7 +168,7 @@ class IncrementalJob:
 
         def keep(state: Callable[[], State]) -> None:
             nonlocal last
-            if leads() and time.monotonic() - last >= self.seconds_between_states:
+            if is_main_process() and time.monotonic() - last >= self.seconds_between_states:
                 self.folder.save_progress(task.number, state())
                 last = time.monotonic()
 
@@ -178,7 +178,7 @@ class IncrementalJob:
         """Keep the state at the end of a stage, however soon: if the simulation fails, training is not repeated."""
 
         def keep(state: Callable[[], State]) -> None:
-            if leads():
+            if is_main_process():
                 self.folder.save_progress(task.number, state())
 
         return keep
@@ -193,7 +193,7 @@ class IncrementalJob:
         kept = self.scenario.exemplars(self.memory)
         self.learner.method.remember(torch.from_numpy(kept.images), torch.from_numpy(kept.labels))
 
-    def _keep(self, task: Task, spec: NetworkSpec, test: ImageSet, found: Verification) -> None:
+    def _save_results(self, task: Task, spec: NetworkSpec, test: ImageSet, found: Verification) -> None:
         header = {
             "task": task.number,
             "method": self.config.method,
@@ -210,8 +210,8 @@ class IncrementalJob:
             for a in found.layers
         }
         record = TaskRecord(
-            dt=spec.dt, labels=test.labels, tasks=test.tasks, predictions_torch=found.logits_torch.argmax(1),
-            predictions_brian2=found.logits_brian2.argmax(1), logits_torch=found.logits_torch,
+            dt=spec.dt, labels=test.labels, tasks=test.tasks, predictions_torch=found.logits_reference.argmax(1),
+            predictions_brian2=found.logits_brian2.argmax(1), logits_torch=found.logits_reference,
             logits_brian2=found.logits_brian2, layers=layers,
         )  # fmt: skip
         save_record(self.folder.spikes(task.number), record)
@@ -221,7 +221,7 @@ class IncrementalJob:
         return tqdm(total=total, desc=label, disable=None if self.progress else True, leave=False)
 
 
-def spread(images: ImageSet, count: int | None) -> ImageSet:
+def evenly_spaced(images: ImageSet, count: int | None) -> ImageSet:
     """At most `count` images, spread evenly over the set (which is ordered by task), or all."""
     if count is None or count >= len(images):
         return images

@@ -12,9 +12,9 @@ from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.data import Dataset, Scenario
 from alade_brian.errors import UserError
-from alade_brian.job_setup import coding, make_learner
+from alade_brian.job_setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
-from alade_brian.simulation.needs import check_memory, said_bytes
+from alade_brian.simulation.needs import check_memory, format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, se
     if config.training.device == "cuda":
         needed = training_bytes(network, spec, config)
         free, total = torch.cuda.mem_get_info()
-        log.info("training takes about %s of the GPU's memory", said_bytes(needed))
+        log.info("training takes about %s of the GPU's memory", format_bytes(needed))
         if needed > free:
             raise UserError(
-                f"training takes about {said_bytes(needed)} of the GPU's memory, and {said_bytes(free)} of "
-                f"{said_bytes(total)} are free; use a smaller learning.batch_size, --set "
+                f"training takes about {format_bytes(needed)} of the GPU's memory, and {format_bytes(free)} of "
+                f"{format_bytes(total)} are free; use a smaller learning.batch_size, --set "
                 "training.precision=bfloat16, or --device cpu"
             )
 
@@ -47,7 +47,7 @@ def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tu
     for _ in range(len(scenario) if learner.method.grows else 1):
         learner.network.add_extractor(inherit=False)
     learner.network.set_classifier(len(scenario.class_order))
-    return learner.network, convert(learner.network.eval(), dataset.image_shape, **coding(dataset))
+    return learner.network, convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset))
 
 
 def training_bytes(network: torch.nn.Module, spec: NetworkSpec, config: RunConfig) -> int:

@@ -21,20 +21,20 @@ log = logging.getLogger(__name__)
 MOST_SYNAPSES = 5_000_000
 
 
-def keep_membranes(network: nn.Module, spec: NetworkSpec, test: ImageSet, path: Path) -> None:
-    """Write the membranes of both networks at the first test image, of the neurons that `telling_neurons` chooses; of a
-    network with more than `MOST_SYNAPSES` nothing is written, and the log says so."""
+def record_membranes(network: nn.Module, spec: NetworkSpec, test: ImageSet, path: Path) -> None:
+    """Write the membranes of both networks at the first test image, of the neurons that `representative_neurons`
+    chooses. For a network with more than `MOST_SYNAPSES` nothing is written, and the log reports it."""
     synapses = sum(synapses_per_projection(spec))
     if synapses > MOST_SYNAPSES:
         log.info("no membranes are kept: %d synapses, more than %d", synapses, MOST_SYNAPSES)
         return
     wanted = {p.name: [p.neuron.membrane] for p in spec.spiking}
     found = inner_states(network, spec, test.images[:1], wanted)
-    states = tuple(state.of(telling_neurons(state)) for state in found)
+    states = tuple(state.of(representative_neurons(state)) for state in found)
     save_states(path, StateRecord(spec.dt, np.zeros(1, np.int64), test.labels[:1], states))
 
 
-def telling_neurons(state: InnerState) -> np.ndarray:
+def representative_neurons(state: InnerState) -> np.ndarray:
     """Places of at most three neurons of a layer: the one that fires most, of those that fire the one that fires least,
     and of those that do not the one whose membrane comes closest to its threshold; over all images."""
     assert state.spikes is not None and state.threshold is not None

@@ -78,11 +78,11 @@ def task_metrics(
         "synaptic_events": found.synaptic_events,
         "synaptic_events_per_layer": found.synaptic_events_per_layer,
         "energy": energy_metrics(spec, synapses_per_projection(spec), found.synaptic_events_per_layer, found.images),
-        "first_divergence": dataclasses.asdict(found.first_divergence) if found.first_divergence else None,
+        "first_divergence": found.first_divergence.record() if found.first_divergence else None,
         "training": dataclasses.asdict(history),
         "seconds": {"train": seconds, **found.seconds},
     }
-    for network, logits in (("torch", found.logits_torch), ("brian2", found.logits_brian2)):
+    for network, logits in (("torch", found.logits_reference), ("brian2", found.logits_brian2)):
         predictions = logits.argmax(1)
         result[f"accuracy_{network}"] = incremental.accuracy(predictions, test.labels)
         result[f"accuracy_per_task_{network}"] = incremental.accuracy_per_task(predictions, test.labels, test.tasks)
@@ -101,7 +101,7 @@ def _layer_metrics(layer: LayerAgreement, found: Verification, labels: np.ndarra
     return {
         "name": layer.name,
         "neurons": layer.neurons,
-        "spikes_torch": layer.spikes_torch,
+        "spikes_torch": layer.spikes_reference,
         "spikes_brian2": layer.spikes_brian2,
         "mismatched_spikes": layer.mismatched_spikes,
         **layer_statistics(spikes, dt),

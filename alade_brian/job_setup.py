@@ -40,7 +40,7 @@ def load_images(config: RunConfig, download: bool = False) -> Dataset:
     )  # fmt: skip
 
 
-def coding(dataset: Dataset) -> dict[str, Any]:
+def convert_options(dataset: Dataset) -> dict[str, Any]:
     """What `convert` must know where an image is a sequence."""
     steps = dataset.sequence_steps
     return {} if steps is None else {"steps": steps, "sequence": True}

@@ -30,7 +30,7 @@ from alade_brian.conversion.spec import NetworkSpec, Projection
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """How images are spread: `batch` side by side, `presentations` one after the other."""
 
     batch: int
@@ -62,7 +62,7 @@ class BrianNetwork:
 Connect = Callable[[NetworkSpec, int, b2.NeuronGroup, b2.NeuronGroup], b2.BrianObject | None]
 
 
-def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: Layout) -> np.ndarray:
+def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: BatchLayout) -> np.ndarray:
     """Pixels ``(n, rows, pixels)`` (one row per step, or one held for all) as the stimulus
     ``(presentations * rows, batch * pixels)``, filled up with empty images.
 
@@ -78,7 +78,7 @@ def stimulus_values(spec: NetworkSpec, pixels: np.ndarray, layout: Layout) -> np
 def build_network(
     spec: NetworkSpec,
     pixels: np.ndarray,
-    layout: Layout,
+    layout: BatchLayout,
     traces: Sequence[str] = (),
     connect: Connect | None = None,
     from_spike: bool = False,
@@ -101,7 +101,7 @@ def build_network(
 
 
 class _Builder:
-    def __init__(self, spec: NetworkSpec, layout: Layout, connect: Connect | None, from_spike: bool) -> None:
+    def __init__(self, spec: NetworkSpec, layout: BatchLayout, connect: Connect | None, from_spike: bool) -> None:
         self.spec, self.layout, self.connect, self.from_spike = spec, layout, connect, from_spike
         self.dt = spec.dt * b2.second
         self.presentation = period_steps(spec) * self.dt

@@ -193,7 +193,7 @@ def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
     inputs = " and ".join(
         f"`{_prose(s.name)}` of the shape ({axes}, {', '.join(map(str, s.shape))})" for s in _named(spec)
     )
-    outputs = spec.population(spec.readout.population).size // spec.readout.group
+    outputs = spec.population(spec.readout.population).size // spec.readout.neurons_per_output
     return _HEAD.format(
         script=_prose(name),
         numbers=numbers,
@@ -224,14 +224,14 @@ def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
     if spec.answers_in_spikes and "amplitude" in population.neuron.parameters:
         values += f" * np.asarray({name}.amplitude_)"
     if not spec.answers_in_spikes:
-        moment = "behind the reset" if readout.when == "after_reset" else "before the reset"
+        moment = "behind the reset" if readout.sampled == "after_reset" else "before the reset"
         parts.append(_ANSWER.format(readout=name, membrane=membrane, slot=readout_slot(spec), moment=moment))
         values = f"np.asarray(answer.{membrane}).T.reshape(len(images), PERIOD, -1)[:, :STEPS]"
     logits = _LOGITS[readout.decoding]
-    if readout.group > 1:
+    if readout.neurons_per_output > 1:
         together = "sum" if readout.decoding == "spike_count" else "mean"
         plain = logits.partition("  #")[0]
-        logits = f"({plain}).reshape(*({plain}).shape[:-1], -1, {readout.group}).{together}(-1)"
+        logits = f"({plain}).reshape(*({plain}).shape[:-1], -1, {readout.neurons_per_output}).{together}(-1)"
     told = '"predictions:", results["logits"].argmax(-1)' if readout.decision == "class" else 'results["logits"]'
     return [*parts, _TAIL.format(values=values, logits=logits, told=told)]
 
@@ -269,7 +269,7 @@ def _group(text: GroupText, name: str, population: Population) -> str:
 
 def _conventions(neuron: NeuronEquations) -> str:
     if not neuron.spiking:
-        return f"Never spikes; {neuron.membrane} is what it passes on. Input arrives in {neuron.takes_input}."
+        return f"Never spikes; {neuron.membrane} is what it passes on. Input arrives in {neuron.input_variable}."
     resets = {"value": "to v_reset", "subtract": "by subtraction of v_reset", "none": "none"}
     order = (
         "the leak acts on what the reset left"
@@ -278,7 +278,7 @@ def _conventions(neuron: NeuronEquations) -> str:
     )
     return (
         f"Fires where {neuron.membrane} {neuron.comparison} {neuron.threshold}; reset {resets[neuron.reset]}; {order}; "
-        f"input arrives in {neuron.takes_input}."
+        f"input arrives in {neuron.input_variable}."
     )
 
 

@@ -95,7 +95,7 @@ def slots(index: int) -> Slots:
 
 def readout_slot(spec: NetworkSpec) -> str:
     """Where in a step the readout's membrane is taken: behind the update of its population, or at the end."""
-    if spec.readout.when == "after_reset":
+    if spec.readout.sampled == "after_reset":
         return "end"
     index = [p.name for p in spec.populations].index(spec.readout.population)
     return f"after_{slots(index).update}"
@@ -193,7 +193,7 @@ def synapses_text(spec: NetworkSpec, index: int) -> SynapsesText:
     return SynapsesText(
         name=name,
         equations=f"w : 1 (constant){fails}",
-        on_pre=f"{projection.into or target.takes_input}_post += w{counts}{_passes(spec, projection)}",
+        on_pre=f"{projection.target_variable or target.input_variable}_post += w{counts}{_passes(spec, projection)}",
         slot="delayed" if projection.delay else slots(source).synapses,
         # The slot for delayed spikes stands before the thresholds: what it delivers is already one step old.
         delay=max(0, projection.delay - 1),
@@ -279,7 +279,7 @@ def _reset(population: Population, late: bool) -> str:
 
 
 def _late_reset(population: Population, late: bool) -> list[str]:
-    """A reset that was put off to behind the leak."""
+    """A reset delayed until after the leak."""
     if not late:
         return []
     v = population.neuron.membrane
@@ -291,7 +291,7 @@ def _late_reset(population: Population, late: bool) -> list[str]:
 def _takes(population: Population, currents: list[str], bias: bool = False) -> list[str]:
     """Code by which a population takes its currents (and its bias) in."""
     held = [*(["bias"] if bias and population.bias is not None else []), *currents]
-    return [f"{population.neuron.takes_input} += {' + '.join(held)}"] if held else []
+    return [f"{population.neuron.input_variable} += {' + '.join(held)}"] if held else []
 
 
 def _rest(population: Population, flowing: list[str], late: bool) -> str:

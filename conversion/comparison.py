@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -43,14 +43,19 @@ class Divergence:
     image: int
     step: int
     neuron: int
-    membrane_torch: float
+    membrane_reference: float
     membrane_brian2: float
     distance_to_threshold: float
     reference: str = "torch"
 
+    def record(self) -> dict[str, Any]:
+        """JSON-ready, under the keys of `metrics.json`: there the reference's membrane is `membrane_torch`."""
+        keys = {"membrane_reference": "membrane_torch"}
+        return {keys.get(name, name): value for name, value in asdict(self).items()}
+
     def __str__(self) -> str:
         where = _in(self.reference)
-        there = "" if np.isnan(self.membrane_torch) else f"{self.membrane_torch:.17g} {where}, "
+        there = "" if np.isnan(self.membrane_reference) else f"{self.membrane_reference:.17g} {where}, "
         known = not np.isnan(self.distance_to_threshold)
         distance = f", {self.distance_to_threshold:+.3g} from the threshold {where}" if known else ""
         return (
@@ -65,7 +70,7 @@ class LayerAgreement:
 
     name: str
     shape: Shape
-    spikes_torch: int = 0
+    spikes_reference: int = 0
     spikes_brian2: int = 0
     mismatches: list[np.ndarray] = field(default_factory=list)
 
@@ -100,7 +105,7 @@ class Verification:
     images: int = 0
     steps: int = 0
     layers: list[LayerAgreement] = field(default_factory=list)
-    logits_torch: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    logits_reference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     logits_brian2: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     rasters: dict[str, np.ndarray] = field(default_factory=dict)
     spikes_compared: int = 0
@@ -123,17 +128,17 @@ class Verification:
         """Fraction of images (of steps, where every step is read) on which both networks give the same answer: decide
         for the same class, or, where the logits are values, differ by no more than the tolerance of logits."""
         if self.decision == "value":
-            near = np.abs(self.logits_torch - self.logits_brian2) <= self._logit_tolerance
+            near = np.abs(self.logits_reference - self.logits_brian2) <= self._logit_tolerance
             return float(np.mean(near.all(-1)))
-        return float(np.mean(self.logits_torch.argmax(-1) == self.logits_brian2.argmax(-1)))
+        return float(np.mean(self.logits_reference.argmax(-1) == self.logits_brian2.argmax(-1)))
 
     @property
     def logit_max_abs_difference(self) -> float:
-        return float(np.max(np.abs(self.logits_torch - self.logits_brian2)))
+        return float(np.max(np.abs(self.logits_reference - self.logits_brian2)))
 
     @property
     def _logit_tolerance(self) -> float:
-        return LOGIT_TOLERANCE * max(1.0, float(np.abs(self.logits_torch).max()))
+        return LOGIT_TOLERANCE * max(1.0, float(np.abs(self.logits_reference).max()))
 
     @property
     def agrees(self) -> bool:
@@ -149,7 +154,7 @@ class Verification:
         ]
         width, there = max((len(layer.name) for layer in self.layers), default=0), _in(self.reference)
         lines += [
-            f"  {a.name.ljust(width)}  {a.spikes_torch:>12,} spikes {there}  {a.spikes_brian2:>12,} in Brian2  "
+            f"  {a.name.ljust(width)}  {a.spikes_reference:>12,} spikes {there}  {a.spikes_brian2:>12,} in Brian2  "
             f"{a.mismatched_spikes:>9,} mismatched"
             for a in self.layers
         ]
@@ -160,7 +165,7 @@ class Verification:
         """What both networks answered to the images of these numbers, the reference first."""
         ours = {a.name: self._spikes(a, images) for a in self.layers}
         theirs = {a.name: ours[a.name] ^ self._differing(a, images) for a in self.layers}
-        return Responses(theirs, self.logits_torch[images]), Responses(ours, self.logits_brian2[images])
+        return Responses(theirs, self.logits_reference[images]), Responses(ours, self.logits_brian2[images])
 
     def packed(self, layer: LayerAgreement) -> np.ndarray:
         """The Brian2 network's spikes of a layer, as `numpy.packbits` over (steps * neurons) of every image."""
@@ -203,7 +208,7 @@ class Comparison:
                     f"layer {agreement.name}: packed spikes of {left.shape} {_in(result.reference)}, {right.shape} in "
                     "Brian2 (images, steps, bytes)"
                 )
-            agreement.spikes_torch += (fired := count(left))
+            agreement.spikes_reference += (fired := count(left))
             if np.array_equal(words(left), words(right)):
                 agreement.spikes_brian2 += fired
             else:
@@ -230,7 +235,7 @@ class Comparison:
     def finish(self) -> Verification:
         result = self.result
         result.rasters = {layer.name: self._rasters.take(layer.name) for layer in result.layers}
-        result.logits_torch, result.logits_brian2 = (np.concatenate(parts) for parts in self._logits)
+        result.logits_reference, result.logits_brian2 = (np.concatenate(parts) for parts in self._logits)
         return result
 
 

@@ -70,8 +70,8 @@ def placed_synapses(projection: Projection, source: Shape) -> Synapses:
     """The synapses of a projection whose source has that shape, its place in the target taken into account."""
     found = synapses(projection.operator, source)
     return (
-        Synapses(found.pre, found.post + projection.first, found.value_index, found.scale)
-        if projection.first
+        Synapses(found.pre, found.post + projection.target_offset, found.value_index, found.scale)
+        if projection.target_offset
         else found
     )
 

@@ -54,7 +54,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class DiagnosisCase:
     """A layer by itself, and what it should fire: bool ``(images, steps, neurons)``."""
 
     layer: Isolated
@@ -101,7 +101,7 @@ def diagnose(
     return _verdict(found, case, different[chosen] if neurons is None else different[chosen][:, :, neurons])
 
 
-def _verdict(found: Sequence[Hypothesis], case: Case, different: np.ndarray) -> Diagnosis:
+def _verdict(found: Sequence[Hypothesis], case: DiagnosisCase, different: np.ndarray) -> Diagnosis:
     margin = float(_margins(case, different)[0])
     near = f"the membrane is {margin:.2g} from the threshold at the first divergence"
     # A last bit that tips a membrane over can look like any pattern; one exactly on its threshold speaks for a pattern.
@@ -140,7 +140,7 @@ def _case(
     layer: str,
     chosen: np.ndarray,
     neurons: np.ndarray | None,
-) -> Case:
+) -> DiagnosisCase:
     sent = {name: array[chosen].astype(np.float64) for name, array in recorded.spikes.items()}
     for stimulus in spec.stimuli:
         shown = arrays(spec, images)[stimulus.name][chosen]
@@ -150,7 +150,7 @@ def _case(
         )
     expected = recorded.spikes[layer][chosen]
     by_itself = isolate(spec, sent, layer, neurons)
-    return Case(by_itself, expected if neurons is None else expected[:, :, neurons])
+    return DiagnosisCase(by_itself, expected if neurons is None else expected[:, :, neurons])
 
 
 def _mismatches(tried: Sequence[Hypothesis], expected: np.ndarray) -> list[np.ndarray]:
@@ -183,7 +183,7 @@ def _alike(layers: Sequence[Isolated]) -> Iterator[list[int]]:
         yield from (numbers[k : k + room] for k in range(0, len(numbers), room))
 
 
-def _margins(case: Case, different: np.ndarray) -> np.ndarray:
+def _margins(case: DiagnosisCase, different: np.ndarray) -> np.ndarray:
     """How far the simulated membrane is from the threshold where the layer diverges first, for every image in which it
     does; the earliest divergence comes first."""
     images = np.flatnonzero(different.any((1, 2)))
@@ -202,7 +202,7 @@ def _margins(case: Case, different: np.ndarray) -> np.ndarray:
     return np.array([distance[row, step, neuron] for step, neuron, row in firsts])
 
 
-def _not_the_layer(case: Case, recorded: Responses, brian2: Responses) -> Diagnosis:
+def _not_the_layer(case: DiagnosisCase, recorded: Responses, brian2: Responses) -> Diagnosis:
     """Fed with the recorded spikes the layer fires as recorded: what differs comes from elsewhere, or the
     simulation does not do what the specification says.
 
@@ -218,7 +218,7 @@ def _not_the_layer(case: Case, recorded: Responses, brian2: Responses) -> Diagno
     return Diagnosis(text, elsewhere=True)
 
 
-def _not_as_specified(case: Case, different: np.ndarray) -> Diagnosis:
+def _not_as_specified(case: DiagnosisCase, different: np.ndarray) -> Diagnosis:
     """Simulated by itself, in float64, the layer fires as recorded; in the simulation that is judged it did not."""
     layer, margins = case.layer, _margins(case, different)
     near = f"the membrane is up to {margins.max():.2g} from the threshold where its images diverge first"
@@ -248,7 +248,7 @@ def _shifts(recorded: Responses, brian2: Responses, layer: str) -> Iterator[Hypo
             yield Hypothesis("timing", text, None)  # type: ignore[arg-type]
 
 
-def _estimates(case: Case, looked_for: Iterable[Scan]) -> list[Hypothesis]:
+def _estimates(case: DiagnosisCase, looked_for: Iterable[Scan]) -> list[Hypothesis]:
     """Numbers of the layer for which it fires as expected, found by trying; all of them in one simulation a round."""
     scanned = list(looked_for)
     ends = [(np.full(scan.units, scan.low), np.full(scan.units, scan.high)) for scan in scanned]
@@ -270,7 +270,9 @@ def _estimates(case: Case, looked_for: Iterable[Scan]) -> list[Hypothesis]:
     return []
 
 
-def _number(case: Case, scan: Scan, around: tuple[np.ndarray, np.ndarray], fits: tuple[np.ndarray, np.ndarray]) -> str:
+def _number(
+    case: DiagnosisCase, scan: Scan, around: tuple[np.ndarray, np.ndarray], fits: tuple[np.ndarray, np.ndarray]
+) -> str:
     """The number that was found in words: the one with the fewest digits in the neighbourhood, if it fits too."""
     low, high = float(fits[0].max()), float(fits[1].min())
     if low > high:

@@ -53,7 +53,7 @@ class Feed:
         values, shape = self.values if values is None else values, shape or self.shape
         made = apply(operator, values, shape)
         whole = np.zeros((*values.shape[:2], self.target_size))
-        whole[:, :, self.projection.first : self.projection.first + made.shape[2]] = made
+        whole[:, :, self.projection.target_offset : self.projection.target_offset + made.shape[2]] = made
         return replace(self, current=whole[:, :, self.rows])
 
 
@@ -117,7 +117,7 @@ class Isolated:
         rows, columns, weights = self.synapses(projection)
         gain = np.broadcast_to(factor, self.population(self.layer).size)[rows]
         shape = self.population(self.layer).shape
-        return replace(projection, operator=Sparse(rows, columns, weights * gain, shape), first=0)
+        return replace(projection, operator=Sparse(rows, columns, weights * gain, shape), target_offset=0)
 
     def synapses(self, projection: Projection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, columns and weights of a projection between the populations here."""
@@ -233,7 +233,7 @@ def general(neuron: NeuronEquations) -> NeuronEquations:
         parameters["v_threshold"] = constant(np.nextafter(level, -np.inf))
     done = f"({_KEEP}*{v} + {_SHIFT})"
     late = [f"{v} = {v}*(1 - {_OWES}) + {_OWES}*{done}", f"{_OWES} = 0"]
-    takes = [f"{neuron.takes_input} += {_ARRIVING}", f"{_ARRIVING} = 0"]
+    takes = [f"{neuron.input_variable} += {_ARRIVING}", f"{_ARRIVING} = 0"]
     at_once = [f"{_OWES} = {_LATER}", f"{v} = {v}*{_LATER} + (1 - {_LATER})*{done}"]
     return replace(
         neuron,

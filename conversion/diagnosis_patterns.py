@@ -87,16 +87,16 @@ def _other(layer: Isolated) -> Isolated:
 def _moment(layer: Isolated) -> str:
     if layer.neuron.leak == "after_reset":
         return "the reset at once and the leak after it"
-    return "the leak before the reset, which is put off to the next step"
+    return "the leak before the reset, which is delayed until the next step"
 
 
 def _reset(layer: Isolated) -> Iterator[Hypothesis]:
     """Other kinds and amounts of the reset, at the same moment."""
-    now = reset_said(layer)
+    now = describe_reset(layer)
     for kind, amount in _resets(layer):
         changed = with_reset(layer, kind, amount)
-        if reset_said(changed) != now:
-            yield Hypothesis("reset", f"{reset_said(changed)} instead of {now}", changed)
+        if describe_reset(changed) != now:
+            yield Hypothesis("reset", f"{describe_reset(changed)} instead of {now}", changed)
 
 
 def _late_reset(layer: Isolated) -> Iterator[Hypothesis]:
@@ -126,7 +126,7 @@ def with_reset(layer: Isolated, kind: str, amount: np.ndarray) -> Isolated:
     return layer.with_neuron(reset=kind, parameters=parameters)
 
 
-def reset_said(layer: Isolated) -> str:
+def describe_reset(layer: Isolated) -> str:
     """A neuron's reset in words."""
     neuron = layer.neuron
     if neuron.reset == "none":

@@ -96,7 +96,7 @@ def _sources(spec: NetworkSpec, images: Mapping[str, np.ndarray], outputs: int) 
         differ = not np.array_equal(before, after)
         yield _Source(f"{name} (before the reset)" if differ else name, plain, decodings, before)
         if differ:
-            late = replace(plain, when="after_reset")
+            late = replace(plain, sampled="after_reset")
             yield _Source(f"{name} (after the reset)", late, decodings, after)
 
 
@@ -112,7 +112,7 @@ def _readouts(spec: NetworkSpec, source: _Source) -> Iterator[Readout]:
 def _unread(source: _Source) -> Iterator[tuple[str, np.ndarray]]:
     """What else a forward may return: other reductions over the steps, and single steps."""
     images, steps, _ = source.values.shape
-    grouped = source.values.reshape(images, steps, -1, source.readout.group).mean(-1)
+    grouped = source.values.reshape(images, steps, -1, source.readout.neurons_per_output).mean(-1)
     for words, reduce in _OTHERS.items():
         yield f"{words} over the steps", reduce(grouped)
     for step in range(steps):

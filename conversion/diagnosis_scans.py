@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alade_brian.conversion.diagnosis_layer import Isolated
-from alade_brian.conversion.diagnosis_patterns import CURRENT, decay_of, reset_said, said, snapped, with_reset
+from alade_brian.conversion.diagnosis_patterns import CURRENT, decay_of, describe_reset, said, snapped, with_reset
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def _decay_scan(layer: Isolated, key: str, one: np.ndarray) -> Scan:
 def _reset_scan(layer: Isolated, kind: str, level: float, one: np.ndarray) -> Scan:
     words = {"value": "a reset to {} instead of ", "subtract": "a reset by subtracting {} instead of "}[kind]
     change = lambda x: with_reset(layer, kind, x[0])  # noqa: E731
-    return Scan("reset", -2 * level, 2 * level, change, one, (words + reset_said(layer)).format)
+    return Scan("reset", -2 * level, 2 * level, change, one, (words + describe_reset(layer)).format)
 
 
 def _threshold_scan(layer: Isolated, level: float, one: np.ndarray) -> Scan:

@@ -1,4 +1,4 @@
-"""What both doors (torch, NIR) build a specification with: linear values between neurons, and the network so far.
+"""What both front ends (torch, NIR) build a specification with: linear values between neurons, the network so far.
 
 A value is what a tensor or an edge stands for: a sum of linear operators on sources, and a constant. It knows neither
 torch nor NIR.
@@ -32,7 +32,7 @@ from alade_brian.conversion.spec import (
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class LinearTerm:
     """What a source contributes to a value: an operator's outputs, from flat position `first` on.
 
     `shape` has the operator's outputs in it; `delay` is how many steps old the source's output is.
@@ -46,21 +46,21 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class AffineInput:
     """A tensor between two neurons: a sum of linear terms and a constant `bias` of the tensor's shape (without
     batch)."""
 
     shape: Shape
-    terms: tuple[Term, ...]
+    terms: tuple[LinearTerm, ...]
     bias: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Answer(Value):
+class ReadoutValue(AffineInput):
     """What a readout gives: the end of the network, to which nothing can be done any more."""
 
 
-class Refuse(Exception):
+class CannotLower(Exception):
     """Raised by a lowering function: (argument, its value, reason and remedy)."""
 
     def __init__(self, argument: str, value: object, remedy: str) -> None:
@@ -69,7 +69,7 @@ class Refuse(Exception):
 
 
 @dataclass
-class Lowering:
+class SpecBuilder:
     """The network so far; handed to every lowering function."""
 
     stimuli: list[Stimulus]
@@ -89,11 +89,13 @@ class Lowering:
     def population(self, name: str) -> Population:
         return next(p for p in self.populations if p.name == name)
 
-    def add_population(self, name: str, value: Value, neuron: NeuronEquations, steps: int | None = None) -> Value:
+    def add_population(
+        self, name: str, value: AffineInput, neuron: NeuronEquations, steps: int | None = None
+    ) -> AffineInput:
         """A population that takes a value as its input; what it sends, as a value."""
         _check_open(value)
         if any(p.name == name for p in self.populations):
-            raise Refuse("module", name, "is called twice; give each place a neuron layer of its own")
+            raise CannotLower("module", name, "is called twice; give each place a neuron layer of its own")
         if steps is not None:
             self.steps.add(steps)
         self.populations.append(Population(name, value.shape, neuron))
@@ -106,14 +108,14 @@ class Lowering:
         index = next(k for k, p in enumerate(self.populations) if p.name == name)
         self.populations[index] = replace(self.populations[index], bias=bias if bias.any() else None)
 
-    def connect(self, name: str, value: Value) -> None:
+    def connect(self, name: str, value: AffineInput) -> None:
         """Projections that bring a value's terms to a population."""
         for term in value.terms:
             # What reads nothing but padding, or lost all its weights to zeros, is no projection.
             if synapse_count(term.operator, self.shape(term.source)):
                 self.projections.append(self._projection(name, value.shape, term))
 
-    def _projection(self, name: str, target: Shape, term: Term) -> Projection:
+    def _projection(self, name: str, target: Shape, term: LinearTerm) -> Projection:
         source = self.shape(term.source)
         made = term.operator.output_shape(source)
         whole = term.first == 0 and prod(made) == prod(target)
@@ -125,19 +127,19 @@ class Lowering:
         return Projection(term.source, name, listed, term.delay)
 
 
-def source_value(name: str, shape: Shape) -> Value:
+def source_value(name: str, shape: Shape) -> AffineInput:
     """What a stimulus or a population sends, as a value."""
-    return Value(shape, (Term(name, Identity(), shape),), np.zeros(shape))
+    return AffineInput(shape, (LinearTerm(name, Identity(), shape),), np.zeros(shape))
 
 
-def _check_open(*values: Value) -> None:
+def _check_open(*values: AffineInput) -> None:
     """Refuse to go on behind a readout."""
     for value in values:
-        if isinstance(value, Answer):
-            raise Refuse("input", "the readout's answer", "is the end of the network; put this before the readout")
+        if isinstance(value, ReadoutValue):
+            raise CannotLower("input", "the readout's answer", "is the end of the network; put this before the readout")
 
 
-def is_plain(value: Value) -> bool:
+def is_plain(value: AffineInput) -> bool:
     """Whether a value is one source's output of the same step, unchanged."""
     return (
         len(value.terms) == 1
@@ -149,16 +151,16 @@ def is_plain(value: Value) -> bool:
     )
 
 
-def apply_operator(lowering: Lowering, outer: Operator, value: Value) -> Value:
+def apply_operator(lowering: SpecBuilder, outer: Operator, value: AffineInput) -> AffineInput:
     """A linear operator on a value. SpecError where it does not fit the value's shape."""
     _check_open(value)
     shape = outer.output_shape(value.shape)
     terms = tuple(_apply_to_term(lowering, outer, value.shape, term) for term in value.terms)
     bias = (matrix(outer, value.shape) @ value.bias.ravel()).reshape(shape) if value.bias.any() else np.zeros(shape)
-    return Value(shape, terms, bias)
+    return AffineInput(shape, terms, bias)
 
 
-def _apply_to_term(lowering: Lowering, outer: Operator, whole: Shape, term: Term) -> Term:
+def _apply_to_term(lowering: SpecBuilder, outer: Operator, whole: Shape, term: LinearTerm) -> LinearTerm:
     source, shape = lowering.shape(term.source), outer.output_shape(whole)
     if isinstance(outer, Dense):
         part = Dense(outer.weight[:, term.first : term.first + prod(term.shape)])
@@ -183,7 +185,7 @@ def _apply_to_term(lowering: Lowering, outer: Operator, whole: Shape, term: Term
     return replace(term, operator=listed, shape=shape, first=0)
 
 
-def _whole_channels(whole: Shape, term: Term) -> tuple[int, int] | None:
+def _whole_channels(whole: Shape, term: LinearTerm) -> tuple[int, int] | None:
     """The first channel and the number of channels that a term fills, or None where it fills parts of channels."""
     size = prod(whole[1:])
     if prod(term.shape[1:]) != size or term.first % size:
@@ -201,15 +203,15 @@ def _some_inputs(whole: Convolution, first: int, count: int) -> Convolution:
     return replace(whole, weight=weight[:, first : first + count], groups=1)
 
 
-def scale(lowering: Lowering, value: Value, gain: np.ndarray, shift: np.ndarray | float = 0.0) -> Value:
+def scale(lowering: SpecBuilder, value: AffineInput, gain: np.ndarray, shift: np.ndarray | float = 0.0) -> AffineInput:
     """``gain * value + shift``; `gain` and `shift` are broadcast to the value's shape."""
     _check_open(value)
     each = np.broadcast_to(gain, value.shape)
     terms = tuple(_scale_term(lowering, term, value.shape, each) for term in value.terms)
-    return Value(value.shape, terms, value.bias * each + np.broadcast_to(shift, value.shape))
+    return AffineInput(value.shape, terms, value.bias * each + np.broadcast_to(shift, value.shape))
 
 
-def _scale_term(lowering: Lowering, term: Term, whole: Shape, each: np.ndarray) -> Term:
+def _scale_term(lowering: SpecBuilder, term: LinearTerm, whole: Shape, each: np.ndarray) -> LinearTerm:
     source = lowering.shape(term.source)
     part = each.ravel()[term.first : term.first + prod(term.shape)].reshape(term.shape)
     channel = part.reshape(term.shape[0], -1)
@@ -219,31 +221,31 @@ def _scale_term(lowering: Lowering, term: Term, whole: Shape, each: np.ndarray) 
     return replace(term, operator=compose(term.operator, source, Identity(part.reshape(made))))
 
 
-def reshape(value: Value, shape: Shape) -> Value:
+def reshape(value: AffineInput, shape: Shape) -> AffineInput:
     """The same numbers under other axes."""
     _check_open(value)
     if prod(shape) != prod(value.shape):
-        raise Refuse("shape", shape, f"has another number of elements than {value.shape}")
-    return Value(shape, value.terms, value.bias.reshape(shape))
+        raise CannotLower("shape", shape, f"has another number of elements than {value.shape}")
+    return AffineInput(shape, value.terms, value.bias.reshape(shape))
 
 
-def concatenate(values: Sequence[Value]) -> Value:
+def concatenate(values: Sequence[AffineInput]) -> AffineInput:
     """Values side by side along the channels (or features)."""
     _check_open(*values)
-    terms: list[Term] = []
+    terms: list[LinearTerm] = []
     first = 0
     for value in values:
         if value.shape[1:] != values[0].shape[1:]:
-            raise Refuse("shapes", [v.shape for v in values], "differ in more than their channels")
+            raise CannotLower("shapes", [v.shape for v in values], "differ in more than their channels")
         terms += [replace(term, first=term.first + first) for term in value.terms]
         first += prod(value.shape)
     shape = (sum(v.shape[0] for v in values), *values[0].shape[1:])
-    return Value(shape, tuple(terms), np.concatenate([v.bias for v in values]))
+    return AffineInput(shape, tuple(terms), np.concatenate([v.bias for v in values]))
 
 
-def add(left: Value, right: Value) -> Value:
+def add(left: AffineInput, right: AffineInput) -> AffineInput:
     """The sum of two values of one shape."""
     _check_open(left, right)
     if left.shape != right.shape:
-        raise Refuse("+", f"{left.shape}, {right.shape}", "adds only two tensors of the same shape")
-    return Value(left.shape, left.terms + right.terms, left.bias + right.bias)
+        raise CannotLower("+", f"{left.shape}, {right.shape}", "adds only two tensors of the same shape")
+    return AffineInput(left.shape, left.terms + right.terms, left.bias + right.bias)

@@ -1,4 +1,4 @@
-"""Populations in the words of NEST's neurons whose membrane jumps on a spike, or a sentence why there are none.
+"""Map populations to NEST's delta-synapse neurons, or explain why none fits.
 
 What `iaf_psc_delta` does in a step, with the potentials in mV, a step of 1 ms and ``E_L = 0``:
 
@@ -99,7 +99,7 @@ def _known_model(population: Population) -> tuple[bool, bool]:
     neuron = population.neuron
     known = _MODELS.get((neuron.model, neuron.update))
     expected_input = "drive" if neuron.update else "v"
-    if known is None or (neuron.membrane, neuron.takes_input) != ("v", expected_input):
+    if known is None or (neuron.membrane, neuron.input_variable) != ("v", expected_input):
         model, update = (" and ".join(text.splitlines()) for text in (neuron.model, neuron.update))
         raise refusal(
             population,
@@ -144,7 +144,7 @@ def _check_reset(population: Population, threshold: np.ndarray, reset: np.ndarra
     if neuron.reset == "none":
         raise refusal(population, "it has no reset, and every one of NEST's neurons has")
     if neuron.leak == "before_reset" and (neuron.reset == "subtract" or np.any(reset)):
-        raise refusal(population, "its reset is put off to behind the next leak; NEST resets at once")
+        raise refusal(population, "its reset is delayed until after the next leak; NEST resets at once")
     if neuron.reset == "subtract":
         if not np.array_equal(threshold, reset):
             raise refusal(population, "its reset subtracts another number than the threshold; eprop_iaf subtracts V_th")

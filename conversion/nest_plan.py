@@ -53,7 +53,7 @@ def nest_plan(spec: NetworkSpec) -> NestPlan:
     readout = spec.population(spec.readout.population)
     if readout.neuron.spiking and not spec.answers_in_spikes:
         late = readout.neuron.leak == "before_reset"
-        if spec.readout.when == "before_reset" or late:
+        if spec.readout.sampled == "before_reset" or late:
             raise refusal(readout, "its membrane is read before the reset, which NEST does not show")
     return NestPlan(neurons, _leads(spec), period_steps(spec))
 

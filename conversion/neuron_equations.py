@@ -61,7 +61,7 @@ class NeuronEquations:
     comparison   ``>`` or ``>=``
     reset        ``value``: membrane = v_reset; ``subtract``: membrane -= v_reset; ``none``
     leak         ``after_reset``: the next step's leak acts on what the reset left; ``before_reset``: the membrane
-                 leaks first and the reset, put off to the next step, acts on the leaked value
+                 leaks first and the reset, delayed until the next step, acts on the leaked value
     on_spike     further code for a neuron that fired, done at once, e.g. ``adaptation += jump``
 
     Expressions consist of numbers, the model's variables, the parameters, operators and the functions of
@@ -92,7 +92,7 @@ class NeuronEquations:
         states = self.states
         reserved = {"i", "j", "t", "dt", "N", "xi", "bias", "fired", "w"} & {*states, *self.parameters}
         require(not reserved, f"the model uses the name {', '.join(sorted(reserved))}, which is taken: choose another")
-        for what, name in (("membrane", self.membrane), ("input", self.takes_input)):
+        for what, name in (("membrane", self.membrane), ("input", self.input_variable)):
             require(name in states, f"the {what} '{name}' is no variable of the model (it has {', '.join(states)})")
         needed = {"v_threshold"} if self.spiking and self.threshold == "v_threshold" else set()
         if self.spiking and self.reset != "none":
@@ -127,7 +127,7 @@ class NeuronEquations:
         return tuple(re.findall(r"^\s*(?:d(?=\w+/dt))?(\w+?)(?:/dt\s*=|\s*:)", self.model, re.MULTILINE))
 
     @property
-    def takes_input(self) -> str:
+    def input_variable(self) -> str:
         """The variable that input is added to."""
         return self.input or self.membrane
 

@@ -60,7 +60,7 @@ def keeps_axes(spec: NetworkSpec, projection: Projection, flat: bool) -> bool:
     if len(target) == 1:
         return True
     made = operator.output_shape(source)
-    whole_channels = made[1:] == target[1:] and projection.first % prod(made[1:]) == 0
+    whole_channels = made[1:] == target[1:] and projection.target_offset % prod(made[1:]) == 0
     return not flat and _has_nodes(operator, source) and whole_channels
 
 
@@ -99,7 +99,7 @@ def chain(spec: NetworkSpec, projection: Projection, flat_source: bool, flat_tar
             found.carrier = (0, "scale")
         if isinstance(operator, Pooling):
             _pool(found, operator, source)
-    return _placed(found, projection.first, node_target)
+    return _placed(found, projection.target_offset, node_target)
 
 
 def _per_channel(gain: np.ndarray, shape: Shape) -> np.ndarray:
@@ -119,10 +119,10 @@ def _matrix_chain(projection: Projection, source: Shape, node_source: Shape, out
         found.append(nir.Flatten({"input": np.array(node_source)}, 0, -1), (inputs,))
     weight = np.zeros((outputs, inputs))
     if isinstance(operator, Dense):
-        weight[projection.first : projection.first + len(operator.weight)] = operator.weight
+        weight[projection.target_offset : projection.target_offset + len(operator.weight)] = operator.weight
     else:
         listed = synapses(operator, source)
-        places = (listed.post + projection.first, listed.pre)
+        places = (listed.post + projection.target_offset, listed.pre)
         np.add.at(weight, places, listed.weights(operator))
         # What is added to zero loses the sign of its own zero; a single connection keeps it.
         if len(np.unique(places[0] * inputs + places[1])) == len(listed):

@@ -45,7 +45,7 @@ class _Path:
         return list(pairwise(self.nodes))
 
 
-class Layout:
+class NirLayout:
     """The nodes and edges of a specification. NotInNIR where NIR has no words for a part of it.
 
     node       by stimulus and population: the node that stands for it
@@ -72,7 +72,7 @@ class Layout:
         for index in range(len(spec.populations)):
             self._add_population(index)
         for number, projection in enumerate(spec.projections):
-            if projection.into or projection.release is not None:
+            if projection.target_variable or projection.release is not None:
                 raise NotInNIR(
                     f"the projection {projection.name} names a variable of its target or has synapses that fail by "
                     "chance, for which NIR has no words"

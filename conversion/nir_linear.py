@@ -15,7 +15,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.compose import undilated
-from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator, reshape, scale
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, reshape, scale
 from alade_brian.conversion.operators import Convolution, Dense, Identity, Operator, Pooling, Sparse
 from alade_brian.conversion.spec import Shape
 
@@ -36,14 +36,14 @@ class Linear:
 
 
 def linear(node: nir.NIRNode, shape: Shape) -> Linear:
-    """What a linear node does to an input of that shape. Refuse or SpecError where it does not fit."""
+    """What a linear node does to an input of that shape. CannotLower or SpecError where it does not fit."""
     for kind, function in _functions().items():
         if isinstance(node, kind):
             return function(node, shape)
     return Linear(shape)
 
 
-def apply(lowering: Lowering, node: Linear, value: Value) -> Value:
+def apply(lowering: SpecBuilder, node: Linear, value: AffineInput) -> AffineInput:
     """The node's value, its delay left out."""
     if isinstance(node.operator, Identity):
         value = scale(lowering, value, node.operator.gain)
@@ -54,20 +54,20 @@ def apply(lowering: Lowering, node: Linear, value: Value) -> Value:
 
 
 def numbers(node: nir.NIRNode, attribute: str) -> np.ndarray:
-    """An attribute as a float64 array; Refuse where it is missing, no number, or not finite."""
+    """An attribute as a float64 array; CannotLower where it is missing, no number, or not finite."""
     raw = getattr(node, attribute, None)
     try:
         array = np.asarray(raw, dtype=np.float64)
     except (TypeError, ValueError):
-        raise Refuse(attribute, raw, "is no array of numbers; write numbers") from None
+        raise CannotLower(attribute, raw, "is no array of numbers; write numbers") from None
     wrong = array[~np.isfinite(array)]
     if raw is None or wrong.size:
         held = "missing" if raw is None else wrong.flat[0]
-        raise Refuse(attribute, held, "is no finite number; train or write the network again")
+        raise CannotLower(attribute, held, "is no finite number; train or write the network again")
     return array
 
 
-def linear_faults(node: nir.NIRNode) -> list[Refuse]:
+def linear_faults(node: nir.NIRNode) -> list[CannotLower]:
     """What is wrong with a linear node's own numbers, whatever its input."""
     faults = []
     for attribute in ("weight", "bias", "scale", "delay"):
@@ -75,8 +75,8 @@ def linear_faults(node: nir.NIRNode) -> list[Refuse]:
             try:
                 values = numbers(node, attribute)
                 if attribute == "delay" and np.any(values < 0):
-                    faults.append(Refuse("delay", float(values.min()), "is negative; use 0 s or more"))
-            except Refuse as refusal:
+                    faults.append(CannotLower("delay", float(values.min()), "is negative; use 0 s or more"))
+            except CannotLower as refusal:
                 faults.append(refusal)
     return faults
 
@@ -85,7 +85,7 @@ def _integers(node: nir.NIRNode, attribute: str, count: int) -> tuple[int, ...]:
     """An attribute as `count` whole numbers; one number stands for all."""
     array = np.atleast_1d(numbers(node, attribute))
     if array.shape not in ((1,), (count,)) or np.any(array != np.round(array)):
-        raise Refuse(attribute, getattr(node, attribute), f"must be one whole number, or {count}")
+        raise CannotLower(attribute, getattr(node, attribute), f"must be one whole number, or {count}")
     return tuple(int(n) for n in np.broadcast_to(array, (count,)))
 
 
@@ -100,7 +100,7 @@ def _linear(node: Any, shape: Shape) -> Linear:
     if weight.ndim < 2 or shape != (*lead, inputs):
         fits = f"reads {(*lead, inputs)}" if weight.ndim >= 2 else "is no matrix"
         remedy = "put a Flatten(start_dim=0) in front of it" if len(shape) > 1 else "make the two fit"
-        raise Refuse("weight", f"of shape {weight.shape}", f"{fits}, its input has the shape {shape}; {remedy}")
+        raise CannotLower("weight", f"of shape {weight.shape}", f"{fits}, its input has the shape {shape}; {remedy}")
     made = (*lead, outputs)
     operator = Dense(weight) if not lead else _block_diagonal(weight.reshape(-1, outputs, inputs), made)
     return Linear(made, operator, _fitting(node, "bias", made) if isinstance(node, nir.Affine) else None)
@@ -120,7 +120,7 @@ def _fitting(node: nir.NIRNode, attribute: str, shape: Shape) -> np.ndarray:
         array.ndim == len(shape) and all(a in (1, n) for a, n in zip(array.shape, shape, strict=True))
     )
     if not fits:
-        raise Refuse(attribute, f"of shape {array.shape}", f"does not fit the shape {shape}; make the two fit")
+        raise CannotLower(attribute, f"of shape {array.shape}", f"does not fit the shape {shape}; make the two fit")
     return np.broadcast_to(array.reshape(()) if array.size == 1 else array, shape)
 
 
@@ -135,7 +135,7 @@ def _delay(node: nir.Delay, shape: Shape) -> Linear:
 def _conv1d(node: nir.Conv1d, shape: Shape) -> Linear:
     weight = numbers(node, "weight")
     if weight.ndim != 3 or len(shape) != 2:
-        raise Refuse(
+        raise CannotLower(
             "weight", f"of shape {weight.shape}", f"needs three axes and an input (channels, length), not {shape}"
         )
     _check_declared(node, "input_shape", shape[1:])
@@ -147,7 +147,7 @@ def _conv1d(node: nir.Conv1d, shape: Shape) -> Linear:
 def _conv2d(node: nir.Conv2d, shape: Shape) -> Linear:
     weight = numbers(node, "weight")
     if weight.ndim != 4 or len(shape) != 3:
-        raise Refuse(
+        raise CannotLower(
             "weight", f"of shape {weight.shape}", f"needs four axes and an input (channels, height, width), not {shape}"
         )
     _check_declared(node, "input_shape", shape[1:])
@@ -158,7 +158,9 @@ def _conv2d(node: nir.Conv2d, shape: Shape) -> Linear:
 def _check_declared(node: nir.NIRNode, attribute: str, shape: Shape) -> None:
     declared = getattr(node, attribute, None)
     if declared is not None and tuple(np.atleast_1d(declared).tolist()) != shape:
-        raise Refuse(attribute, declared, f"contradicts the {shape} that comes in; leave it out or make the two fit")
+        raise CannotLower(
+            attribute, declared, f"contradicts the {shape} that comes in; leave it out or make the two fit"
+        )
 
 
 def _convolution(
@@ -171,16 +173,16 @@ def _convolution(
 ) -> Linear:
     groups = _integers(node, "groups", 1)[0]
     if padding == "same" and stride != (1, 1):
-        raise Refuse("padding", "'same'", f"goes only with stride 1, not {stride}; write the padding in numbers")
+        raise CannotLower("padding", "'same'", f"goes only with stride 1, not {stride}; write the padding in numbers")
     if isinstance(padding, str) and padding not in ("same", "valid"):
-        raise Refuse("padding", repr(padding), "is unknown; use 'same', 'valid' or numbers")
+        raise CannotLower("padding", repr(padding), "is unknown; use 'same', 'valid' or numbers")
     pads = (0, 0) if isinstance(padding, str) else (int(padding[0]), int(padding[1]))
     operator = Convolution(weight, stride, pads, groups, dilation=dilation)
     operator = _same(operator) if padding == "same" else operator
     made = operator.output_shape(shape)
     bias = numbers(node, "bias")
     if bias.shape != (made[0],):
-        raise Refuse("bias", f"of shape {bias.shape}", f"is not one number for each of {made[0]} channels")
+        raise CannotLower("bias", f"of shape {bias.shape}", f"is not one number for each of {made[0]} channels")
     return Linear(made, operator, np.broadcast_to(bias.reshape(-1, *[1] * (len(made) - 1)), made))
 
 
@@ -201,7 +203,7 @@ def _same(convolution: Convolution) -> Convolution:
 
 def _pooling(node: Any, shape: Shape) -> Linear:
     if len(shape) != 3:
-        raise Refuse("input", shape, "is no image (channels, height, width); pool before a Flatten")
+        raise CannotLower("input", shape, "is no image (channels, height, width); pool before a Flatten")
     kernel, stride, padding = (_pair(node, name) for name in ("kernel_size", "stride", "padding"))
     operator = Pooling(kernel, stride, padding=padding, average=isinstance(node, nir.AvgPool2d))
     return Linear(operator.output_shape(shape), operator)
@@ -210,11 +212,11 @@ def _pooling(node: Any, shape: Shape) -> Linear:
 def _flatten(node: nir.Flatten, shape: Shape) -> Linear:
     declared = (node.input_type or {}).get("input")
     if declared is not None and tuple(np.atleast_1d(declared).tolist()) != shape:
-        raise Refuse("input_type", declared, f"contradicts the {shape} that comes in; make the two fit")
+        raise CannotLower("input_type", declared, f"contradicts the {shape} that comes in; make the two fit")
     start, end = (int(_integers(node, name, 1)[0]) for name in ("start_dim", "end_dim"))
     first, last = start + len(shape) * (start < 0), end + len(shape) * (end < 0)
     if not 0 <= first <= last < len(shape):
-        raise Refuse("start_dim, end_dim", (start, end), f"are no axes of an input of shape {shape}; use 0 and -1")
+        raise CannotLower("start_dim, end_dim", (start, end), f"are no axes of an input of shape {shape}; use 0 and -1")
     return Linear((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 

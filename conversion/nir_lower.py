@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from alade_brian.conversion.connectivity import matrix
-from alade_brian.conversion.lowering import Lowering, Term, Value, add, is_plain, source_value
+from alade_brian.conversion.lowering import AffineInput, LinearTerm, SpecBuilder, add, is_plain, source_value
 from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.nir_file import FlatGraph, RefusedNodes
 from alade_brian.conversion.nir_linear import apply
@@ -50,8 +50,8 @@ class _Lower:
         self.late = late_edges(graph.inputs, graph.edges)
         prompt = prompt_through(graph.edges, self.late)
         self.order = step_order(list(graph.nodes), [*graph.edges, *sorted(prompt)], self.late)
-        self.lowering = Lowering([Stimulus(shapes.made[name], name, "sequence") for name in graph.inputs])
-        self.values: dict[str, Value] = {}
+        self.lowering = SpecBuilder([Stimulus(shapes.made[name], name, "sequence") for name in graph.inputs])
+        self.values: dict[str, AffineInput] = {}
         self.one: str | None = None
         self.uneven = False
 
@@ -66,7 +66,7 @@ class _Lower:
         populations, projections = self._connected(into)
         return Lowered(self.lowering.stimuli, populations, projections, set(neurons), outputs)
 
-    def _outputs(self, into: dict[str, Value]) -> dict[str, str]:
+    def _outputs(self, into: dict[str, AffineInput]) -> dict[str, str]:
         """By Output node the population that shows it: its only source, where that is a neuron, else a probe."""
         shown = {}
         for name in self.graph.outputs:
@@ -77,15 +77,15 @@ class _Lower:
                 shown[name] = source
                 continue
             if len(value.shape) > 3:
-                value = Value((prod(value.shape),), value.terms, value.bias.ravel())
+                value = AffineInput((prod(value.shape),), value.terms, value.bias.ravel())
             self.lowering.populations.append(Population(name, value.shape, memoryless()))
             into[name] = value
             shown[name] = name
         return shown
 
-    def _input(self, name: str) -> Value:
+    def _input(self, name: str) -> AffineInput:
         """The sum of what comes into a node."""
-        total: Value | None = None
+        total: AffineInput | None = None
         for source in self.shapes.sources[name]:
             value = self._sent(source)
             if (source, name) in self.late:
@@ -94,14 +94,14 @@ class _Lower:
         assert total is not None
         return _merged(self.lowering, total)
 
-    def _over_closing_edge(self, value: Value, end: str) -> Value:
+    def _over_closing_edge(self, value: AffineInput, end: str) -> AffineInput:
         """What arrives at a node over an edge that closes a cycle. What the neurons of the cycle send is one step old;
         biases on the way and sources outside the cycle act in the same step."""
         cycle = reached([end], self.graph.edges)
         terms = [replace(term, delay=term.delay + 1) if term.source in cycle else term for term in value.terms]
         return replace(value, terms=tuple(terms))
 
-    def _sent(self, name: str) -> Value:
+    def _sent(self, name: str) -> AffineInput:
         """What a node sends. Ends, since every cycle has a neuron in it, whose spikes need no working out."""
         if name in self.graph.inputs or is_neuron(self.graph.nodes[name]):
             return source_value(name, self.shapes.made[name])
@@ -111,7 +111,7 @@ class _Lower:
             self.values[name] = value if node.delay is None else self._delayed(value, node.delay)
         return self.values[name]
 
-    def _delayed(self, value: Value, seconds: np.ndarray) -> Value:
+    def _delayed(self, value: AffineInput, seconds: np.ndarray) -> AffineInput:
         """A value behind a Delay node; neurons of different delays become terms of their own."""
         steps = np.round(seconds / self.dt).astype(int)
         different = np.unique(steps)
@@ -119,18 +119,20 @@ class _Lower:
             return self._later(value, int(different[0]))
         self.uneven = True
         parts = [self._later(_some(self.lowering, value, steps == d), int(d)) for d in different]
-        return Value(value.shape, tuple(t for p in parts for t in p.terms), sum((p.bias for p in parts), np.zeros(())))
+        return AffineInput(
+            value.shape, tuple(t for p in parts for t in p.terms), sum((p.bias for p in parts), np.zeros(()))
+        )
 
-    def _later(self, value: Value, steps: int) -> Value:
+    def _later(self, value: AffineInput, steps: int) -> AffineInput:
         """The value of some steps ago, behind a Delay. A constant becomes a current from a neuron that is always 1,
         since before the first step it was not there either."""
         if not steps:
             return value
         terms = tuple(replace(term, delay=term.delay + steps) for term in value.terms)
         if not value.bias.any():
-            return Value(value.shape, terms, value.bias)
-        constant = Term(self._one(), Dense(value.bias.reshape(-1, 1)), value.shape, delay=steps)
-        return Value(value.shape, (*terms, constant), np.zeros(value.shape))
+            return AffineInput(value.shape, terms, value.bias)
+        constant = LinearTerm(self._one(), Dense(value.bias.reshape(-1, 1)), value.shape, delay=steps)
+        return AffineInput(value.shape, (*terms, constant), np.zeros(value.shape))
 
     def _one(self) -> str:
         if self.one is None:
@@ -145,7 +147,7 @@ class _Lower:
             name += "_"
         return name
 
-    def _connected(self, into: Mapping[str, Value]) -> tuple[list[Population], list[Projection]]:
+    def _connected(self, into: Mapping[str, AffineInput]) -> tuple[list[Population], list[Projection]]:
         """Populations with their biases, in step order, and all projections."""
         for name, value in into.items():
             self.lowering.set_bias(name, value.bias)
@@ -167,7 +169,7 @@ class _Lower:
         last = [relay for chain in relays.values() for relay in reversed(chain)]
         return [*populations, *last], projections
 
-    def _needs_relay(self, term: Term, target: str, order: list[str]) -> bool:
+    def _needs_relay(self, term: LinearTerm, target: str, order: list[str]) -> bool:
         """Whether a current is older than a projection can make it: backward one step, forward none."""
         if term.delay == 0:
             return False
@@ -177,7 +179,7 @@ class _Lower:
             return False
         return term.delay > 1 or order.index(term.source) < order.index(target)
 
-    def _relays(self, into: Mapping[str, Value], order: list[str]) -> dict[str, list[Population]]:
+    def _relays(self, into: Mapping[str, AffineInput], order: list[str]) -> dict[str, list[Population]]:
         """By source: populations that hold its current of 0, 1, 2 ... steps ago. They stand behind all others, and a
         target takes what a relay held one step ago."""
         longest: dict[str, int] = {}
@@ -196,7 +198,7 @@ class _Lower:
         return relays
 
 
-def _some(lowering: Lowering, value: Value, where: np.ndarray) -> Value:
+def _some(lowering: SpecBuilder, value: AffineInput, where: np.ndarray) -> AffineInput:
     """The value with zeros (and no connections) in all other places."""
     rows = sparse.diags_array(where.ravel().astype(float)).tocsr()
     terms = []
@@ -207,7 +209,7 @@ def _some(lowering: Lowering, value: Value, where: np.ndarray) -> Value:
         if kept.nnz:
             listed = Sparse(kept.coords[0], kept.coords[1], kept.data, term.shape)
             terms.append(replace(term, operator=listed))
-    return Value(value.shape, tuple(terms), np.where(where, value.bias, 0.0))
+    return AffineInput(value.shape, tuple(terms), np.where(where, value.bias, 0.0))
 
 
 def _thinned(operator: Operator) -> Operator:
@@ -218,11 +220,11 @@ def _thinned(operator: Operator) -> Operator:
     return Sparse(rows, columns, operator.weight[rows, columns], (len(operator.weight),))
 
 
-def _merged(lowering: Lowering, value: Value) -> Value:
+def _merged(lowering: SpecBuilder, value: AffineInput) -> AffineInput:
     """The value with the terms of a source added up: sums of sums would double their number at every node."""
     if len(value.terms) <= 8:
         return value
-    together: dict[tuple[str, int], list[Term]] = {}
+    together: dict[tuple[str, int], list[LinearTerm]] = {}
     for term in value.terms:
         together.setdefault((term.source, term.delay), []).append(term)
     terms = []
@@ -233,11 +235,11 @@ def _merged(lowering: Lowering, value: Value) -> Value:
         whole = sum(_in_place(lowering, term, prod(value.shape)) for term in some)
         entries = sparse.coo_array(whole)
         listed = Sparse(entries.coords[0], entries.coords[1], entries.data, value.shape)
-        terms.append(Term(source, listed, value.shape, 0, delay))
+        terms.append(LinearTerm(source, listed, value.shape, 0, delay))
     return replace(value, terms=tuple(terms))
 
 
-def _in_place(lowering: Lowering, term: Term, size: int) -> sparse.coo_array:
+def _in_place(lowering: SpecBuilder, term: LinearTerm, size: int) -> sparse.coo_array:
     entries = sparse.coo_array(matrix(term.operator, lowering.shape(term.source)))
     places = (entries.coords[0] + term.first, entries.coords[1])
     return sparse.coo_array((entries.data, places), shape=(size, entries.shape[1]))

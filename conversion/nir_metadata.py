@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.spec import SPEC_CLASSES, NetworkSpec
+from alade_brian.conversion.spec import NetworkSpec, file_keys, from_file
 
 FORMAT = 2
 # What waits one step where a cycle closes: the spikes, never a bias on their way. NIR leaves this open, so the file
 # states it for other readers. In files without the key no bias depends on it.
 CYCLE_DELAY = "spikes"
 
-# Where in a specification something stands: names of fields, numbers of items.
+# Where in a specification something stands: keys of fields, numbers of items.
 Place = tuple[str | int, ...]
 # Gives the array for a place, a shape, and whether all neurons of a channel share a number.
 Carried = Callable[[Place, tuple[int, ...], bool], np.ndarray]
@@ -40,8 +40,8 @@ def _describe(value: Any, place: Place, carried: Mapping[Place, bool]) -> Any:
             return _array_to_json(value)
         return {"carried": list(value.shape), "per_channel": carried[place]}
     if dataclasses.is_dataclass(value):
-        names = [f.name for f in dataclasses.fields(value)]
-        fields = {name: _describe(getattr(value, name), (*place, name), carried) for name in names}
+        keys = file_keys(type(value))
+        fields = {key: _describe(getattr(value, name), (*place, key), carried) for name, key in keys.items()}
         return {"class": type(value).__name__, **fields}
     if isinstance(value, tuple):
         return [_describe(item, (*place, number), carried) for number, item in enumerate(value)]
@@ -73,7 +73,7 @@ def _rebuild(value: Any, place: Place, carried: Carried) -> Any:
     if "mapping" in value:
         return {key: _rebuild(item, (*place, key), carried) for key, item in value["mapping"].items()}
     fields = {key: _rebuild(item, (*place, key), carried) for key, item in value.items() if key != "class"}
-    return SPEC_CLASSES[value["class"]](**fields)
+    return from_file(value["class"], fields)
 
 
 def _array_to_json(array: np.ndarray) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Literal
 import nir
 import numpy as np
 
-from alade_brian.conversion.lowering import Refuse
+from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, memoryless
 from alade_brian.conversion.nir_linear import numbers
 from alade_brian.conversion.spec import Population, Shape
@@ -57,15 +57,15 @@ def neuron_kinds() -> tuple[str, ...]:
     return tuple(_attributes())
 
 
-def neuron_faults(node: nir.NIRNode) -> list[Refuse]:
+def neuron_faults(node: nir.NIRNode) -> list[CannotLower]:
     """What is wrong with a neuron's own numbers."""
     faults = []
     for attribute in _attributes()[type(node).__name__]:
         try:
             values = numbers(node, attribute)
             if attribute.startswith("tau") and np.any(values <= 0):
-                faults.append(Refuse(attribute, float(values.min()), "is no time constant; use more than 0 s"))
-        except Refuse as refusal:
+                faults.append(CannotLower(attribute, float(values.min()), "is no time constant; use more than 0 s"))
+        except CannotLower as refusal:
             faults.append(refusal)
     return faults
 
@@ -73,20 +73,20 @@ def neuron_faults(node: nir.NIRNode) -> list[Refuse]:
 def neuron_shape(node: nir.NIRNode, incoming: Shape | None) -> Shape | None:
     """A neuron's shape: that of its numbers, or of its input where the numbers are one for all or one per channel.
 
-    None while the input's shape is needed and not known. Refuse where the two contradict each other.
+    None while the input's shape is needed and not known. CannotLower where the two contradict each other.
     """
     shapes = [numbers(node, name).shape for name in _attributes()[type(node).__name__]]
     try:
         own = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise Refuse("numbers", shapes, "differ in their shapes; give all the neuron's shape") from None
+        raise CannotLower("numbers", shapes, "differ in their shapes; give all the neuron's shape") from None
     if incoming is None:
         return own if prod(own) > 1 and 1 not in own else None
     fits = prod(own) == 1 or (
         len(own) == len(incoming) and all(a in (1, b) for a, b in zip(own, incoming, strict=True))
     )
     if not fits:
-        raise Refuse("numbers", f"of shape {own}", f"do not fit an input of shape {incoming}; make the two fit")
+        raise CannotLower("numbers", f"of shape {own}", f"do not fit an input of shape {incoming}; make the two fit")
     return incoming
 
 
@@ -239,7 +239,7 @@ def _form(population: Population) -> _Form:
 
 
 def _match(neuron: NeuronEquations) -> _Form | None:
-    v, x = neuron.membrane, neuron.takes_input
+    v, x = neuron.membrane, neuron.input_variable
     lines = {_of(line): line for line in "".join(neuron.model.split(" ")).split("\n") if line}
     if len(lines) != len(neuron.states):
         return None

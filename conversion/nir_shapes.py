@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import nir
 import numpy as np
 
-from alade_brian.conversion.lowering import Refuse
+from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.nir_file import FlatGraph
 from alade_brian.conversion.nir_linear import Linear, linear, linear_faults
 from alade_brian.conversion.nir_neurons import is_neuron, neuron_faults, neuron_shape
@@ -112,7 +112,7 @@ class Shapes:
         if is_neuron(node) or isinstance(node, nir.Affine | nir.Linear | nir.Scale | nir.Delay):
             try:
                 shape = _declared(node.output_type, "output")
-            except Refuse:
+            except CannotLower:
                 return
             if shape:
                 self.made[name] = shape
@@ -123,7 +123,7 @@ class Shapes:
             if name in self.graph.inputs:
                 made: Shape | None = _declared(node.input_type, "input")
                 if made is None:
-                    raise Refuse("input_type", None, "says no shape; write the shape of the input")
+                    raise CannotLower("input_type", None, "says no shape; write the shape of the input")
             elif is_neuron(node):
                 made = neuron_shape(node, incoming)
             else:
@@ -134,9 +134,9 @@ class Shapes:
             if made is None:
                 return False
             if (name in self.graph.inputs or is_neuron(node)) and not 1 <= len(made) <= 3:
-                raise Refuse("shape", made, "has not one, two or three axes (channels first); write it with these")
+                raise CannotLower("shape", made, "has not one, two or three axes (channels first); write it with these")
             self.made[name] = made
-        except Refuse as refusal:
+        except CannotLower as refusal:
             self.refusals.append(Refusal(_at(name), refusal.argument, str(refusal.value), refusal.remedy))
             return True
         except (ValueError, OverflowError, MemoryError) as error:  # SpecError, and what numpy says of absurd sizes
@@ -150,7 +150,7 @@ class Shapes:
             return
         declared = _declared(node.output_type, "output")
         if declared is not None and declared != made:
-            raise Refuse("shape", declared, f"contradicts the {made} that comes in; make the two fit")
+            raise CannotLower("shape", declared, f"contradicts the {made} that comes in; make the two fit")
 
     def _check_edges(self, refused: set[str]) -> None:
         """All edges into a node must bring the same shape; a linear node was worked out from its first."""
@@ -181,7 +181,7 @@ def _declared(types: Mapping[str, object] | None, key: str) -> Shape | None:
     array = np.atleast_1d(np.asarray(shape))
     whole = array.dtype.kind in "iuf" and array.ndim == 1 and bool(np.all((array >= 1) & (array < 2**31)))
     if not whole or np.any(array != np.round(array)):
-        raise Refuse("shape", shape, "is no shape; write whole numbers from 1 on, channels first")
+        raise CannotLower("shape", shape, "is no shape; write whole numbers from 1 on, channels first")
     return tuple(int(n) for n in array)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import nir
 import numpy as np
 
-from alade_brian.conversion.lowering import Refuse
+from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.nir_file import FlatGraph
 from alade_brian.conversion.nir_linear import numbers
 from alade_brian.errors import UserError
@@ -83,7 +83,7 @@ def _in_constants(graph: FlatGraph) -> float | None:
         pairs = [pair for node in graph.nodes.values() for pair in _pairs(node)]
         with np.errstate(all="ignore"):
             whole = np.concatenate([np.zeros(0), *(np.ravel(tau / gain) for tau, gain in pairs)])
-    except (Refuse, ValueError):
+    except (CannotLower, ValueError):
         return None  # `check_graph` reports these numbers
     if not whole.size or not np.all(np.isfinite(whole)) or whole.min() <= 0:
         return None

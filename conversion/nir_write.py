@@ -17,7 +17,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.nir_file import METADATA_KEY
-from alade_brian.conversion.nir_layout import Layout
+from alade_brian.conversion.nir_layout import NirLayout
 from alade_brian.conversion.nir_metadata import CYCLE_DELAY, FORMAT, Place, describe, marks, rebuild, same_bits, taken
 from alade_brian.conversion.nir_neurons import NotInNIR
 from alade_brian.conversion.spec import NetworkSpec, Population
@@ -34,11 +34,11 @@ def write_nir(spec: NetworkSpec, path: Path) -> None:
 
 
 def to_nir(spec: NetworkSpec) -> nir.NIRGraph:
-    """The network as a NIR graph that passes nir's own type check; see `Layout` for its nodes.
+    """The network as a NIR graph that passes nir's own type check; see `NirLayout` for its nodes.
 
     The only stimulus is the node ``input`` (several keep their names), the readout's population feeds ``output``.
     """
-    layout = Layout(spec)
+    layout = NirLayout(spec)
     said = {
         "format": FORMAT,
         "cycle_delay": CYCLE_DELAY,
@@ -49,11 +49,11 @@ def to_nir(spec: NetworkSpec) -> nir.NIRGraph:
     return nir.NIRGraph(layout.nodes, layout.edges, metadata=metadata, type_check=False)
 
 
-def _recoverable(spec: NetworkSpec, layout: Layout) -> dict[Place, bool]:
+def _recoverable(spec: NetworkSpec, layout: NirLayout) -> dict[Place, bool]:
     """The places of the arrays that can be taken from the graph's nodes to the last bit, tried out on each of them."""
     carried = {place: carrier.per_channel for place, carrier in layout.carriers.items()}
     marked = rebuild(describe(spec, carried), lambda _, shape, per_channel: marks(shape, per_channel))
-    markers = Layout(marked)
+    markers = NirLayout(marked)
 
     def survives(place: Place) -> bool:
         carrier = layout.carriers[place]
@@ -88,7 +88,7 @@ def written_spec(graph: nir.NIRGraph) -> NetworkSpec | None:
         said = json.loads((graph.metadata or {})[METADATA_KEY])
         if said["format"] != FORMAT:
             return None
-        markers = Layout(rebuild(said["network"], lambda _, shape, per_channel: marks(shape, per_channel)))
+        markers = NirLayout(rebuild(said["network"], lambda _, shape, per_channel: marks(shape, per_channel)))
 
         def numbers(place: Place, shape: tuple[int, ...], per_channel: bool) -> np.ndarray:
             carrier = markers.carriers[place]
@@ -99,7 +99,7 @@ def written_spec(graph: nir.NIRGraph) -> NetworkSpec | None:
             return found
 
         spec = rebuild(said["network"], numbers)
-        layout = Layout(spec)
+        layout = NirLayout(spec)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, NotInNIR):
         return None
     try:
@@ -131,7 +131,7 @@ def _same_value(left: Any, right: Any) -> bool:
 
 def reader_warnings(spec: NetworkSpec) -> list[str]:
     """What a reader that ignores the metadata will get wrong, sentence by sentence. NotInNIR as `to_nir`."""
-    layout = Layout(spec)
+    layout = NirLayout(spec)
     found = [*layout.notes]
     found += [f"population '{p}' stands there without its axes" for p in layout.flat]
     for population in spec.populations:
@@ -143,7 +143,7 @@ def reader_warnings(spec: NetworkSpec) -> list[str]:
         found.append(f"every input is held for {spec.steps} steps, then all state begins anew")
     readout = spec.readout
     if readout.decoding != "every_step":
-        group = f" in groups of {readout.group}" if readout.group > 1 else ""
+        group = f" in groups of {readout.neurons_per_output}" if readout.neurons_per_output > 1 else ""
         found.append(f"the answer is the {readout.decoding} of '{readout.population}'{group} over {spec.steps} steps")
     return found
 

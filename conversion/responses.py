@@ -63,6 +63,6 @@ def read_out(readout: Readout, values: np.ndarray) -> np.ndarray:
             answers = -np.where(fired.any(1), fired.argmax(1), steps).astype(np.float64)
         case "every_step":
             answers = values
-    groups = answers.reshape(*answers.shape[:-1], -1, readout.group)
+    groups = answers.reshape(*answers.shape[:-1], -1, readout.neurons_per_output)
     together = groups.sum(-1) if readout.decoding == "spike_count" else groups.mean(-1)
-    return np.asarray(together if readout.group > 1 else answers, dtype=np.float64)
+    return np.asarray(together if readout.neurons_per_output > 1 else answers, dtype=np.float64)

@@ -138,18 +138,18 @@ class Population:
 class Projection:
     """From the stimulus or a population to a population.
 
-    `delay` counts steps: 0 delivers in the step of the spike. `first` is the index of the target's neuron that takes
-    the operator's first output; it differs from 0 where several projections were concatenated. Of a projection that
-    sends spikes, `into` names the variable of the target that they add to (empty: the one that takes the input), and
-    `release` says by what chance they pass (None: all do).
+    `delay` counts steps: 0 delivers in the step of the spike. `target_offset` is the index of the target's neuron that
+    takes the operator's first output; it differs from 0 if several projections were concatenated. For a projection that
+    sends spikes, `target_variable` names the target's variable that they add to (empty: the one that takes the input),
+    and `release` gives the chance that they pass (None: all do).
     """
 
     source: str
     target: str
     operator: Operator
     delay: int = 0
-    first: int = 0
-    into: str = ""
+    target_offset: int = 0
+    target_variable: str = ""
     release: Release | None = None
 
     def __post_init__(self) -> None:
@@ -160,7 +160,7 @@ class Projection:
             self.release is None or isinstance(self.release, Release),
             f"the release of the projection {self.name} is {self.release!r}: use a Release, or None",
         )
-        for field, what in (("delay", "the delay"), ("first", "the first target neuron")):
+        for field, what in (("delay", "the delay"), ("target_offset", "the first target neuron")):
             number = integer(getattr(self, field), f"{what} of the projection {self.name}")
             object.__setattr__(self, field, number)
         values = operator_values(self.operator)
@@ -188,28 +188,30 @@ Decoding = Literal[
 class Readout:
     """How the answer is read from a population.
 
+    `neurons_per_output` is the size of a group in a population code: ``spike_count`` adds up a group, the others
+    average it.
+
     decoding   ``mean_input``: the summed input of a population that integrates without leak, over the number of steps;
                ``mean_membrane``, ``last_membrane``, ``max_membrane``: the membrane, over the steps;
                ``spike_count``, ``spike_rate`` (count over steps); ``first_spike``: minus the step of the first spike,
                minus the number of steps where there is none; ``every_step``: the spikes, or of a population that does
                not spike the membrane, of every step
-    group      neurons per answer (a population code): ``spike_count`` adds up a group, the others average it
-    when       the membrane before (``before_reset``) or after the reset of its step (``after_reset``)
+    sampled    the membrane before (``before_reset``) or after the reset of its step (``after_reset``)
     decision   ``class``: the answer is the largest logit; ``value``: the logits are the answer (regression)
     """
 
     population: str
     decoding: Decoding = "mean_input"
-    group: int = 1
-    when: Literal["before_reset", "after_reset"] = "before_reset"
+    neurons_per_output: int = 1
+    sampled: Literal["before_reset", "after_reset"] = "before_reset"
     decision: Literal["class", "value"] = "class"
 
     def __post_init__(self) -> None:
         known = get_args(Decoding)
         require(self.decoding in known, f"unknown decoding '{self.decoding}': use one of {', '.join(known)}")
-        require(self.when in ("before_reset", "after_reset"), f"unknown moment '{self.when}' of the readout")
+        require(self.sampled in ("before_reset", "after_reset"), f"unknown moment '{self.sampled}' of the readout")
         require(self.decision in ("class", "value"), f"unknown decision '{self.decision}': use 'class' or 'value'")
-        group = integer(self.group, "the number of neurons per answer of a population code", least=1)
+        group = integer(self.neurons_per_output, "the number of neurons per answer of a population code", least=1)
         object.__setattr__(self, "group", group)
 
     @property
@@ -271,8 +273,8 @@ class NetworkSpec:
             f"the readout counts spikes of '{population.name}', which never spikes: read its membrane",
         )
         require(
-            population.size % readout.group == 0,
-            f"the readout's {population.size} neurons do not divide into groups of {readout.group}",
+            population.size % readout.neurons_per_output == 0,
+            f"the readout's {population.size} neurons do not divide into groups of {readout.neurons_per_output}",
         )
 
     def _check_projection(self, projection: Projection, names: list[str]) -> None:
@@ -286,8 +288,9 @@ class NetworkSpec:
         )
         if not self.sends_spikes(projection.source):
             require(
-                not projection.into and projection.release is None,
-                f"the projection {name} is a current: `into` and `release` are for projections that send spikes",
+                not projection.target_variable and projection.release is None,
+                f"the projection {name} is a current: `target_variable` and `release` are for projections that send "
+                "spikes",
             )
             require(
                 projection.delay == (0 if forward else 1),
@@ -296,8 +299,8 @@ class NetworkSpec:
             )
         variables = self.population(projection.target).neuron.states
         require(
-            projection.into in ("", *variables),
-            f"the projection {name} adds to '{projection.into}', its target has {', '.join(variables)}",
+            projection.target_variable in ("", *variables),
+            f"the projection {name} adds to '{projection.target_variable}', its target has {', '.join(variables)}",
         )
         # The spikes of all steps back to the oldest that is still to be delivered are kept at once.
         require(
@@ -311,8 +314,8 @@ class NetworkSpec:
         except SpecError as error:
             raise SpecError(f"projection {name}: {error}") from None
         target = self.shape(projection.target)
-        whole = projection.first == 0 and prod(shape) == prod(target)
-        part = prod(shape[1:]) == prod(target[1:]) and projection.first + prod(shape) <= prod(target)
+        whole = projection.target_offset == 0 and prod(shape) == prod(target)
+        part = prod(shape[1:]) == prod(target[1:]) and projection.target_offset + prod(shape) <= prod(target)
         require(whole or part, f"the projection {name} makes {shape}, its target has the shape {target}")
 
     def _check_ticket(self, projection: Projection) -> None:
@@ -395,3 +398,26 @@ SPEC_CLASSES: Mapping[str, type] = MappingProxyType(
         )
     }
 )
+
+# Keys of files that differ from the fields' names: files that were written before stay readable.
+_FILE_KEYS: Mapping[tuple[type, str], str] = MappingProxyType(
+    {
+        (Projection, "target_offset"): "first",
+        (Projection, "target_variable"): "into",
+        (Readout, "neurons_per_output"): "group",
+        (Readout, "sampled"): "when",
+    }
+)
+
+
+def file_keys(cls: type) -> dict[str, str]:
+    """The fields of one of `SPEC_CLASSES`, each with its key in files."""
+    return {f.name: _FILE_KEYS.get((cls, f.name), f.name) for f in dataclasses.fields(cls)}
+
+
+def from_file(name: str, values: Mapping[str, object]) -> object:
+    """The object of `SPEC_CLASSES` with that name from values by their keys in files (KeyError for an unknown name or
+    key, TypeError for a missing one)."""
+    cls = SPEC_CLASSES[name]
+    fields = {key: field for field, key in file_keys(cls).items()}
+    return cls(**{fields[key]: value for key, value in values.items()})

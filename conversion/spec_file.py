@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.spec import SPEC_CLASSES, NetworkSpec, SpecError
+from alade_brian.conversion.spec import NetworkSpec, SpecError, file_keys, from_file
 from alade_brian.files import write_bytes
 
 FORMAT = 3
@@ -57,7 +57,8 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         arrays[name] = value
         return {"array": name}
     if dataclasses.is_dataclass(value):
-        fields = {f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(value)}
+        keys = file_keys(type(value))
+        fields = {key: _encode(getattr(value, name), arrays) for name, key in keys.items()}
         return {"class": type(value).__name__, "fields": fields}
     if isinstance(value, tuple):
         return {"tuple": [_encode(item, arrays) for item in value]}
@@ -71,7 +72,7 @@ def _decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         case {"array": name}:
             return arrays[name]
         case {"class": name, "fields": fields}:
-            return SPEC_CLASSES[name](**{key: _decode(item, arrays) for key, item in fields.items()})
+            return from_file(name, {key: _decode(item, arrays) for key, item in fields.items()})
         case {"tuple": items}:
             return tuple(_decode(item, arrays) for item in items)
         case {"mapping": items}:

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.parts import split
 from alade_brian.conversion.spec import NetworkSpec, Population
-from alade_brian.conversion.torch_foreign import rest
+from alade_brian.conversion.torch_foreign import reset_states
 from alade_brian.conversion.torch_record import (
     Reference,
-    as_shown,
     batch_for,
     by_image,
     joined,
+    model_input,
     outputs,
     packed_spikes,
 )
@@ -48,7 +48,7 @@ OWN_PACKAGES = ("alade_brian", "alade_brian.models", "alade_brian.conversion")
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """Records of one part by image, see `alade_brian.simulation.answers.KeptAnswers`."""
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, np.ndarray]: ...
@@ -56,14 +56,14 @@ class Records(Protocol):
     def keep(self, records: Mapping[Key, np.ndarray]) -> None: ...
 
 
-class Answers(Protocol):
+class AnswerStore(Protocol):
     """Where parts keep what they answered."""
 
     def keys(self, images: np.ndarray) -> list[Key]:
         """A name for every image's content."""
         ...
 
-    def records(self, name: str, size: int) -> Records:
+    def records(self, name: str, size: int) -> RecordStore:
         """The records, so many bytes each, of the part of that name."""
         ...
 
@@ -71,7 +71,7 @@ class Answers(Protocol):
 class GrowingReference:
     """A reference whose parts answer from what they kept, where they answered to an image before."""
 
-    def __init__(self, reference: Reference, parts: Sequence[Part], answers: Answers) -> None:
+    def __init__(self, reference: Reference, parts: Sequence[CachedExtractor], answers: AnswerStore) -> None:
         self.reference, self.parts, self.answers = reference, parts, answers
         apart = {p.name for part in parts for p in part.populations}
         self.behind = [p for p in reference.spec.populations if p.name not in apart]
@@ -85,14 +85,14 @@ class GrowingReference:
         for start in range(0, len(images), size):
             with ExitStack() as stack:
                 for part, (_, sent) in zip(self.parts, known, strict=True):
-                    stack.enter_context(part.giving(sent[start : start + size]))
+                    stack.enter_context(part.replaying(sent[start : start + size]))
                 found.append(self.reference.batch(images[start : start + size], spiking))
         behind, bits = joined(found), {name: spikes for part, _ in known for name, spikes in part.items()}
         shapes = {p.name: p.shape for p in spec.spiking}
         return PackedResponses({name: (bits | dict(behind.spikes))[name] for name in shapes}, shapes, behind.logits)
 
 
-def with_kept_answers(reference: Reference, image: np.ndarray, answers: Answers) -> Reference | GrowingReference:
+def with_kept_answers(reference: Reference, image: np.ndarray, answers: AnswerStore) -> Reference | GrowingReference:
     """The reference with those of its parts that can answer by themselves; the reference alone where none can.
 
     image   one, ``(1, ...)``, with which it is found out how the model calls its parts
@@ -101,7 +101,7 @@ def with_kept_answers(reference: Reference, image: np.ndarray, answers: Answers)
     return GrowingReference(reference, found, answers) if found else reference
 
 
-class Part:
+class CachedExtractor:
     """A module that sees nothing but the images, with the populations in it.
 
     tail      shape of what it sends in a step for an image; it sends ``(steps * images, *tail)``
@@ -111,7 +111,7 @@ class Part:
     def __init__(self, spec: NetworkSpec, path: str, module: nn.Module, populations: Sequence[Population]) -> None:
         self.spec, self.path, self.module, self.populations = spec, path, module, populations
         self.tail: tuple[int, ...] = ()
-        self.records: Records
+        self.records: RecordStore
         self.spiking = [p for p in populations if p.neuron.spiking]
         self.bytes = [spec.steps * prod(p.shape[1:]) * -(-p.shape[0] // 8) for p in self.spiking]
 
@@ -130,9 +130,9 @@ class Part:
     def _computed(self, images: np.ndarray) -> np.ndarray:
         """Records, uint8 ``(images, bytes)``."""
         inner = {p.name.removeprefix(f"{self.path}."): p for p in self.spiking}
-        rest(self.module)
+        reset_states(self.module)
         with torch.no_grad(), outputs(self.module, inner) as seen:
-            sent = by_image([self.module(as_shown(images, self.spec))], self.spec.steps, len(images))
+            sent = by_image([self.module(model_input(images, self.spec))], self.spec.steps, len(images))
         bits = packed_spikes(
             self.spiking, {p.name: seen[name] for name, p in inner.items()}, self.spec.steps, len(images)
         )
@@ -146,7 +146,7 @@ class Part:
         return dict(zip((p.name for p in self.spiking), by_step, strict=True)), values
 
     @contextmanager
-    def giving(self, sent: np.ndarray) -> Iterator[None]:
+    def replaying(self, sent: np.ndarray) -> Iterator[None]:
         """Meanwhile the module answers a call with what was sent before, ``(images, steps, numbers)``."""
         by_step = torch.from_numpy(np.ascontiguousarray(sent.swapaxes(0, 1))).reshape(-1, *self.tail)
         self.module.forward = lambda images: by_step
@@ -156,13 +156,13 @@ class Part:
             del self.module.forward
 
 
-def _parts(reference: Reference, image: np.ndarray, answers: Answers) -> Iterator[Part | None]:
+def _parts(reference: Reference, image: np.ndarray, answers: AnswerStore) -> Iterator[CachedExtractor | None]:
     """The extractors of a network as parts; None for one that cannot answer by itself or has no name."""
     spec, whole = reference.spec, split(reference.spec)
     paths = [] if whole is None else [_paths(reference.model, spec, e.populations) for e in whole.extractors]
     with _calls(reference.model, [WHOLE, *(path for each in paths for path in each)]) as calls:
         reference.run(image)
-    rest(reference.model)
+    reset_states(reference.model)
     for extractor, candidates in zip(whole.extractors if whole else (), paths, strict=True):
         path = next((p for p in candidates if _sees_images_alone(calls[p], calls[WHOLE], spec.steps)), None)
         yield None if path is None else _named(reference, path, extractor.populations, calls[path][0][1], answers)
@@ -209,15 +209,15 @@ def _sees_images_alone(calls: Sequence[Call], whole: Sequence[Call], steps: int)
 
 
 def _named(
-    reference: Reference, path: str, populations: Sequence[Population], sent: Tensor, answers: Answers
-) -> Part | None:
+    reference: Reference, path: str, populations: Sequence[Population], sent: Tensor, answers: AnswerStore
+) -> CachedExtractor | None:
     """The part at a path, with its records; None where something in it has no name."""
-    part = Part(reference.spec, path, reference.model.get_submodule(path), populations)
+    part = CachedExtractor(reference.spec, path, reference.model.get_submodule(path), populations)
     layout = [(p.name.removeprefix(f"{path}."), p.shape) for p in part.spiking]
     part.tail = tuple(sent.shape[1:])
     try:
         name = digest(part.module, [layout, part.tail, reference.spec.steps, reference.spec.stimulus.coding])
-    except Nameless as error:
+    except Undigestable as error:
         log.info("what torch's %s answers is not kept: %s", path, error)
         return None
     size = sum(part.bytes) + 8 * reference.spec.steps * prod(part.tail)
@@ -225,14 +225,14 @@ def _named(
     return part
 
 
-class Nameless(ValueError):
+class Undigestable(ValueError):
     """Something whose content cannot be told."""
 
 
 def digest(module: nn.Module, further: Any = None) -> str:
     """A name for all that decides what a module answers: its numbers and settings, its code, PyTorch's version.
 
-    Raises Nameless where a module in it holds something else than numbers, text and collections of them, has hooks, or
+    Raises Undigestable if a module in it holds anything but numbers, text and collections of them, has hooks, or
     has no source file.
     """
     found = hashlib.sha256(f"{torch.__version__} {further}".encode())
@@ -255,7 +255,7 @@ def _own_classes(module: nn.Module) -> list[type]:
 def _folder(cls: type) -> str:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if file is None:
-        raise Nameless(f"the class {cls.__qualname__} has no source file")
+        raise Undigestable(f"the class {cls.__qualname__} has no source file")
     return str(Path(file).parent)
 
 
@@ -273,7 +273,7 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     usual = vars(nn.Module())
     hooks = [name for name in usual if name.startswith(("_forward_hooks", "_forward_pre_hooks"))]
     if any(vars(module)[name] for name in hooks):
-        raise Nameless(f"a {type(module).__name__} in it has hooks")
+        raise Undigestable(f"a {type(module).__name__} in it has hooks")
     own = {name: value for name, value in vars(module).items() if name not in usual}
     return {"training": module.training, **own, **module._parameters, **module._buffers}
 
@@ -296,5 +296,5 @@ def _content(value: Any) -> Iterator[bytes]:
         for item in value:
             yield from _content(item)
     else:
-        raise Nameless(f"it holds a {type(value).__name__}")
+        raise Undigestable(f"it holds a {type(value).__name__}")
     yield b")"

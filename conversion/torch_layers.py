@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator, scale
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
 from alade_brian.conversion.spec import Convolution, Dense, NeuronEquations, TransposedConvolution
 from alade_brian.conversion.torch_functions import flattened, unflattened
 from alade_brian.conversion.torch_pooling import (
@@ -43,10 +43,10 @@ def refuse_class(module: nn.Module) -> None:
     """Refuse layers that are known by the name of their class to have no exact counterpart."""
     if is_refused_class(type(module)):
         name = type(module).__name__
-        raise Refuse("class", name, "differs from step to step, weights do not; use one batch norm for all steps")
+        raise CannotLower("class", name, "differs from step to step, weights do not; use one batch norm for all steps")
 
 
-def _lower_neuron(lowering: Lowering, name: str, module: Neuron, value: Value) -> Value:
+def _lower_neuron(lowering: SpecBuilder, name: str, module: Neuron, value: AffineInput) -> AffineInput:
     return lowering.add_population(name, value, _equations(module), module.steps)
 
 
@@ -54,22 +54,22 @@ def _equations(module: Neuron) -> NeuronEquations:
     try:
         return module.equations()
     except ValueError as error:
-        raise Refuse("parameters", str(error).split(":")[0], str(error).split(":")[-1].strip()) from None
+        raise CannotLower("parameters", str(error).split(":")[0], str(error).split(":")[-1].strip()) from None
 
 
-def _lower_recurrent(lowering: Lowering, name: str, module: Recurrent, value: Value) -> Value:
+def _lower_recurrent(lowering: SpecBuilder, name: str, module: Recurrent, value: AffineInput) -> AffineInput:
     """Neurons with a projection onto themselves that takes one step."""
     sent = lowering.add_population(name, value, _equations(module.neuron), module.steps)
     before = replace(sent, terms=(replace(sent.terms[0], delay=1),))
     fed = lower_chain(lowering, f"{name}.connection", module.connection, before)
     if fed.shape != value.shape:
-        raise Refuse("connection", fed.shape, f"does not make the neurons' own shape {value.shape}")
+        raise CannotLower("connection", fed.shape, f"does not make the neurons' own shape {value.shape}")
     lowering.connect(name, fed)
     lowering.set_bias(name, value.bias + fed.bias)
     return sent
 
 
-def lower_chain(lowering: Lowering, name: str, module: nn.Module, value: Value) -> Value:
+def lower_chain(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
     """A linear layer, or several in an nn.Sequential, that stand inside another module."""
     if isinstance(module, nn.Sequential):
         for key, layer in module.named_children():
@@ -78,19 +78,19 @@ def lower_chain(lowering: Lowering, name: str, module: nn.Module, value: Value) 
     linear = _linear_lowerings()
     function = next((linear[cls] for cls in type(module).__mro__ if cls in linear), None)
     if function is None:
-        raise Refuse(name, type(module).__name__, "is no linear layer; use nn.Linear, nn.Conv2d or Scale")
+        raise CannotLower(name, type(module).__name__, "is no linear layer; use nn.Linear, nn.Conv2d or Scale")
     return function(lowering, name, module, value)
 
 
-def _lower_pass(lowering: Lowering, name: str, module: nn.Module, value: Value) -> Value:
+def _lower_pass(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
     return value
 
 
-def _lower_conv(lowering: Lowering, name: str, module: Conv, value: Value) -> Value:
+def _lower_conv(lowering: SpecBuilder, name: str, module: Conv, value: AffineInput) -> AffineInput:
     axes = 2 if isinstance(module, nn.Conv2d) else 1
     check_axes(value, axes)
     if module.padding_mode != "zeros":
-        raise Refuse("padding_mode", module.padding_mode, "is not exact as synapses yet; use 'zeros'")
+        raise CannotLower("padding_mode", module.padding_mode, "is not exact as synapses yet; use 'zeros'")
     stride, dilation = along(axes, module.stride, 1), along(axes, module.dilation, 1)
     weight = _planar_kernel(module)
     if module.padding == "same":
@@ -122,7 +122,7 @@ def same_padding(weight: np.ndarray, dilation: tuple[int, int], groups: int) -> 
     return Convolution(weight, (1, 1), (-(-total[0] // 2), -(-total[1] // 2)), groups, dilation=dilation)
 
 
-def _lower_transposed_conv(lowering: Lowering, name: str, module: TransposedConv, value: Value) -> Value:
+def _lower_transposed_conv(lowering: SpecBuilder, name: str, module: TransposedConv, value: AffineInput) -> AffineInput:
     axes = 2 if isinstance(module, nn.ConvTranspose2d) else 1
     check_axes(value, axes)
     whole = TransposedConvolution(
@@ -136,24 +136,26 @@ def _lower_transposed_conv(lowering: Lowering, name: str, module: TransposedConv
     return _with_bias(apply_operator(lowering, whole, value), module)
 
 
-def _with_bias(value: Value, module: Any) -> Value:
+def _with_bias(value: AffineInput, module: Any) -> AffineInput:
     """A value with the bias of a layer, one number per channel, added."""
     if module.bias is None:
         return value
     return replace(value, bias=value.bias + per_channel(to_numpy(module.bias), value))
 
 
-def _lower_linear(lowering: Lowering, name: str, module: nn.Linear, value: Value) -> Value:
+def _lower_linear(lowering: SpecBuilder, name: str, module: nn.Linear, value: AffineInput) -> AffineInput:
     if len(value.shape) != 1:
-        raise Refuse("input", value.shape, "is not flat; put nn.Flatten before the linear layer")
+        raise CannotLower("input", value.shape, "is not flat; put nn.Flatten before the linear layer")
     return _with_bias(apply_operator(lowering, Dense(to_numpy(module.weight)), value), module)
 
 
-def _lower_batch_norm(lowering: Lowering, name: str, module: nn.modules.batchnorm._BatchNorm, value: Value) -> Value:
+def _lower_batch_norm(
+    lowering: SpecBuilder, name: str, module: nn.modules.batchnorm._BatchNorm, value: AffineInput
+) -> AffineInput:
     if module.running_mean is None or module.running_var is None:
-        raise Refuse("track_running_stats", False, "leaves nothing to fold; train with running statistics")
+        raise CannotLower("track_running_stats", False, "leaves nothing to fold; train with running statistics")
     if module.num_features != value.shape[0]:
-        raise Refuse("num_features", module.num_features, f"is not the number of channels, {value.shape[0]}")
+        raise CannotLower("num_features", module.num_features, f"is not the number of channels, {value.shape[0]}")
     gain = 1 / np.sqrt(to_numpy(module.running_var) + module.eps)
     if module.affine:
         gain = gain * to_numpy(module.weight)
@@ -163,22 +165,24 @@ def _lower_batch_norm(lowering: Lowering, name: str, module: nn.modules.batchnor
     return scale(lowering, value, per_channel(gain, value), per_channel(shift, value))
 
 
-def _lower_scale(lowering: Lowering, name: str, module: Scale, value: Value) -> Value:
+def _lower_scale(lowering: SpecBuilder, name: str, module: Scale, value: AffineInput) -> AffineInput:
     gain = numbers(module.gain)
     try:
         np.broadcast_to(gain, value.shape)
     except ValueError:
-        raise Refuse("gain", gain.shape, f"does not fit the input, {value.shape}; use (C, 1, 1) for channels") from None
+        raise CannotLower(
+            "gain", gain.shape, f"does not fit the input, {value.shape}; use (C, 1, 1) for channels"
+        ) from None
     return scale(lowering, value, gain)
 
 
-def _lower_flatten(lowering: Lowering, name: str, module: nn.Flatten, value: Value) -> Value:
+def _lower_flatten(lowering: SpecBuilder, name: str, module: nn.Flatten, value: AffineInput) -> AffineInput:
     return flattened(lowering, value, module.start_dim, module.end_dim)
 
 
-def _lower_unflatten(lowering: Lowering, name: str, module: nn.Unflatten, value: Value) -> Value:
+def _lower_unflatten(lowering: SpecBuilder, name: str, module: nn.Unflatten, value: AffineInput) -> AffineInput:
     if not isinstance(module.dim, int):
-        raise Refuse("dim", module.dim, "is a name; use the axis' number")
+        raise CannotLower("dim", module.dim, "is a name; use the axis' number")
     return unflattened(lowering, value, module.dim, module.unflattened_size)
 
 

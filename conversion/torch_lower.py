@@ -1,4 +1,4 @@
-"""The torch door: a trained module -> NetworkSpec.
+"""The torch front end: a trained module -> NetworkSpec.
 
 The module is traced with torch.fx; then every layer is lowered by one small function, looked up along the layer's MRO.
 Nothing is lowered approximately: what cannot be lowered exactly becomes a refusal, and all refusals are raised at once,
@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alade_brian.conversion.lowering import Refuse
+from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.spec import NetworkSpec, Shape, SpecError, Stimulus
 from alade_brian.conversion.table import Refusal, RefusedLayers
 from alade_brian.conversion.torch_layers import LowerFunction, lowerings
-from alade_brian.conversion.torch_trace import Interpreter, trace
+from alade_brian.conversion.torch_trace import ValueInterpreter, trace
 
 
 def convert(
@@ -35,7 +35,7 @@ def convert(
     """Lower a trained torch module to a specification (float64), exactly.
 
     model         takes images ``(n, *image_shape)`` and gives logits ``(n, classes)``; built of the layers that
-                  `lowerings` names, or of those of a framework with a door (snnTorch, SpikingJelly, Norse), in a
+                  `lowerings` names, or of those of a framework with an adapter (snnTorch, SpikingJelly, Norse), in a
                   forward that loops over time, carries time as the first axis, or is one step. It is read in eval mode
                   and not changed.
     dt            seconds per step
@@ -69,19 +69,19 @@ class _Forward:
     stimulus: Stimulus
     output: int
 
-    def interpret(self, steps: int | None = None, twice: bool = False) -> tuple[Interpreter, Any]:
+    def interpret(self, steps: int | None = None, twice: bool = False) -> tuple[ValueInterpreter, Any]:
         """Run it on values; it takes all steps of a sequence if their number is given."""
         lengths = (steps, *self.stimulus.shape) if steps else self.stimulus.shape
         # Tracing a forward may leave values of the trace in attributes of its model: each trace has its own copy.
         own = detached(self.model).double().eval().requires_grad_(False)
         graph = trace(own, self.known, lengths, steps is not None, twice=twice, output=self.output)
-        interpreter = Interpreter(graph, self.known, self.stimulus, steps is not None)
+        interpreter = ValueInterpreter(graph, self.known, self.stimulus, steps is not None)
         if steps:
             interpreter.clock.axis.add(steps)
         return interpreter, interpreter.run(interpreter.image())
 
 
-def _understood(forward: _Forward, steps: int | None) -> tuple[Interpreter, Any]:
+def _understood(forward: _Forward, steps: int | None) -> tuple[ValueInterpreter, Any]:
     """A forward on values; one that gives all steps of a sequence to neurons of one step is itself one step.
 
     steps   of a sequence; None for an image that is held
@@ -112,7 +112,7 @@ def _check_next_call(forward: _Forward) -> None:
         try:
             interpreter.clock.steps(2)
             interpreter.clock.connect()
-        except Refuse as refusal:
+        except CannotLower as refusal:
             said = f"{refusal.remedy} (the forward is called once per step)"
             refusals.append(Refusal("forward", refusal.argument, str(refusal.value), said))
     if refusals:
@@ -138,7 +138,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def _finish(
-    interpreter: Interpreter, answer: Any, dt: float, steps: int | None, readout: str | None, output: int
+    interpreter: ValueInterpreter, answer: Any, dt: float, steps: int | None, readout: str | None, output: int
 ) -> NetworkSpec:
     lowering = interpreter.lowering
     lowered = (lowering.stimuli, lowering.populations, lowering.projections)
@@ -156,20 +156,20 @@ def _finish(
             steps=count,
             dt=dt,
         )
-    except Refuse as refusal:
+    except CannotLower as refusal:
         found = Refusal("forward", refusal.argument, str(refusal.value), refusal.remedy)
     except SpecError as error:
         found = Refusal("network", "structure", "as a whole", str(error))
     raise RefusedLayers([found], lowered)
 
 
-def _steps(interpreter: Interpreter, given: int | None) -> int:
+def _steps(interpreter: ValueInterpreter, given: int | None) -> int:
     """The number of steps on which all neurons agree."""
     own = interpreter.lowering.steps
     if interpreter.clock.calls and not own:
         return interpreter.clock.steps(given)
     if interpreter.lowering.readout is None and not interpreter.clock.calls:
-        raise Refuse("output", "none", "the network must end in MeanOverSteps, which gives the logits")
+        raise CannotLower("output", "none", "the network must end in MeanOverSteps, which gives the logits")
     if len(own) != 1 or interpreter.clock.calls:
-        raise Refuse("steps", sorted(own), "all neurons must run for the same number of steps")
+        raise CannotLower("steps", sorted(own), "all neurons must run for the same number of steps")
     return next(iter(own))

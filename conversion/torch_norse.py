@@ -15,16 +15,16 @@ import numpy as np
 from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import Tensor, nn
 
-from alade_brian.conversion.lowering import Refuse, Value
+from alade_brian.conversion.lowering import AffineInput, CannotLower
 from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
-from alade_brian.conversion.torch_foreign import NeuronDoor, numbers, parameter
-from alade_brian.conversion.torch_time import Neuron
+from alade_brian.conversion.torch_foreign import NeuronAdapter, numbers, parameter
+from alade_brian.conversion.torch_time import ForeignNeuron
 
 _METHODS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc")
 _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"
 
 
-def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
+def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
     """By class, how a layer of it is understood."""
     return {
         norse.LIFCell: _lif,
@@ -35,7 +35,7 @@ def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
     }
 
 
-def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
+def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
     """By class, how its other layers are lowered."""
     return {}
 
@@ -45,22 +45,22 @@ def containers() -> tuple[type[nn.Module], ...]:
     return (norse.SequentialState,)
 
 
-def container(module: Any) -> str:
+def container_kind(module: Any) -> str:
     """How a container calls its layers."""
     if module.return_hidden:
-        raise Refuse("return_hidden", True, "returns the layers between too; use return_hidden=False")
+        raise CannotLower("return_hidden", True, "returns the layers between too; use return_hidden=False")
     return "chain"
 
 
-def _lif(module: Any) -> Neuron:
+def _lif(module: Any) -> ForeignNeuron:
     p = _spiking(module)
     parameters = {**_membrane(module), **_current(module), **_levels(p), "v_reset": parameter(p.v_reset)}
     model = f"{_MEMBRANE}\ndsyn/dt = -syn/tau_syn : 1"
     equations = NeuronEquations(model, parameters, method="euler", input="syn", update="v += gain*syn")
-    return Neuron(equations, ("spikes", "state"), passes_state=True)
+    return ForeignNeuron(equations, ("spikes", "state"), passes_state=True)
 
 
-def _lif_recurrent(module: Any) -> Neuron:
+def _lif_recurrent(module: Any) -> ForeignNeuron:
     """The same behind its own weights, and with its spikes of the step before through others."""
     return replace(_lif(module), enters=_weights(module.input_weights), recurrent=_weights(module.recurrent_weights))
 
@@ -71,11 +71,11 @@ def _weights(weight: Tensor) -> nn.Linear:
     return made
 
 
-def _lif_box(module: Any) -> Neuron:
+def _lif_box(module: Any) -> ForeignNeuron:
     p = _spiking(module)
     rules = {reset_value: "value", reset_subtract: "subtract"}
     if p.reset_method not in rules:
-        raise Refuse("reset_method", p.reset_method, "has no lowering; use reset_value or reset_subtract")
+        raise CannotLower("reset_method", p.reset_method, "has no lowering; use reset_value or reset_subtract")
     rule = rules[p.reset_method]
     level = parameter(p.v_th if rule == "subtract" else p.v_reset)
     equations = NeuronEquations(
@@ -86,20 +86,20 @@ def _lif_box(module: Any) -> Neuron:
         update="v += gain*drive\ndrive = 0",
         reset=rule,  # type: ignore[arg-type]
     )
-    return Neuron(equations, ("spikes", "state"), passes_state=True)
+    return ForeignNeuron(equations, ("spikes", "state"), passes_state=True)
 
 
-def _li(module: Any) -> Neuron:
+def _li(module: Any) -> ForeignNeuron:
     """A leaky integrator: it passes its membrane on, and is read."""
     parameters = {**_membrane(module), **_current(module), "v_initial": parameter(module.p.v_leak)}
     model = f"{_MEMBRANE}\ndsyn/dt = -syn/tau_syn : 1"
     equations = NeuronEquations(
         model, parameters, spiking=False, reset="none", method="euler", input="syn", update="v += gain*syn"
     )
-    return Neuron(equations, ("spikes", "state"), when="after_reset", passes_state=True)
+    return ForeignNeuron(equations, ("spikes", "state"), sampled="after_reset", passes_state=True)
 
 
-def _li_box(module: Any) -> Neuron:
+def _li_box(module: Any) -> ForeignNeuron:
     """The same without a synaptic current."""
     equations = NeuronEquations(
         f"{_MEMBRANE}\ndrive : 1",
@@ -110,7 +110,7 @@ def _li_box(module: Any) -> Neuron:
         input="drive",
         update="v += gain*drive\ndrive = 0",
     )
-    return Neuron(equations, ("spikes", "state"), when="after_reset", passes_state=True)
+    return ForeignNeuron(equations, ("spikes", "state"), sampled="after_reset", passes_state=True)
 
 
 def _membrane(module: Any) -> dict[str, Parameter]:
@@ -126,7 +126,7 @@ def _part(module: Any, inverse: Any) -> np.ndarray:
     """``dt / tau`` as Norse itself multiplies it, in the precision of its parameters."""
     part = numbers(module.dt * inverse)
     if np.any(part <= 0):
-        raise Refuse("tau_inv", np.unique(part).tolist(), "is not positive; use a positive time constant")
+        raise CannotLower("tau_inv", np.unique(part).tolist(), "is not positive; use a positive time constant")
     return part
 
 
@@ -136,5 +136,5 @@ def _levels(p: Any) -> dict[str, Parameter]:
 
 def _spiking(module: Any) -> Any:
     if module.p.method not in _METHODS:
-        raise Refuse("method", module.p.method, f"is no plain threshold; use one of {', '.join(_METHODS)}")
+        raise CannotLower("method", module.p.method, f"is no plain threshold; use one of {', '.join(_METHODS)}")
     return module.p

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from alade_brian.conversion.lowering import Refuse
-from alade_brian.conversion.torch_foreign import container, foreign, neuron_door
+from alade_brian.conversion.lowering import CannotLower
+from alade_brian.conversion.torch_foreign import container_kind, framework_of, neuron_adapter
 
 
 def required_arguments(model: nn.Module) -> list[str]:
@@ -35,10 +35,10 @@ def carried(model: nn.Module, returned: Any, output: int) -> dict[str, Any]:
 
 def takes_one_step(module: nn.Module) -> bool:
     """Whether a layer is another framework's neuron whose call is one step."""
-    adapter = neuron_door(module)
+    adapter = neuron_adapter(module)
     try:
         return adapter is not None and not adapter(module).over_steps
-    except Refuse:
+    except CannotLower:
         return False
 
 
@@ -49,7 +49,7 @@ def _is_container_call(returned: Any) -> bool:
     if returned.node.op != "call_module":
         return False
     module = returned.tracer.root.get_submodule(str(returned.node.target))
-    return foreign(module) == "norse" and container(module) is not None
+    return framework_of(module) == "norse" and container_kind(module) is not None
 
 
 def _further(model: nn.Module) -> list[inspect.Parameter]:

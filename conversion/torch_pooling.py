@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
 from alade_brian.conversion.spec import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
 from alade_brian.conversion.torch_shapes import Pair, along, check_axes
 from alade_brian.models.linear import SumPool1d, SumPool2d
@@ -24,7 +24,7 @@ def _window(module: Any, axes: int) -> tuple[Pair, Pair, Pair]:
     return along(axes, module.kernel_size, 1), along(axes, stride, 1), along(axes, module.padding, 0)
 
 
-def _refuse_ceil(module: Any, value: Value, axes: int, dilation: Pair = (1, 1)) -> None:
+def _refuse_ceil(module: Any, value: AffineInput, axes: int, dilation: Pair = (1, 1)) -> None:
     """Refuse ceil_mode, unless the windows divide the image."""
     if not module.ceil_mode:
         return
@@ -35,10 +35,10 @@ def _refuse_ceil(module: Any, value: Value, axes: int, dilation: Pair = (1, 1)) 
         for n, p, k, s, d in zip(sizes, padding, kernel, stride, dilation, strict=True)
     ]
     if any(rest):
-        raise Refuse("ceil_mode", True, f"cuts windows off an image of {value.shape[1:]}; use ceil_mode=False")
+        raise CannotLower("ceil_mode", True, f"cuts windows off an image of {value.shape[1:]}; use ceil_mode=False")
 
 
-def lower_avg_pool(lowering: Lowering, name: str, module: AvgPool, value: Value) -> Value:
+def lower_avg_pool(lowering: SpecBuilder, name: str, module: AvgPool, value: AffineInput) -> AffineInput:
     """The average of a window; another divisor is a gain."""
     axes = 2 if isinstance(module, nn.AvgPool2d) else 1
     check_axes(value, axes)
@@ -46,12 +46,14 @@ def lower_avg_pool(lowering: Lowering, name: str, module: AvgPool, value: Value)
     kernel, stride, padding = _window(module, axes)
     divisor = getattr(module, "divisor_override", None)
     if any(padding) and not module.count_include_pad and not divisor:
-        raise Refuse("count_include_pad", False, "divides by another number at the border; use count_include_pad=True")
+        raise CannotLower(
+            "count_include_pad", False, "divides by another number at the border; use count_include_pad=True"
+        )
     gain = np.asarray(1.0 if divisor is None else 1 / divisor)
     return apply_operator(lowering, Pooling(kernel, stride, gain, padding, average=divisor is None), value)
 
 
-def lower_sum_pool(lowering: Lowering, name: str, module: SumPool1d | SumPool2d, value: Value) -> Value:
+def lower_sum_pool(lowering: SpecBuilder, name: str, module: SumPool1d | SumPool2d, value: AffineInput) -> AffineInput:
     """The sum of a window."""
     axes = 2 if isinstance(module, SumPool2d) else 1
     check_axes(value, axes)
@@ -59,14 +61,14 @@ def lower_sum_pool(lowering: Lowering, name: str, module: SumPool1d | SumPool2d,
     return apply_operator(lowering, Pooling(kernel, stride, padding=padding, average=False), value)
 
 
-def lower_adaptive_pool(lowering: Lowering, name: str, module: AdaptiveAvgPool, value: Value) -> Value:
+def lower_adaptive_pool(lowering: SpecBuilder, name: str, module: AdaptiveAvgPool, value: AffineInput) -> AffineInput:
     """An average to a given size, where that divides the image."""
     axes = 2 if isinstance(module, nn.AdaptiveAvgPool2d) else 1
     check_axes(value, axes)
     given = module.output_size if isinstance(module.output_size, tuple | list) else (module.output_size,) * axes
     wanted = [size if n is None else int(n) for n, size in zip(given, value.shape[1:], strict=True)]
     if any(size % n for n, size in zip(wanted, value.shape[1:], strict=True)):
-        raise Refuse(
+        raise CannotLower(
             "output_size",
             module.output_size,
             f"does not divide the image of {value.shape[1:]}; use nn.AvgPool with a kernel",
@@ -76,14 +78,14 @@ def lower_adaptive_pool(lowering: Lowering, name: str, module: AdaptiveAvgPool, 
     return apply_operator(lowering, Pooling(window, window), value)
 
 
-def lower_max_pool(lowering: Lowering, name: str, module: MaxPool, value: Value) -> Value:
+def lower_max_pool(lowering: SpecBuilder, name: str, module: MaxPool, value: AffineInput) -> AffineInput:
     """The maximum of binary spikes is their OR: neurons without leak that fire at the first spike of their window."""
     axes = 2 if isinstance(module, nn.MaxPool2d) else 1
     check_axes(value, axes)
     dilation = along(axes, module.dilation, 1)
     _refuse_ceil(module, value, axes, dilation)
     if module.return_indices:
-        raise Refuse("return_indices", True, "is not lowered; leave it out")
+        raise CannotLower("return_indices", True, "is not lowered; leave it out")
     height = _spike_height(lowering, value)
     kernel, stride, padding = _window(module, axes)
     window: Operator = Pooling(kernel, stride, padding=padding, average=False)
@@ -97,7 +99,7 @@ def lower_max_pool(lowering: Lowering, name: str, module: MaxPool, value: Value)
     return lowering.add_population(name, apply_operator(lowering, window, value), either)
 
 
-def _spike_height(lowering: Lowering, value: Value) -> np.ndarray:
+def _spike_height(lowering: SpecBuilder, value: AffineInput) -> np.ndarray:
     """What a spike counts: one number, or one per channel ``(C, 1, ...)``. Refused are values that are not spikes of
     one layer or of several side by side, and spikes whose maximum is not their OR."""
     if not value.terms:
@@ -117,7 +119,7 @@ def _spike_height(lowering: Lowering, value: Value) -> np.ndarray:
     else:
         if not value.bias.any() and np.all(flat != 0):
             return _height_per_channel(flat.reshape(value.shape))
-    raise Refuse(
+    raise CannotLower(
         "input", value.shape, "is no layer of spikes, whose maximum would be exact; pool right behind a neuron"
     )
 
@@ -125,7 +127,7 @@ def _spike_height(lowering: Lowering, value: Value) -> np.ndarray:
 def _height_per_channel(height: np.ndarray) -> np.ndarray:
     channel = height.reshape(len(height), -1)
     if np.any(height < 0) or np.any(channel != channel[:, :1]):
-        raise Refuse(
+        raise CannotLower(
             "amplitude",
             "negative or unequal within a channel",
             "makes the maximum no OR of spikes; use a positive amplitude, one or one per channel",

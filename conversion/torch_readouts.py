@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alade_brian.conversion.lowering import Answer, Lowering, Refuse, Value, is_plain
+from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
 from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.spec import Decoding, NeuronEquations, Readout
 from alade_brian.models.time import (
@@ -33,7 +33,7 @@ _DECODINGS: dict[type[OverSteps], tuple[Decoding | None, Decoding | None, Decodi
 }
 
 
-def lower_over_steps(lowering: Lowering, name: str, module: OverSteps, value: Value) -> Value:
+def lower_over_steps(lowering: SpecBuilder, name: str, module: OverSteps, value: AffineInput) -> AffineInput:
     """A readout; its population is the layer before it, or one of the readout's own name."""
     _check(lowering, name, value)
     kind = next(c for c in type(module).__mro__ if c in _DECODINGS)
@@ -45,12 +45,12 @@ def lower_over_steps(lowering: Lowering, name: str, module: OverSteps, value: Va
     if direct is not None:
         lowering.readout = Readout(value.terms[0].source, direct, decision=module.decision)
     elif of_input is None:
-        raise Refuse("input", value.shape, "is no layer of spikes; put the readout right behind a spiking neuron")
+        raise CannotLower("input", value.shape, "is no layer of spikes; put the readout right behind a spiking neuron")
     else:
         sums = kind in (MeanOverSteps, SumOverSteps)
         lowering.add_population(name, value, integrator() if sums else memoryless())
         lowering.readout = Readout(name, of_input, decision=module.decision)
-    return Answer(value.shape, value.terms, value.bias)
+    return ReadoutValue(value.shape, value.terms, value.bias)
 
 
 def integrator() -> NeuronEquations:
@@ -58,30 +58,34 @@ def integrator() -> NeuronEquations:
     return NeuronEquations("v : 1", spiking=False, reset="none")
 
 
-def _check(lowering: Lowering, name: str, value: Value) -> None:
+def _check(lowering: SpecBuilder, name: str, value: AffineInput) -> None:
     if lowering.readout is not None:
-        raise Refuse("module", name, "is a second readout; a network has one")
+        raise CannotLower("module", name, "is a second readout; a network has one")
     passed = next((term.source for term in value.terms if lowering.is_stimulus(term.source)), None)
     if passed is not None:
-        raise Refuse("input", passed, "reaches the readout without passing a neuron; put a neuron layer between")
+        raise CannotLower("input", passed, "reaches the readout without passing a neuron; put a neuron layer between")
     if len(value.shape) != 1:
-        raise Refuse("input", value.shape, "is not flat; put nn.Flatten before the readout")
+        raise CannotLower("input", value.shape, "is not flat; put nn.Flatten before the readout")
 
 
-def lower_population_vote(lowering: Lowering, name: str, module: PopulationVote, value: Value) -> Value:
+def lower_population_vote(lowering: SpecBuilder, name: str, module: PopulationVote, value: AffineInput) -> AffineInput:
     """A population code of the answers that a readout gave."""
     if not value.terms:
         return value  # behind a refusal
     readout = lowering.readout
-    if readout is None or not isinstance(value, Answer):
-        raise Refuse("module", name, "stands before the readout; put it behind MeanOverSteps, SumOverSteps or the like")
-    if readout.group != 1:
-        raise Refuse("module", name, "is a second population code; use one")
+    if readout is None or not isinstance(value, ReadoutValue):
+        raise CannotLower(
+            "module", name, "stands before the readout; put it behind MeanOverSteps, SumOverSteps or the like"
+        )
+    if readout.neurons_per_output != 1:
+        raise CannotLower("module", name, "is a second population code; use one")
     if value.shape[0] % module.group:
-        raise Refuse("group", module.group, f"does not divide the {value.shape[0]} answers")
+        raise CannotLower("group", module.group, f"does not divide the {value.shape[0]} answers")
     counts = readout.decoding == "spike_count"
     if module.average == counts:
         remedy = "adds up; use average=False" if counts else "is averaged; use average=True"
-        raise Refuse("average", module.average, f"does not fit: a population code of a {readout.decoding} {remedy}")
-    lowering.readout = replace(readout, group=module.group)
-    return Answer((value.shape[0] // module.group,), value.terms, value.bias[: value.shape[0] // module.group])
+        raise CannotLower(
+            "average", module.average, f"does not fit: a population code of a {readout.decoding} {remedy}"
+        )
+    lowering.readout = replace(readout, neurons_per_output=module.group)
+    return ReadoutValue((value.shape[0] // module.group,), value.terms, value.bias[: value.shape[0] // module.group])

@@ -15,7 +15,7 @@ from alade_brian.conversion.image_axes import check_axes
 from alade_brian.conversion.packed import PackedResponses, pack
 from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.conversion.spec import NetworkSpec, Population
-from alade_brian.conversion.torch_foreign import foreign, in_double, rest
+from alade_brian.conversion.torch_foreign import framework_of, in_double, reset_states
 from alade_brian.conversion.torch_lower import detached
 from alade_brian.conversion.torch_outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
@@ -50,7 +50,7 @@ class Reference:
         # Whether each step takes a call of the model, once that is known.
         self.by_step = False
         # A model may keep its state in attributes of its own.
-        own = [m for m in self.model.modules() if foreign(m) is None and _own_attributes(m)]
+        own = [m for m in self.model.modules() if framework_of(m) is None and _own_attributes(m)]
         self._kept = {m: _own_attributes(m) for m in own}
 
     def packed(self, images: np.ndarray, batch: int | None = None) -> PackedResponses:
@@ -72,7 +72,7 @@ class Reference:
 
         seen   what `outputs` fills meanwhile
         """
-        shown = as_shown(images, self.spec)
+        shown = model_input(images, self.spec)
         if not self.by_step:
             self._rest()
             returned = self._presented(shown, len(images))
@@ -122,7 +122,7 @@ class Reference:
         """Bring the model to the state in which it was given, and other frameworks' neurons to rest."""
         for module, kept in self._kept.items():
             vars(module).update(kept)
-        rest(self.model)
+        reset_states(self.model)
 
     def _answer(self, returned: Any) -> Tensor:
         return returned[self.output] if isinstance(returned, tuple | list) else returned
@@ -166,7 +166,7 @@ def outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, list[T
             hook.remove()
 
 
-def as_shown(images: np.ndarray, spec: NetworkSpec) -> Tensor:
+def model_input(images: np.ndarray, spec: NetworkSpec) -> Tensor:
     """Images as the model's forward takes them; of a sequence, shown as ``(n, steps, ...)``, the steps come first."""
     if spec.stimulus.coding != "direct":
         check_axes(spec, spec.stimulus, np.shape(images))
@@ -208,7 +208,7 @@ def by_image(outputs: list[Tensor], steps: int, images: int) -> np.ndarray:
 def _logits(answers: list[Tensor], spec: NetworkSpec, images: int) -> np.ndarray:
     """The model's answer; where it gives one per step, what the specification's readout makes of them."""
     population, readout = spec.population(spec.readout.population), spec.readout
-    outputs = population.size // readout.group
+    outputs = population.size // readout.neurons_per_output
     whole = torch.stack(answers) if len(answers) > 1 else answers[0]
     if whole.numel() == images * outputs and len(answers) == 1:
         return whole.reshape(images, outputs).numpy()

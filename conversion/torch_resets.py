@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from alade_brian.conversion.table import Refusal, RefusedLayers
-from alade_brian.conversion.torch_foreign import container, foreign, neuron_door, reset_of
+from alade_brian.conversion.torch_foreign import container_kind, framework_of, neuron_adapter, reset_of
 
 # Frames of these packages are not the user's own code.
 _PACKAGES = ("alade_brian", "torch", "snntorch", "spikingjelly", "norse", "contextlib")
@@ -28,14 +28,14 @@ class ResetWatch:
     """Knows which neurons have been called, and refuses the next call of one whose state was changed since."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = {m: name for name, m in model.named_modules() if foreign(m) is not None}
+        self._names = {m: name for name, m in model.named_modules() if framework_of(m) is not None}
         self._calls = dict.fromkeys(self._names, 0)
         self._changed: dict[nn.Module, str] = {}
         self._state: dict[nn.Module, list[Any]] = {}
 
     def calling(self, module: nn.Module) -> None:
         """Note a call of a layer with everything in it; RefusedLayers if its state was changed since the last one."""
-        if neuron_door(module) is None and container(module) is None:
+        if neuron_adapter(module) is None and container_kind(module) is None:
             return
         for part in module.modules():
             if part not in self._names:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from alade_brian.conversion.lowering import Lowering, Refuse, Value
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder
 
-LowerFunction = Callable[[Lowering, str, Any, Value], Value]
+LowerFunction = Callable[[SpecBuilder, str, Any, AffineInput], AffineInput]
 Pair = tuple[int, int]
 
 
@@ -31,13 +31,13 @@ def along(axes: int, value: Any, neutral: int) -> Pair:
     return neutral, int(value[0] if isinstance(value, tuple | list) else value)
 
 
-def per_channel(numbers: np.ndarray, value: Value) -> np.ndarray:
+def per_channel(numbers: np.ndarray, value: AffineInput) -> np.ndarray:
     """One number per channel, arranged to meet a value's shape."""
     return numbers.reshape(-1, *[1] * (len(value.shape) - 1))
 
 
-def check_axes(value: Value, axes: int) -> None:
-    """Refuse an input that has not so many axes beside its channels."""
+def check_axes(value: AffineInput, axes: int) -> None:
+    """Refuse an input with a different number of spatial axes."""
     if len(value.shape) != axes + 1:
         wanted = "(channels, length)" if axes == 1 else "(channels, height, width)"
-        raise Refuse("input", value.shape, f"is not {wanted}; use a layer for its axes, or nn.Unflatten before it")
+        raise CannotLower("input", value.shape, f"is not {wanted}; use a layer for its axes, or nn.Unflatten before it")

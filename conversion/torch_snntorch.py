@@ -15,13 +15,13 @@ import snntorch
 from snntorch._neurons import rleaky, rsynaptic
 from torch import Tensor, nn
 
-from alade_brian.conversion.lowering import Lowering, Refuse, Value, scale
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, scale
 from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
-from alade_brian.conversion.torch_foreign import NeuronDoor, comparison_of, numbers, parameter, time_constants
-from alade_brian.conversion.torch_time import Neuron
+from alade_brian.conversion.torch_foreign import NeuronAdapter, comparison_of, numbers, parameter, time_constants
+from alade_brian.conversion.torch_time import ForeignNeuron
 
 
-def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
+def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
     """By class, how a layer of it is understood."""
     return {
         snntorch.Leaky: _leaky,
@@ -33,7 +33,7 @@ def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
     }
 
 
-def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
+def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
     """By class, how its other layers are lowered."""
     return {rleaky.RecurrentOneToOne: _lower_one_to_one, rsynaptic.RecurrentOneToOne: _lower_one_to_one}
 
@@ -53,11 +53,11 @@ def in_double(module: Any) -> None:
     module.spike_grad = exact
 
 
-def _lower_one_to_one(lowering: Lowering, name: str, module: Any, value: Value) -> Value:
+def _lower_one_to_one(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
     return scale(lowering, value, numbers(module.V))
 
 
-def _leaky(module: Any) -> Neuron:
+def _leaky(module: Any) -> ForeignNeuron:
     _refuse_options(module)
     decay = numbers(module.beta.clamp(0, 1))
     recurrent = isinstance(module, snntorch.RLeaky)
@@ -70,12 +70,12 @@ def _leaky(module: Any) -> Neuron:
     return _neuron(module, _reset(module, plain, late="subtract" if module.reset_delay else ""))
 
 
-def _synaptic(module: Any) -> Neuron:
+def _synaptic(module: Any) -> ForeignNeuron:
     _refuse_options(module)
     if not module.reset_delay and _rule(module) != "none":
         if isinstance(module, snntorch.RSynaptic):
-            raise Refuse("reset_delay", False, "fails in snnTorch 1.0 itself (RSynaptic); use reset_delay=True")
-        raise Refuse("reset_delay", False, "has no lowering for Synaptic; use reset_delay=True")
+            raise CannotLower("reset_delay", False, "fails in snnTorch 1.0 itself (RSynaptic); use reset_delay=True")
+        raise CannotLower("reset_delay", False, "has no lowering for Synaptic; use reset_delay=True")
     decays = {"syn": numbers(module.alpha.clamp(0, 1)), "v": numbers(module.beta.clamp(0, 1))}
     plain = replace(_decaying(decays, _parameters(module)), input="syn", update="v += syn")
     if _rule(module) == "zero":
@@ -83,7 +83,7 @@ def _synaptic(module: Any) -> Neuron:
     return _neuron(module, _reset(module, plain, late="subtract"), states=("state",))
 
 
-def _alpha(module: Any) -> Neuron:
+def _alpha(module: Any) -> ForeignNeuron:
     """``mem = tau_alpha * (syn_exc + syn_inh)``: the difference of two exponentials, without memory of its own."""
     _refuse_options(module)
     fast, slow = numbers(module.beta.clamp(0, 1)), numbers(module.alpha.clamp(0, 1))
@@ -103,7 +103,7 @@ def _alpha(module: Any) -> Neuron:
     return _neuron(module, equations, states=("state", "state"))
 
 
-def _lapicque(module: Any) -> Neuron:
+def _lapicque(module: Any) -> ForeignNeuron:
     """A step of ``RC dv/dt = -v + R I`` by forward Euler."""
     _refuse_options(module)
     part = numbers(module.time_step) / (numbers(module.R) * numbers(module.C))
@@ -121,7 +121,7 @@ def _lapicque(module: Any) -> Neuron:
     return _neuron(module, _reset(module, plain, late="subtract"))
 
 
-def _early_subtraction(module: Any, decay: np.ndarray) -> Neuron:
+def _early_subtraction(module: Any, decay: np.ndarray) -> ForeignNeuron:
     """`reset_delay=False`: the threshold is taken off at once, and where the membrane is still above it, once more for
     the next spike test. ``over`` says that it was; the step's loan is given back at the beginning of the next."""
     equations = NeuronEquations(
@@ -145,7 +145,9 @@ def _decaying(decays: Mapping[str, np.ndarray], parameters: Mapping[str, Paramet
             lines.append(f"d{name}/dt = -{name}/{tau} : 1")
             more[tau] = time_constants(decay)
         else:
-            raise Refuse("beta, alpha", np.unique(decay).tolist(), "must lie between 0 and 1, or be 1 for all neurons")
+            raise CannotLower(
+                "beta, alpha", np.unique(decay).tolist(), "must lie between 0 and 1, or be 1 for all neurons"
+            )
     return NeuronEquations("\n".join(lines), more, membrane=tuple(decays)[-1], reset="none")
 
 
@@ -186,28 +188,28 @@ def _rule(module: Any) -> str:
     rule = rules[module.state_function.__name__]
     said = ("subtract", "zero", "none")[int(module.reset_mechanism_val)]
     if rule != said and not getattr(module, "reset_delay", True):
-        raise Refuse("reset_mechanism", said, f"was changed after the layer was made with '{rule}'; make it anew")
+        raise CannotLower("reset_mechanism", said, f"was changed after the layer was made with '{rule}'; make it anew")
     return rule
 
 
 def _refuse_options(module: Any) -> None:
     if module.inhibition:
-        raise Refuse("inhibition", True, "lets one neuron silence the others within a step; train without it")
+        raise CannotLower("inhibition", True, "lets one neuron silence the others within a step; train without it")
     if module.state_quant:
-        raise Refuse("state_quant", module.state_quant, "rounds the membrane; train without it")
+        raise CannotLower("state_quant", module.state_quant, "rounds the membrane; train without it")
     if np.any(numbers(module.threshold) < 0):
-        raise Refuse(
+        raise CannotLower(
             "threshold", numbers(module.threshold).min(), "lets the neuron reset before its first spike; use 0 or more"
         )
 
 
-def _neuron(module: Any, equations: NeuronEquations, states: tuple[str, ...] = ()) -> Neuron:
+def _neuron(module: Any, equations: NeuronEquations, states: tuple[str, ...] = ()) -> ForeignNeuron:
     recurrent = isinstance(module, snntorch.RLeaky | snntorch.RSynaptic)
     returns = ("spikes",) if module.init_hidden and not module.output else ("spikes", *states, "membrane")
     early = not getattr(module, "reset_delay", True)
-    return Neuron(
+    return ForeignNeuron(
         replace(equations, comparison=comparison_of(module.spike_grad, "spike_grad")),
         returns,
         recurrent=module.recurrent if recurrent else None,
-        when="after_reset" if early else "before_reset",
+        sampled="after_reset" if early else "before_reset",
     )

@@ -14,12 +14,12 @@ import numpy as np
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from alade_brian.conversion.lowering import Lowering, Refuse, Value, apply_operator
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
 from alade_brian.conversion.neuron_equations import NeuronEquations, constant
 from alade_brian.conversion.spec import Dense
-from alade_brian.conversion.torch_foreign import NeuronDoor, comparison_of, numbers
+from alade_brian.conversion.torch_foreign import NeuronAdapter, comparison_of, numbers
 from alade_brian.conversion.torch_layers import lowerings
-from alade_brian.conversion.torch_time import Neuron
+from alade_brian.conversion.torch_time import ForeignNeuron
 
 # Layers that are torch's own but for the axis of steps.
 _WRAPPED = (
@@ -28,7 +28,7 @@ _WRAPPED = (
 )  # fmt: skip
 
 
-def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
+def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
     """By class, how a layer of it is understood."""
     return {
         neuron.IFNode: _integrating,
@@ -38,7 +38,7 @@ def neurons() -> Mapping[type[nn.Module], NeuronDoor]:
     }
 
 
-def layers() -> Mapping[type[nn.Module], Callable[..., Value]]:
+def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
     """By class, how its other layers are lowered; those that wrap torch's own are lowered as these."""
     plain = lowerings()
     # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
@@ -57,41 +57,41 @@ def containers() -> tuple[type[nn.Module], ...]:
     return layer.SeqToANNContainer, layer.MultiStepContainer, layer.StepModeContainer
 
 
-def container(module: Any) -> str:
+def container_kind(module: Any) -> str:
     """How a container calls its layers: with steps and images folded into one axis, step by step, or once."""
     if type(module) is layer.StepModeContainer:
         return "chain" if module.step_mode == "s" else "driven" if module.stateful else "folded"
     return "folded" if type(module) is layer.SeqToANNContainer else "driven"
 
 
-def _lower_voting(lowering: Lowering, name: str, module: Any, value: Value) -> Value:
+def _lower_voting(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
     """Neighbouring outputs vote together: their mean."""
     if len(value.shape) != 1 or value.shape[0] % module.voting_size:
-        raise Refuse("voting_size", module.voting_size, f"does not divide the outputs, {value.shape}")
+        raise CannotLower("voting_size", module.voting_size, f"does not divide the outputs, {value.shape}")
     groups = np.eye(value.shape[0] // module.voting_size)
     return apply_operator(lowering, Dense(np.repeat(groups, module.voting_size, axis=1) / module.voting_size), value)
 
 
-def _integrating(module: Any) -> Neuron:
+def _integrating(module: Any) -> ForeignNeuron:
     return _neuron(module, NeuronEquations("v : 1", *_reset(module), **_conventions(module)))
 
 
-def _leaking(module: Any) -> Neuron:
+def _leaking(module: Any) -> ForeignNeuron:
     return _neuron(module, _leaky(module, np.asarray(1 / module.tau)))
 
 
-def _parametric(module: Any) -> Neuron:
+def _parametric(module: Any) -> ForeignNeuron:
     return _neuron(module, _leaky(module, numbers(module.w.double().sigmoid())))
 
 
-def _recurrent(module: Any) -> Neuron:
+def _recurrent(module: Any) -> ForeignNeuron:
     """A neuron, perhaps behind linear layers, behind a linear layer that reads the input and the neuron's own spikes of
     the step before."""
     inside = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
     known = neurons().get(type(inside[-1]))
     if known is None or not all(isinstance(part, nn.Linear) for part in inside[:-1]):
         said = "is no neuron that is known, nor one behind linear layers; use IFNode or LIFNode"
-        raise Refuse("sub_module", type(inside[-1]).__name__, said)
+        raise CannotLower("sub_module", type(inside[-1]).__name__, said)
     whole, inputs = module.rc, module.rc.in_features - module.sub_module_out_features
     enters = [_linear(whole.weight[:, :inputs], whole.bias), *(_linear(part.weight, part.bias) for part in inside[:-1])]
     # What comes back passes the same layers; their biases have come in already.
@@ -146,5 +146,5 @@ def _conventions(module: Any) -> dict[str, Any]:
     return {"comparison": sign, "reset": "subtract" if module.v_reset is None else "value"}
 
 
-def _neuron(module: Any, equations: NeuronEquations) -> Neuron:
-    return Neuron(equations, over_steps=module.step_mode == "m", when="after_reset")
+def _neuron(module: Any, equations: NeuronEquations) -> ForeignNeuron:
+    return ForeignNeuron(equations, over_steps=module.step_mode == "m", sampled="after_reset")

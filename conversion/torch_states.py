@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_record import Reference, by_image
 from alade_brian.models import Neuron, Recurrent
-from alade_brian.models.neuron import State
+from alade_brian.models.neuron import NeuronState
 
 
 def torch_states(
@@ -41,14 +41,14 @@ def _neuron(model: nn.Module, name: str) -> Neuron | None:
 
 
 @contextmanager
-def _received(neurons: dict[str, Neuron]) -> Iterator[dict[str, list[State]]]:
+def _received(neurons: dict[str, Neuron]) -> Iterator[dict[str, list[NeuronState]]]:
     """The state of each layer after every step's input, step by step, while the block runs."""
-    seen: dict[str, list[State]] = {name: [] for name in neurons}
+    seen: dict[str, list[NeuronState]] = {name: [] for name in neurons}
 
     def watch(name: str, neuron: Neuron) -> None:
         receive = neuron.receive
 
-        def watched(state: State, current: Tensor) -> State:
+        def watched(state: NeuronState, current: Tensor) -> NeuronState:
             seen[name].append(receive(state, current))
             return seen[name][-1]
 
@@ -64,6 +64,6 @@ def _received(neurons: dict[str, Neuron]) -> Iterator[dict[str, list[State]]]:
             del neuron.__dict__["receive"]
 
 
-def _values(states: list[State], steps: int, images: int) -> dict[str, np.ndarray]:
+def _values(states: list[NeuronState], steps: int, images: int) -> dict[str, np.ndarray]:
     names = [field.name for field in fields(states[0])]
     return {name: by_image([getattr(state, name) for state in states], steps, images) for name in names}

@@ -10,7 +10,7 @@ from torch import nn
 
 from alade_brian.conversion.nir_linear import linear_kinds
 from alade_brian.conversion.nir_neurons import neuron_kinds
-from alade_brian.conversion.torch_foreign import container_classes, layer_doors, neuron_doors
+from alade_brian.conversion.torch_foreign import container_classes, layer_adapters, neuron_adapters
 from alade_brian.conversion.torch_layers import is_refused_class, lowerings
 
 # Where each framework keeps the classes that its users build networks of.
@@ -38,7 +38,7 @@ _CONDITIONS = {
 
 def framework_rows(framework: str) -> list[tuple[str, str, str]]:
     """(class, faithful or unsupported, how) for every layer class of an installed framework, in their order."""
-    known_neurons, known_layers = neuron_doors(framework), layer_doors(framework)
+    known_neurons, known_layers = neuron_adapters(framework), layer_adapters(framework)
     rows = []
     for name, cls in _classes(framework):
         if cls in known_neurons:

@@ -16,7 +16,16 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from alade_brian.conversion.lowering import Lowering, Refuse, Term, Value, add, is_plain, scale, source_value
+from alade_brian.conversion.lowering import (
+    AffineInput,
+    CannotLower,
+    LinearTerm,
+    SpecBuilder,
+    add,
+    is_plain,
+    scale,
+    source_value,
+)
 from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.operators import same_operator
 from alade_brian.conversion.spec import Decoding, NeuronEquations, Population, Readout
@@ -24,18 +33,18 @@ from alade_brian.conversion.torch_readouts import integrator
 
 
 @dataclass(frozen=True, eq=False)
-class AtStep:
+class OneStep:
     """A tensor ``(images, ...)`` of one step: `value` holds from step to step, delays count back from `step`."""
 
-    value: Value
+    value: AffineInput
     step: int
 
 
 @dataclass(frozen=True, eq=False)
-class OverSteps:
+class AllSteps:
     """A tensor ``(steps, images, ...)``."""
 
-    value: Value
+    value: AffineInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +52,12 @@ class Membrane:
     """A neuron's membrane at a step, or over all steps (`step` None); nothing but an answer can be made of it."""
 
     population: str
-    when: Literal["before_reset", "after_reset"]
+    sampled: Literal["before_reset", "after_reset"]
     step: int | None
 
 
 @dataclass(frozen=True)
-class State:
+class StateToken:
     """A neuron's other state behind a step; it goes nowhere but into that neuron's next call."""
 
     population: str
@@ -56,23 +65,23 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class StepReduction:
     """A value or membrane over the steps, and how the steps were put together."""
 
-    of: OverSteps | Membrane
+    of: AllSteps | Membrane
     how: Literal["sum", "mean", "last", "max", "every"]
     factor: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Neuron:
-    """A neuron layer of another framework, as its door understands it.
+class ForeignNeuron:
+    """A neuron layer of another framework, as its adapter understands it.
 
     returns        what a call gives, in order: ``spikes``, ``membrane`` or ``state``; one alone comes without a tuple
     enters         a layer that its input passes through first, or None
     recurrent      the layer that its own spikes of the step before pass through into its input, or None
     over_steps     whether one call runs over all steps of a tensor whose first axis they are
-    when           which membrane it returns
+    sampled        whether it returns the membrane before or after the reset
     passes_state   whether its state is passed from call to call; a call without it begins at rest
     """
 
@@ -81,21 +90,21 @@ class Neuron:
     enters: nn.Module | None = None
     recurrent: nn.Module | None = None
     over_steps: bool = False
-    when: Literal["before_reset", "after_reset"] = "before_reset"
+    sampled: Literal["before_reset", "after_reset"] = "before_reset"
     passes_state: bool = False
 
 
 @dataclass
 class _Calls:
-    neuron: Neuron
-    sends: Value
-    inputs: list[Value] = field(default_factory=list)
+    neuron: ForeignNeuron
+    sends: AffineInput
+    inputs: list[AffineInput] = field(default_factory=list)
 
 
-class Clock:
+class CallCounter:
     """Keeps count of every neuron's calls, and connects the neurons when the forward is through."""
 
-    def __init__(self, lowering: Lowering, apply: Callable[[nn.Module, Value], Value]) -> None:
+    def __init__(self, lowering: SpecBuilder, apply: Callable[[nn.Module, AffineInput], AffineInput]) -> None:
         """`apply` lowers a linear layer that belongs to a neuron."""
         self.lowering, self.apply = lowering, apply
         self.calls: dict[str, _Calls] = {}
@@ -113,23 +122,28 @@ class Clock:
             self._kept.extend(values)
         return self._memo[key]
 
-    def shifted(self, value: Value, steps: int) -> Value:
+    def shifted(self, value: AffineInput, steps: int) -> AffineInput:
         """The value as it was so many steps ago."""
         if steps == 0:
             return value
         later = tuple(replace(term, delay=term.delay + steps) for term in value.terms)
         return self.remember(("shift", id(value), steps), lambda: replace(value, terms=later), value)
 
-    def at(self, argument: Value | AtStep, step: int) -> Value:
+    def at(self, argument: AffineInput | OneStep, step: int) -> AffineInput:
         """An argument as it is seen at a step."""
-        if isinstance(argument, Value):
+        if isinstance(argument, AffineInput):
             return argument
         if argument.step > step:
-            raise Refuse("input", f"step {argument.step}", f"reaches step {step} before it has happened")
+            raise CannotLower("input", f"step {argument.step}", f"reaches step {step} before it has happened")
         return self.shifted(argument.value, step - argument.step)
 
     def call(
-        self, name: str, neuron: Callable[[], Neuron], argument: Any, states: tuple[Any, ...], driven: bool = False
+        self,
+        name: str,
+        neuron: Callable[[], ForeignNeuron],
+        argument: Any,
+        states: tuple[Any, ...],
+        driven: bool = False,
     ) -> Any:
         """One call of a neuron; what it returns, in the form in which its framework returns it.
 
@@ -141,14 +155,14 @@ class Clock:
         made = known.neuron if known else neuron()
         if driven:
             made = replace(made, over_steps=True)
-        if made.over_steps != isinstance(argument, OverSteps):
+        if made.over_steps != isinstance(argument, AllSteps):
             self.given_all |= not made.over_steps
             wanted = (
                 "carries no steps; begin with x.unsqueeze(0).repeat(T, 1, ...)"
                 if made.over_steps
                 else "carries all steps, and the neuron takes one; loop over x[step], or use its multi-step mode"
             )
-            raise Refuse("input", tuple(value.shape), wanted)
+            raise CannotLower("input", tuple(value.shape), wanted)
         enters = made.enters
         if enters is not None:
             plain = value
@@ -157,21 +171,23 @@ class Clock:
             self.lowering.populations.append(Population(name, value.shape, made.equations))
             known = self.calls[name] = _Calls(made, source_value(name, value.shape))
         if known.sends.shape != value.shape:
-            raise Refuse("input", value.shape, f"has another shape than in the step before, {known.sends.shape}")
+            raise CannotLower("input", value.shape, f"has another shape than in the step before, {known.sends.shape}")
         if known.neuron.passes_state and step > 0 and not states:
-            raise Refuse("state", f"step {step}", "is not passed on, so that every step begins at rest; pass it on")
+            raise CannotLower(
+                "state", f"step {step}", "is not passed on, so that every step begins at rest; pass it on"
+            )
         self._check_states(name, states, step)
         known.inputs.append(value)
         if known.neuron.over_steps:
-            return self._returned(known.neuron, OverSteps(known.sends), name, None)
-        return self._returned(known.neuron, AtStep(known.sends, step), name, step)
+            return self._returned(known.neuron, AllSteps(known.sends), name, None)
+        return self._returned(known.neuron, OneStep(known.sends, step), name, step)
 
-    def _input(self, argument: Any, step: int) -> Value:
-        if isinstance(argument, OverSteps):
+    def _input(self, argument: Any, step: int) -> AffineInput:
+        if isinstance(argument, AllSteps):
             return argument.value
-        if isinstance(argument, Value | AtStep):
+        if isinstance(argument, AffineInput | OneStep):
             return self.at(argument, step)
-        raise Refuse("input", type(argument).__name__.lower(), "is no layer's output; give the neuron a current")
+        raise CannotLower("input", type(argument).__name__.lower(), "is no layer's output; give the neuron a current")
 
     def _check_states(self, name: str, states: tuple[Any, ...], step: int) -> None:
         for state in states:
@@ -179,18 +195,20 @@ class Clock:
             if state is None and not self.calls[name].neuron.passes_state:
                 continue  # the neuron goes on from the state that it keeps
             if step == 0 and not resting:
-                raise Refuse("state", type(state).__name__.lower(), "does not begin at rest; begin it with zeros")
+                raise CannotLower("state", type(state).__name__.lower(), "does not begin at rest; begin it with zeros")
             own = getattr(state, "population", None)
-            if isinstance(state, AtStep):
+            if isinstance(state, OneStep):
                 own = state.value.terms[0].source if state.value is self.calls[name].sends else None
             if step > 0 and (own != name or state.step != step - 1):
-                raise Refuse("state", f"step {step}", "is not what the neuron's call before returned; pass it on as is")
+                raise CannotLower(
+                    "state", f"step {step}", "is not what the neuron's call before returned; pass it on as is"
+                )
 
-    def _returned(self, neuron: Neuron, spikes: AtStep | OverSteps, name: str, step: int | None) -> Any:
+    def _returned(self, neuron: ForeignNeuron, spikes: OneStep | AllSteps, name: str, step: int | None) -> Any:
         kinds: dict[str, Any] = {
             "spikes": spikes,
-            "membrane": Membrane(name, neuron.when, step),
-            "state": State(name, -1 if step is None else step),
+            "membrane": Membrane(name, neuron.sampled, step),
+            "state": StateToken(name, -1 if step is None else step),
         }
         given = tuple(kinds[kind] for kind in neuron.returns)
         return given if len(given) > 1 else given[0]
@@ -206,14 +224,16 @@ class Clock:
         counts = {len(c.inputs) for c in self.calls.values() if not c.neuron.over_steps}
         if 1 in counts and self.axis - {1}:
             why = "of which one alone reaches neurons; call them for every step, as in a loop over x[step]"
-            raise Refuse("steps", sorted(self.axis - {1}), why)
+            raise CannotLower("steps", sorted(self.axis - {1}), why)
         if len(counts) == 1 and self.axis and not self.axis & {*counts, 1}:
             why = f"are put together of the loop's {max(counts)}; stack every step, in their order"
-            raise Refuse("steps", sorted(self.axis), why)
+            raise CannotLower("steps", sorted(self.axis), why)
         found = {n for n in counts if n > 1} | self.axis | ({given} if given else set())
         if len(found) != 1 or (1 in counts and len(counts) > 1):
             said = sorted(found | counts)
-            raise Refuse("steps", said, "must be one number; call every neuron once per step, or give convert steps=")
+            raise CannotLower(
+                "steps", said, "must be one number; call every neuron once per step, or give convert steps="
+            )
         return found.pop()
 
     def connect(self) -> None:
@@ -222,7 +242,7 @@ class Clock:
             whole = calls.inputs[-1]
             for step, value in enumerate(calls.inputs):
                 if value is not whole and not _same(value, _until(whole, step)):
-                    raise Refuse(
+                    raise CannotLower(
                         "input", f"step {step}", f"of {name} differs from the last step's; do the same in every step"
                     )
             if calls.neuron.recurrent is not None:
@@ -234,16 +254,16 @@ class Clock:
 def _is_zero(state: Any) -> bool:
     if isinstance(state, Tensor):
         return not bool(state.any())
-    return isinstance(state, Value) and not state.terms and not state.bias.any()
+    return isinstance(state, AffineInput) and not state.terms and not state.bias.any()
 
 
-def _until(value: Value, step: int) -> Value:
+def _until(value: AffineInput, step: int) -> AffineInput:
     """A value at an early step: nothing older than the first step is in it."""
     return replace(value, terms=tuple(term for term in value.terms if term.delay <= step))
 
 
-def _same(left: Value, right: Value) -> bool:
-    def key(term: Term) -> tuple[str, int, int]:
+def _same(left: AffineInput, right: AffineInput) -> bool:
+    def key(term: LinearTerm) -> tuple[str, int, int]:
         return term.source, term.delay, term.first
 
     pairs = list(zip(sorted(left.terms, key=key), sorted(right.terms, key=key), strict=False))
@@ -259,26 +279,26 @@ _OF_MEMBRANES: Mapping[str, Decoding] = MappingProxyType(
 )
 
 
-def readout_of(lowering: Lowering, reading: Reading, steps: int, name: str = "answer") -> Readout:
+def readout_of(lowering: SpecBuilder, reading: StepReduction, steps: int, name: str = "answer") -> Readout:
     """The readout that gives a forward's answer; of a population of that name where the answer is no neuron's own."""
     if isinstance(reading.of, Membrane):
         decoding = _OF_MEMBRANES.get(reading.how)
         spiking = lowering.population(reading.of.population).neuron.spiking
         if decoding is None or reading.factor != 1 or (decoding == "every_step" and spiking):
-            raise Refuse("output", f"{reading.how} of membranes", "is no readout; use their mean, maximum or last")
-        return Readout(reading.of.population, decoding, when=reading.of.when)
+            raise CannotLower("output", f"{reading.how} of membranes", "is no readout; use their mean, maximum or last")
+        return Readout(reading.of.population, decoding, sampled=reading.of.sampled)
     direct = _direct(lowering, reading, reading.of.value, steps)
     return direct or _through(lowering, reading, reading.of.value, steps, name)
 
 
-def _direct(lowering: Lowering, reading: Reading, value: Value, steps: int) -> Readout | None:
+def _direct(lowering: SpecBuilder, reading: StepReduction, value: AffineInput, steps: int) -> Readout | None:
     """The readout of a population whose spikes or membranes are the answer, unchanged."""
     population = _one_population(lowering, value)
     if population is None:
         return None
     if not population.neuron.spiking:
         decoding = _OF_MEMBRANES.get(reading.how)
-        return Readout(population.name, decoding, when="after_reset") if decoding and reading.factor == 1 else None
+        return Readout(population.name, decoding, sampled="after_reset") if decoding and reading.factor == 1 else None
     if reading.how == "every" and reading.factor == 1:
         return Readout(population.name, "every_step")
     times = {"sum": reading.factor, "mean": reading.factor / steps}.get(reading.how)
@@ -287,7 +307,7 @@ def _direct(lowering: Lowering, reading: Reading, value: Value, steps: int) -> R
     return Readout(population.name, "spike_rate") if times == 1 / steps else None
 
 
-def _through(lowering: Lowering, reading: Reading, value: Value, steps: int, name: str) -> Readout:
+def _through(lowering: SpecBuilder, reading: StepReduction, value: AffineInput, steps: int, name: str) -> Readout:
     """A population of its own takes the answer in: it adds it up, or holds it for a step."""
     if reading.how in ("sum", "mean"):
         factor = reading.factor * (steps if reading.how == "sum" else 1)
@@ -297,7 +317,7 @@ def _through(lowering: Lowering, reading: Reading, value: Value, steps: int, nam
     return Readout(name, _OF_MEMBRANES[reading.how])
 
 
-def _one_population(lowering: Lowering, value: Value) -> Population | None:
+def _one_population(lowering: SpecBuilder, value: AffineInput) -> Population | None:
     """The population whose output a value is, unchanged and without delay."""
     if not is_plain(value) or lowering.is_stimulus(value.terms[0].source):
         return None

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from alade_brian.conversion.lowering import Answer, Lowering, Refuse, Value, source_value
+from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, source_value
 from alade_brian.conversion.spec import Readout, SpecError, Stimulus
 from alade_brian.conversion.table import Refusal, RefusedLayers
 from alade_brian.conversion.torch_answers import readout_for
-from alade_brian.conversion.torch_foreign import container, foreign, layer_doors, neuron_door
+from alade_brian.conversion.torch_foreign import container_kind, framework_of, layer_adapters, neuron_adapter
 from alade_brian.conversion.torch_functions import Batch, function_lowerings, known_functions, method_lowerings
 from alade_brian.conversion.torch_layers import LowerFunction, is_refused_class, refuse_class
 from alade_brian.conversion.torch_outer_loop import carried, required_arguments
 from alade_brian.conversion.torch_resets import ResetWatch
-from alade_brian.conversion.torch_time import AtStep, Clock, Membrane, OverSteps, Reading, State
+from alade_brian.conversion.torch_time import AllSteps, CallCounter, Membrane, OneStep, StateToken, StepReduction
 from alade_brian.models.time import Frames
 
 Known = Mapping[type[nn.Module], LowerFunction]
@@ -75,7 +75,9 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, self._known) or is_refused_class(type(m))
-        theirs = neuron_door(m) is not None or container(m) is not None or (foreign(m) and not _children(m))
+        theirs = (
+            neuron_adapter(m) is not None or container_kind(m) is not None or (framework_of(m) and not _children(m))
+        )
         return bool(ours or theirs) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -100,10 +102,10 @@ def _returned(model: nn.Module) -> tuple[dict[nn.Module, int], list[Refusal]]:
     """
     counts, refusals = {}, []
     for name, module in model.named_modules():
-        door = neuron_door(module)
+        adapter = neuron_adapter(module)
         try:
-            counts[module] = len(door(module).returns) if door else 1
-        except Refuse as refusal:
+            counts[module] = len(adapter(module).returns) if adapter else 1
+        except CannotLower as refusal:
             where = f"{name} ({type(module).__name__})"
             refusals.append(Refusal(where, refusal.argument, str(refusal.value), refusal.remedy))
     return counts, refusals
@@ -149,7 +151,7 @@ def trace(
         raise RefusedLayers(refusals or [refusal], None) from error
 
 
-class Interpreter(fx.Interpreter):
+class ValueInterpreter(fx.Interpreter):
     """Runs a traced graph on values."""
 
     def __init__(self, graph: fx.GraphModule, known: Known, stimulus: Stimulus, sequence: bool) -> None:
@@ -157,17 +159,17 @@ class Interpreter(fx.Interpreter):
         super().__init__(graph)
         self.sequence = sequence
         self.known = known
-        self.lowering = Lowering([stimulus])
-        self.clock = Clock(self.lowering, self._apply)
+        self.lowering = SpecBuilder([stimulus])
+        self.clock = CallCounter(self.lowering, self._apply)
         self.refusals: list[Refusal] = []
 
-    def image(self) -> Value | OverSteps:
+    def image(self) -> AffineInput | AllSteps:
         """The stimulus as a value."""
         stimulus = self.lowering.stimuli[0]
         value = source_value(stimulus.name, stimulus.shape)
-        return OverSteps(value) if self.sequence else value
+        return AllSteps(value) if self.sequence else value
 
-    def refuse(self, where: str, refusal: Refuse) -> None:
+    def refuse(self, where: str, refusal: CannotLower) -> None:
         self.refusals.append(Refusal(where, refusal.argument, str(refusal.value), refusal.remedy))
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
@@ -176,49 +178,49 @@ class Interpreter(fx.Interpreter):
             return None  # behind a refusal whose shape is unknown
         try:
             return self._module(name, module, (*args, *kwargs.values()))
-        except Refuse as refusal:
+        except CannotLower as refusal:
             self.refuse(f"{name} ({type(module).__name__})", refusal)
         except SpecError as error:
             shape = getattr(_inner(args[0]), "shape", "unknown")
             self.refusals.append(Refusal(f"{name} ({type(module).__name__})", "shape", str(shape), str(error)))
-        return None if neuron_door(module) or container(module) else _placeholder(module, args[0])
+        return None if neuron_adapter(module) or container_kind(module) else _placeholder(module, args[0])
 
     def _module(self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False) -> Any:
         """One call of a layer; `driven` says that a container gives it the steps of a sequence one by one."""
-        how = container(module)
+        how = container_kind(module)
         if how is not None:
             return self._container(name, module, how, args)
-        door = neuron_door(module)
-        if door is not None:
-            return self.clock.call(name, lambda: door(module), args[0], args[1:], driven)
-        if isinstance(module, Frames) and isinstance(args[0], OverSteps):
+        adapter = neuron_adapter(module)
+        if adapter is not None:
+            return self.clock.call(name, lambda: adapter(module), args[0], args[1:], driven)
+        if isinstance(module, Frames) and isinstance(args[0], AllSteps):
             return args[0].value  # from here on time has no axis of its own
         function = self._lowering_of(module)
-        if isinstance(module, nn.Flatten) and isinstance(args[0], OverSteps) and not _knows_steps(module, driven):
+        if isinstance(module, nn.Flatten) and isinstance(args[0], AllSteps) and not _knows_steps(module, driven):
             module = nn.Flatten(module.start_dim - 1, module.end_dim - (module.end_dim > 0))
         return self._timed(("module", name), lambda value: function(self.lowering, name, module, value), (args[0],), {})
 
     def _lowering_of(self, module: nn.Module) -> LowerFunction:
-        kind, framework = type(module), foreign(module)
+        kind, framework = type(module), framework_of(module)
         if kind in self.known:
             return self.known[kind]
         refuse_class(module)
         if framework:
             # A class derived from a framework's may do anything: only the very classes are taken.
-            function = layer_doors(framework).get(kind)
+            function = layer_adapters(framework).get(kind)
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None
             own = base is not None and getattr(kind, "forward") is not getattr(base, "forward")  # noqa: B009
             if base is not None and base.__module__.startswith("torch.") and own:
                 said = f"has a forward of its own, not {base.__name__}'s; give convert a function for it with extra="
-                raise Refuse("class", kind.__name__, said)
+                raise CannotLower("class", kind.__name__, said)
         if function is None:
             names = ", ".join(sorted(c.__name__ for c in self.known))
-            raise Refuse("class", kind.__name__, f"has no lowering; the known layers are {names}")
+            raise CannotLower("class", kind.__name__, f"has no lowering; the known layers are {names}")
         return function
 
-    def _apply(self, module: nn.Module, value: Value) -> Value:
+    def _apply(self, module: nn.Module, value: AffineInput) -> AffineInput:
         if type(module) is nn.Sequential:
             for part in module:
                 value = self._apply(part, value)
@@ -229,20 +231,20 @@ class Interpreter(fx.Interpreter):
         """A container's layers one after the other; their states, where they have any, travel together."""
         value, stateful = args[0], False
         before = args[1] if len(args) > 1 else None
-        if before is not None and not (isinstance(before, State) and before.population == name):
+        if before is not None and not (isinstance(before, StateToken) and before.population == name):
             said = "is not what the call before returned; pass it on as is"
-            raise Refuse("state", type(before).__name__.lower(), said)
-        if how == "folded" and isinstance(value, OverSteps):
+            raise CannotLower("state", type(before).__name__.lower(), said)
+        if how == "folded" and isinstance(value, AllSteps):
             value = value.value
         for child, layer in module.named_children():
             own = f"{name}.{child}"
-            states = () if before is None else (State(own, before.step),)
+            states = () if before is None else (StateToken(own, before.step),)
             made = self._module(own, layer, (value, *states), how == "driven")
             stateful |= isinstance(made, tuple)
             value = made[0] if isinstance(made, tuple) else made
         if how == "folded":
-            return OverSteps(value)
-        return (value, State(name, 0 if before is None else before.step + 1)) if stateful else value
+            return AllSteps(value)
+        return (value, StateToken(name, 0 if before is None else before.step + 1)) if stateful else value
 
     def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
         special = _FUNCTIONS.get(target)
@@ -262,30 +264,30 @@ class Interpreter(fx.Interpreter):
             if made is not NotImplemented:
                 return made
             if target not in known:
-                raise Refuse(kind, name, f"has no lowering; use a module, {known_functions()}")
+                raise CannotLower(kind, name, f"has no lowering; use a module, {known_functions()}")
             return self._timed((kind, name), lambda *a, **k: known[target](self.lowering, *a, **k), args, kwargs)
-        except Refuse as refusal:
+        except CannotLower as refusal:
             self.refuse("forward", refusal)
         except SpecError as error:
             self.refusals.append(Refusal("forward", kind, str(name), str(error)))
-        return next((a for a in args if isinstance(a, Value | AtStep | OverSteps)), None)
+        return next((a for a in args if isinstance(a, AffineInput | OneStep | AllSteps)), None)
 
     def _timed(
         self, key: tuple[Any, ...], make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Something done to values, within a step, over all steps, or outside of time."""
         given = list(_values((args, kwargs)))
-        if any(isinstance(v, Membrane | State | Reading) for v in given):
-            raise Refuse("input", "a membrane or a state", "is only an answer; build the network on spikes")
-        over, steps = any(isinstance(v, OverSteps) for v in given), [v.step for v in given if isinstance(v, AtStep)]
+        if any(isinstance(v, Membrane | StateToken | StepReduction) for v in given):
+            raise CannotLower("input", "a membrane or a state", "is only an answer; build the network on spikes")
+        over, steps = any(isinstance(v, AllSteps) for v in given), [v.step for v in given if isinstance(v, OneStep)]
         if over and steps:
-            raise Refuse("input", "one step and all steps", "cannot meet; index the sequence, or stack the steps")
+            raise CannotLower("input", "one step and all steps", "cannot meet; index the sequence, or stack the steps")
         if not over and not steps:
             return make(*args, **kwargs)
         step = max(steps, default=0)
 
         def inner(value: Any) -> Any:
-            return value.value if isinstance(value, OverSteps) else self.clock.at(value, step)
+            return value.value if isinstance(value, AllSteps) else self.clock.at(value, step)
 
         plain_args, plain_kwargs = _map((args, kwargs), inner)
         values = list(_values((plain_args, plain_kwargs)))
@@ -293,9 +295,9 @@ class Interpreter(fx.Interpreter):
         if over and key[-1] in ("flatten", "cat"):
             plain_args, plain_kwargs = _one_axis_less(key[-1], plain_args, plain_kwargs)
         made = self.clock.remember(memo, lambda: make(*plain_args, **plain_kwargs), *values)
-        if isinstance(made, Answer) or not isinstance(made, Value):
+        if isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
             return made
-        return OverSteps(made) if over else AtStep(made, step)
+        return AllSteps(made) if over else OneStep(made, step)
 
     def readout(self, output: Any, index: int, decoding: str | None, steps: int) -> Readout:
         """How the forward's answer is read."""
@@ -308,7 +310,7 @@ def _knows_steps(module: nn.Module, driven: bool) -> bool:
 
 
 def _inner(value: Any) -> Any:
-    return value.value if isinstance(value, AtStep | OverSteps) else value
+    return value.value if isinstance(value, OneStep | AllSteps) else value
 
 
 def _values(tree: Any) -> list[Any]:
@@ -317,7 +319,7 @@ def _values(tree: Any) -> list[Any]:
         return [v for item in tree.values() for v in _values(item)]
     if isinstance(tree, tuple | list):
         return [v for item in tree for v in _values(item)]
-    return [tree] if isinstance(tree, Value | AtStep | OverSteps | Membrane | State | Reading) else []
+    return [tree] if isinstance(tree, AffineInput | OneStep | AllSteps | Membrane | StateToken | StepReduction) else []
 
 
 def _has_gap(tree: Any) -> bool:
@@ -331,7 +333,7 @@ def _map(tree: Any, change: Callable[[Any], Any]) -> Any:
         return {key: _map(item, change) for key, item in tree.items()}
     if isinstance(tree, tuple | list):
         return type(tree)(_map(item, change) for item in tree)
-    return change(tree) if isinstance(tree, Value | AtStep | OverSteps) else tree
+    return change(tree) if isinstance(tree, AffineInput | OneStep | AllSteps) else tree
 
 
 def _one_axis_less(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -343,7 +345,7 @@ def _one_axis_less(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
 def _placeholder(module: nn.Module, argument: Any) -> Any:
     """What a refused layer would have made, by shape only, so that the layers behind it can be judged too."""
     value = _inner(argument)
-    if not isinstance(value, Value):
+    if not isinstance(value, AffineInput):
         return None
     try:
         with torch.no_grad():
@@ -351,55 +353,57 @@ def _placeholder(module: nn.Module, argument: Any) -> Any:
             shape = tuple((made[0] if isinstance(made, tuple) else made).shape[1:])
     except Exception:
         return None
-    hollow = Value(shape, (), np.zeros(shape))
-    return replace(argument, value=hollow) if isinstance(argument, AtStep | OverSteps) else hollow
+    hollow = AffineInput(shape, (), np.zeros(shape))
+    return replace(argument, value=hollow) if isinstance(argument, OneStep | AllSteps) else hollow
 
 
 # What time does to functions and methods. Each gives NotImplemented where time plays no part.
 
 
-def _stack(clock: Clock, tensors: Any, dim: int = 0) -> Any:
+def _stack(clock: CallCounter, tensors: Any, dim: int = 0) -> Any:
     if dim != 0 or not isinstance(tensors, tuple | list) or not tensors:
-        raise Refuse("dim", dim, "must put the steps in front; use torch.stack(list, dim=0)")
+        raise CannotLower("dim", dim, "must put the steps in front; use torch.stack(list, dim=0)")
     if all(isinstance(t, Membrane) for t in tensors):
         if [t.step for t in tensors] != list(range(len(tensors))):
-            raise Refuse("tensors", "membranes", "are not those of every step in their order")
+            raise CannotLower("tensors", "membranes", "are not those of every step in their order")
         clock.axis.add(len(tensors))
         return replace(tensors[0], step=None)
     last = tensors[-1]
     clock.axis.add(len(tensors))
-    if all(isinstance(t, Value) and t is last for t in tensors):
-        return OverSteps(last)
-    if not all(isinstance(t, AtStep) for t in tensors) or [t.step for t in tensors] != list(range(len(tensors))):
-        raise Refuse("tensors", "a list", "is not one tensor of every step in their order")
-    return OverSteps(last.value)
+    if all(isinstance(t, AffineInput) and t is last for t in tensors):
+        return AllSteps(last)
+    if not all(isinstance(t, OneStep) for t in tensors) or [t.step for t in tensors] != list(range(len(tensors))):
+        raise CannotLower("tensors", "a list", "is not one tensor of every step in their order")
+    return AllSteps(last.value)
 
 
 def _reduce(how: Any) -> Callable[..., Any]:
-    def reduce(clock: Clock, tensor: Any, dim: Any = None, *rest: Any, **more: Any) -> Any:
-        if not isinstance(tensor, OverSteps) and not (isinstance(tensor, Membrane) and tensor.step is None):
+    def reduce(clock: CallCounter, tensor: Any, dim: Any = None, *rest: Any, **more: Any) -> Any:
+        if not isinstance(tensor, AllSteps) and not (isinstance(tensor, Membrane) and tensor.step is None):
             return NotImplemented
         if dim not in (0, (0,), [0]):
-            raise Refuse("dim", dim, "must be the steps'; use dim=0")
-        made = Reading(tensor, how)
+            raise CannotLower("dim", dim, "must be the steps'; use dim=0")
+        made = StepReduction(tensor, how)
         return (made, "indices") if how == "max" else made
 
     return reduce
 
 
-def _getitem(clock: Clock, whole: Any, index: Any) -> Any:
-    if isinstance(whole, Reading | AtStep | Value) or (isinstance(whole, Membrane) and whole.step is not None):
-        raise Refuse("index", index, "takes a part of a layer's output; make the part a layer of its own")
-    if isinstance(whole, OverSteps | Membrane):
+def _getitem(clock: CallCounter, whole: Any, index: Any) -> Any:
+    if isinstance(whole, StepReduction | OneStep | AffineInput) or (
+        isinstance(whole, Membrane) and whole.step is not None
+    ):
+        raise CannotLower("index", index, "takes a part of a layer's output; make the part a layer of its own")
+    if isinstance(whole, AllSteps | Membrane):
         if index == -1:
-            return Reading(whole, "last")
+            return StepReduction(whole, "last")
         if isinstance(index, int) and index >= 0:
-            return AtStep(whole.value, index) if isinstance(whole, OverSteps) else replace(whole, step=index)
-        raise Refuse("index", index, "is no step; use a step's number, or -1 for the last")
+            return OneStep(whole.value, index) if isinstance(whole, AllSteps) else replace(whole, step=index)
+        raise CannotLower("index", index, "is no step; use a step's number, or -1 for the last")
     return whole[index]
 
 
-def _getattr(clock: Clock, whole: Any, name: str) -> Any:
+def _getattr(clock: CallCounter, whole: Any, name: str) -> Any:
     if name == "shape":
         return _size(clock, whole)
     if name == "values" and isinstance(whole, tuple):
@@ -407,35 +411,35 @@ def _getattr(clock: Clock, whole: Any, name: str) -> Any:
     return name if name in ("device", "dtype") else NotImplemented
 
 
-def _size(clock: Clock, whole: Any, dim: int | None = None) -> Any:
-    if not isinstance(whole, OverSteps):
+def _size(clock: CallCounter, whole: Any, dim: int | None = None) -> Any:
+    if not isinstance(whole, AllSteps):
         return NotImplemented
     if len(clock.axis) != 1:
-        raise Refuse("shape", "of a sequence", "is not known here; give convert steps=")
+        raise CannotLower("shape", "of a sequence", "is not known here; give convert steps=")
     shape = (next(iter(clock.axis)), Batch(), *whole.value.shape)
     return shape if dim is None else shape[dim]
 
 
-def _zeros(clock: Clock, *shape: Any, **more: Any) -> Any:
+def _zeros(clock: CallCounter, *shape: Any, **more: Any) -> Any:
     whole = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     if not whole or not isinstance(whole[0], Batch):
-        raise Refuse("shape", whole, "must begin with the number of images; use x.size(0)")
-    return Value(tuple(whole[1:]), (), np.zeros(tuple(whole[1:])))
+        raise CannotLower("shape", whole, "must begin with the number of images; use x.size(0)")
+    return AffineInput(tuple(whole[1:]), (), np.zeros(tuple(whole[1:])))
 
 
-def _zeros_like(clock: Clock, tensor: Any, **more: Any) -> Any:
+def _zeros_like(clock: CallCounter, tensor: Any, **more: Any) -> Any:
     shape = _inner(tensor).shape
-    return Value(shape, (), np.zeros(shape))
+    return AffineInput(shape, (), np.zeros(shape))
 
 
-def _unsqueeze(clock: Clock, tensor: Any, dim: int) -> Any:
-    if dim != 0 or not isinstance(tensor, Value):
-        raise Refuse("dim", dim, "adds an axis that is not the steps'; use unsqueeze(0) on the images")
+def _unsqueeze(clock: CallCounter, tensor: Any, dim: int) -> Any:
+    if dim != 0 or not isinstance(tensor, AffineInput):
+        raise CannotLower("dim", dim, "adds an axis that is not the steps'; use unsqueeze(0) on the images")
     clock.axis.add(1)
-    return OverSteps(tensor)
+    return AllSteps(tensor)
 
 
-def _repeat(clock: Clock, tensor: Any, *times: Any) -> Any:
+def _repeat(clock: CallCounter, tensor: Any, *times: Any) -> Any:
     counts = times[0] if len(times) == 1 and isinstance(times[0], tuple | list | torch.Size) else times
     value = _inner(tensor)
     rank = len(value.shape) + 2
@@ -443,17 +447,17 @@ def _repeat(clock: Clock, tensor: Any, *times: Any) -> Any:
     same = all(c in (1, -1) or isinstance(c, Batch) or c == n for c, n in pairs)
     if len(counts) != rank or not same or not isinstance(counts[0], int):
         said = "must repeat the images over the steps only; use x.unsqueeze(0).repeat(T, 1, ...)"
-        raise Refuse("repeat", counts, said)
+        raise CannotLower("repeat", counts, said)
     clock.axis.discard(1)
     clock.axis.add(counts[0])
-    return OverSteps(value)
+    return AllSteps(value)
 
 
 def _scaled(sign: Callable[[float, float], float]) -> Callable[..., Any]:
-    def scaled(clock: Clock, left: Any, right: Any, **more: Any) -> Any:
-        if isinstance(left, Reading) and isinstance(right, int | float):
+    def scaled(clock: CallCounter, left: Any, right: Any, **more: Any) -> Any:
+        if isinstance(left, StepReduction) and isinstance(right, int | float):
             return replace(left, factor=sign(left.factor, right))
-        if isinstance(left, int | float) and isinstance(right, Reading) and sign is python_operator.mul:
+        if isinstance(left, int | float) and isinstance(right, StepReduction) and sign is python_operator.mul:
             return replace(right, factor=right.factor * left)
         if isinstance(left, int | float) and isinstance(right, int | float):
             return sign(left, right)
@@ -462,15 +466,15 @@ def _scaled(sign: Callable[[float, float], float]) -> Callable[..., Any]:
     return scaled
 
 
-def _plus(clock: Clock, left: Any, right: Any, **more: Any) -> Any:
+def _plus(clock: CallCounter, left: Any, right: Any, **more: Any) -> Any:
     # A sum that a loop begins with the number 0.
     for number, other in ((left, right), (right, left)):
-        if isinstance(number, int | float) and number == 0 and isinstance(other, Value | AtStep | OverSteps):
+        if isinstance(number, int | float) and number == 0 and isinstance(other, AffineInput | OneStep | AllSteps):
             return other
     return NotImplemented
 
 
-def _ignore(clock: Clock, *args: Any, **more: Any) -> Any:
+def _ignore(clock: CallCounter, *args: Any, **more: Any) -> Any:
     return args[0] if args else None
 
 

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from alade_brian.conversion.diagnosis import Diagnosis
-    from alade_brian.conversion.torch_kept import Records
+    from alade_brian.conversion.torch_kept import RecordStore
     from alade_brian.simulation import SimulationSettings
     from alade_brian.simulation.simulator import Images
 
 __all__ = ["Comparison", "Divergence", "LayerAgreement", "Verification", "compare", "first_divergence", "verify"]
 
 # What a diagnosis looks at: images that differ (and neighbours of the first), layers where a fault may come back from.
-IMAGES_TOLD = 8
+IMAGES_DIAGNOSED = 8
 LAYERS_TRIED = 3
 
 
@@ -108,7 +108,7 @@ class _OnDisk:
 
         return keys_of(np.asarray(images, np.float64))
 
-    def records(self, name: str, size: int) -> Records:
+    def records(self, name: str, size: int) -> RecordStore:
         """See `torch_kept.Answers`."""
         from alade_brian.simulation.answers import KeptAnswers
 
@@ -165,7 +165,7 @@ def _compare(
     elif not result.agrees:
         from alade_brian.conversion.diagnosis_readout import diagnose_readout
 
-        result.diagnosis = diagnose_readout(spec, images, result.logits_torch, result.logits_brian2)
+        result.diagnosis = diagnose_readout(spec, images, result.logits_reference, result.logits_brian2)
     spent = time.perf_counter() - began - simulator.seconds_simulate
     result.seconds = {"build": simulator.seconds_build, "simulate": simulator.seconds_simulate, "compare": spent}
     return result
@@ -206,8 +206,7 @@ def _brian2_membrane(spec: NetworkSpec, images: Images, image: int, layer: str) 
 
 
 def _diagnosis(spec: NetworkSpec, images: Images, found: Verification) -> Diagnosis:
-    """Of the first layer that differs; where it does so because of what comes back to it, of the one that differs
-    next."""
+    """Diagnose the first differing layer; if feedback caused the difference, the next one."""
     from alade_brian.conversion.diagnosis import diagnose
     from alade_brian.simulation.simulator import arrays
 
@@ -215,7 +214,7 @@ def _diagnosis(spec: NetworkSpec, images: Images, found: Verification) -> Diagno
     by_time = sorted(differing[1:], key=lambda a: int(a.mismatched()[:, 1].min()))
     first: Diagnosis | None = None
     for layer in [differing[0], *by_time][:LAYERS_TRIED]:
-        chosen = _telling(layer, found.images)
+        chosen = _representative_images(layer, found.images)
         torch_side, brian2_side = found.responses(chosen)
         shown = {name: array[chosen] for name, array in arrays(spec, images).items()}
         diagnosis = diagnose(spec, torch_side, brian2_side, shown, layer.name, chosen)
@@ -228,8 +227,8 @@ def _diagnosis(spec: NetworkSpec, images: Images, found: Verification) -> Diagno
     return first
 
 
-def _telling(layer: LayerAgreement, images: int) -> np.ndarray:
+def _representative_images(layer: LayerAgreement, images: int) -> np.ndarray:
     """Numbers of the images that a diagnosis is made of: some that differ, and the neighbours of the first of them."""
     differ = np.unique(layer.mismatched()[:, 0])
-    near = np.arange(max(0, differ[0] - IMAGES_TOLD), min(images, differ[0] + IMAGES_TOLD))
-    return np.union1d(differ[:IMAGES_TOLD], near)
+    near = np.arange(max(0, differ[0] - IMAGES_DIAGNOSED), min(images, differ[0] + IMAGES_DIAGNOSED))
+    return np.union1d(differ[:IMAGES_DIAGNOSED], near)

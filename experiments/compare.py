@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparison.cells import Estimate, Outcome, check_cell, compute, try_rows
-from comparison.grid import Cell, Grid, read_grid
+from comparison.grid import Grid, GridCell, read_grid
 from comparison.report import write_comparison
 from comparison.results import cell_results, check_earlier, collect, disagreeing
 from comparison.table import markdown
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _report(grid, out, cells, failed)
 
 
-def _compute(cells: Sequence[Cell], grid: Grid, jobs: int) -> list[Outcome]:
+def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
     """Those that failed; a line for each cell as it ends."""
     failed, estimate = [], Estimate(len(cells))
     for outcome in compute(cells, grid.threads, jobs):
@@ -83,7 +83,7 @@ def _compute(cells: Sequence[Cell], grid: Grid, jobs: int) -> list[Outcome]:
     return failed
 
 
-def _report(grid: Grid, out: Path, cells: Sequence[Cell], failed: Sequence[Outcome]) -> int:
+def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[Outcome]) -> int:
     """Write and show what there is, and say what went wrong; the exit code."""
     complete = [cell for cell in cells if check_cell(cell, grid.threads)]
     for outcome in failed:

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rates", type=float, nargs="+", default=[0.02, 0.05, 0.18], help="spikes per neuron and step")
     p.add_argument("--batches", type=int, nargs="+", default=[16, 64, 256, 1024], help="images side by side")
     p.add_argument("--bandwidth", type=float, metavar="GB/S", help="of the GPU's memory (default: PyTorch measures it)")
-    p.add_argument("--seed", type=int, default=1993, help="everything random (default: 1993)")
+    p.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
     p.add_argument("--wheels", type=Path, metavar="FOLDER", help="install what is needed from these wheels first")
     p.add_argument("--fill-wheels", type=Path, metavar="FOLDER", help="download such wheels, and do nothing else")
     p.add_argument("--with-curand", action="store_true", help="cuRAND too, for a CUDA toolkit without it")
@@ -42,13 +42,13 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Run all checks; the exit code."""
     from gpu_checking import report
-    from gpu_checking.plan import Plan
+    from gpu_checking.plan import GpuCheckPlan
 
     from alade_brian.outputs import check_new_file
 
     check_new_file(arguments.json, "--json")
     check_new_file(arguments.figure, "--figure")
-    plan = Plan(arguments, began=time.monotonic())
+    plan = GpuCheckPlan(arguments, began=time.monotonic())
     result = plan.run()
     report.write(result, arguments.json, arguments.figure)
     print(report.table(result))

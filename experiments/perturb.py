@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from perturbing.figure import write_figures
-from perturbing.study import PARTS, Study, complete, planned, read_subject
+from perturbing.study import PARTS, Study, measure_missing, measurements, read_trained_network
 from perturbing.summary import csv_text, markdown, rows
 from tqdm import tqdm
 
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--repeats", type=int, default=5, metavar="N", help="of each random perturbation (default: 5)")
     p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
-    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="how Brian2 runs")
+    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
     p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: RUN/perturbed/task-NN)")
     p.set_defaults(interrupted="the same command continues")
@@ -65,12 +65,12 @@ def main(arguments: argparse.Namespace) -> int:
     settings.check()
     out = arguments.out or default_folder(arguments.checkpoint)
     check_not_locked(out)
-    wanted = planned(chosen, arguments.repeats, arguments.strengths)
-    subject = read_subject(arguments.checkpoint, arguments.images, arguments.data_root)
+    wanted = measurements(chosen, arguments.repeats, arguments.strengths)
+    subject = read_trained_network(arguments.checkpoint, arguments.images, arguments.data_root)
     with writing_to(out):
         study = Study(out, subject)
         bar = tqdm(study.missing(wanted), desc="perturb", disable=None, leave=False)
-        complete(study, bar, settings, bar.write, pass_over="all" in arguments.perturb)
+        measure_missing(study, bar, settings, bar.write, pass_over="all" in arguments.perturb)
         found = rows(study.results)
         write_text(out / "table.md", markdown(found))
         write_text(out / "table.csv", csv_text(found))

@@ -24,11 +24,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparison.cells import Estimate, check_cell
-from comparison.grid import Cell, Grid, read_grid
+from comparison.grid import Grid, GridCell, read_grid
 from comparison.results import check_earlier
 from perturbing.comparison_figures import write_figures
 from perturbing.comparison_table import csv_text, markdown
-from perturbing.networks import PERTURBED, Plan, collect, study_all
+from perturbing.networks import PERTURBED, StudyPlan, collect, study_all
 
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
@@ -72,7 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
         _check_trained(networks, grid, arguments.grid, out)
     with writing_to(folder):
         if not arguments.report_only:
-            _study(networks, Plan(names, arguments.repeats, arguments.images), arguments.jobs)
+            _study(networks, StudyPlan(names, arguments.repeats, arguments.images), arguments.jobs)
         # Also what was studied before: the tables only ever grow.
         table = _write(collect(grid, cells), folder)
     print(table)
@@ -90,7 +90,7 @@ def _write(results: Mapping[str, Any], folder: Path) -> str:
     return table
 
 
-def _check_trained(networks: list[Cell], grid: Grid, file: Path, out: Path) -> None:
+def _check_trained(networks: list[GridCell], grid: Grid, file: Path, out: Path) -> None:
     missing = [cell for cell in networks if not check_cell(cell, grid.threads)]
     if missing:
         raise UserError(
@@ -99,7 +99,7 @@ def _check_trained(networks: list[Cell], grid: Grid, file: Path, out: Path) -> N
         )
 
 
-def _study(networks: list[Cell], plan: Plan, jobs: int) -> None:
+def _study(networks: list[GridCell], plan: StudyPlan, jobs: int) -> None:
     """A line for each network as it ends; what a network cannot have is said once."""
     estimate, told = Estimate(len(networks)), set()
     for cell, said in study_all(networks, plan, jobs, os.getpid()):

@@ -22,7 +22,7 @@ from alade_brian.config import RunConfig, apply_overrides, config_from, read_map
 from alade_brian.data import available_datasets
 from alade_brian.job import SECONDS_BETWEEN_STATES, IncrementalJob
 from alade_brian.learning import available_methods
-from alade_brian.learning.parallel import join_processes, leads, leave_processes
+from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs import RunFolder
 from alade_brian.summary import summary
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="key=value",
         help="override one key of the configuration; repeatable",
     )
-    p.add_argument("--backend", help="how Brian2 runs: auto, numpy, cython, cpp or cuda (default: cpp)")
+    p.add_argument("--backend", help="Brian2 backend: auto, numpy, cython, cpp or cuda (default: cpp)")
     p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
     p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
     p.add_argument(
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
     p.add_argument("--method", help=f"{', '.join(available_methods())} (default: alade)")
     p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
-    p.add_argument("--seed", type=int, help="everything random (default: 1993)")
+    p.add_argument("--seed", type=int, help="random seed (class order, weights, batches; default: 1993)")
     p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
     p.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<config>-<method>-<seed>)")
     p.add_argument("--resume", action="store_true", help="resume the run in --out")
@@ -120,10 +120,10 @@ def run(arguments: argparse.Namespace, config: RunConfig, out: Path) -> int:
         python=arguments.cuda_python,
     )  # fmt: skip
     job.seconds_between_states = arguments.keep_every
-    with writing_to(out) if leads() else nullcontext():
+    with writing_to(out) if is_main_process() else nullcontext():
         job.resume() if arguments.resume else job.start()
         metrics = job.run()
-    if not leads():
+    if not is_main_process():
         return 0
     print(summary(metrics, out))
     return 0 if agrees(metrics) else 1

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         help="whether a reset acts in the step of its spike, or in the next one behind the leak, as snnTorch's does "
         "(default: what the file says, else same-step)",
     )
-    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="how Brian2 runs")
+    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
     p.add_argument("--record-v", action="store_true", help="keep the membranes too")
     return p
 

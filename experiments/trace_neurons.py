@@ -25,7 +25,7 @@ import numpy as np
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from perturbing.study import read_subject
+from perturbing.study import read_trained_network
 
 from alade_brian.analysis.figures import plot_inner_state
 from alade_brian.analysis.state_record import StateRecord, save_states
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
     _check_unused(out)
     network, header = load_checkpoint(arguments.checkpoint)
     # As many images as the run was verified with, so that they have the numbers they have there.
-    subject = read_subject(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
+    subject = read_trained_network(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
     images = chosen("--images", arguments.images, len(subject.images))
     wanted = {name: list(dict.fromkeys(arguments.variable)) for name in layers(subject.spec, arguments.layer)}
     for name, names in wanted.items():

@@ -23,8 +23,8 @@ import torch
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from perturbing.study import read_subject
-from witnessing.agreement import Witnessed, compare
+from perturbing.study import read_trained_network
+from witnessing.agreement import ComparedNetwork, compare
 from witnessing.dense import accuracy, read_images, train_dense
 
 from alade_brian.conversion.torch_lower import convert
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=1, metavar="N", help="of the training of --dense (default: 1)")
     p.add_argument("--images", type=int, default=100, metavar="N", help="test images, spread evenly (default: 100)")
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
-    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="how Brian2 runs")
+    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
     p.add_argument("--out", type=Path, metavar="FILE.json", help="write what was found")
     return p
 
@@ -71,13 +71,13 @@ def main(arguments: argparse.Namespace) -> int:
     return 0 if found.agrees else 1
 
 
-def learnt(arguments: argparse.Namespace) -> Witnessed:
+def learnt(arguments: argparse.Namespace) -> ComparedNetwork:
     """The network of a checkpoint."""
-    subject = read_subject(arguments.checkpoint, arguments.images, arguments.data_root)
-    return Witnessed(subject.name, subject.spec, subject.images.images, subject.images.labels)
+    subject = read_trained_network(arguments.checkpoint, arguments.images, arguments.data_root)
+    return ComparedNetwork(subject.name, subject.spec, subject.images.images, subject.images.labels)
 
 
-def dense(arguments: argparse.Namespace) -> Witnessed:
+def dense(arguments: argparse.Namespace) -> ComparedNetwork:
     """A fully connected network, trained now. One thread, so that it is the same network each time."""
     torch.set_num_threads(1)
     dataset = read_images(arguments.dense, arguments.data_root)
@@ -86,7 +86,7 @@ def dense(arguments: argparse.Namespace) -> Witnessed:
     print(f"trained on {dataset.name}: accuracy {reached:.4f} on all {len(dataset.test_labels):,} test images")
     count = min(arguments.images, len(dataset.test_labels))
     chosen = np.linspace(0, len(dataset.test_labels) - 1, count).round().astype(np.int64)
-    return Witnessed(
+    return ComparedNetwork(
         f"{dataset.name}, fully connected",
         convert(network, dataset.image_shape),
         dataset.test_images[chosen],

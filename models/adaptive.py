@@ -8,17 +8,17 @@ from typing import Unpack
 from torch import Tensor
 
 from alade_brian.conversion.spec import NeuronEquations, constant
-from alade_brian.models.neuron import Constant, Conventions, SpikingNeuron, State, numbers
+from alade_brian.models.neuron import Constant, Conventions, NeuronState, SpikingNeuron, numbers
 
 
 @dataclass(frozen=True)
-class Adaptation(State):
+class AdaptiveState(NeuronState):
     """A membrane, and what is added to the threshold."""
 
     a: Tensor
 
 
-class AdaptiveLIF(SpikingNeuron[Adaptation]):
+class AdaptiveLIF(SpikingNeuron[AdaptiveState]):
     """A leaky neuron with an adaptive threshold, ``threshold + a``: a jumps at every spike and decays.
 
     ``a[t] = adaptation_decay * (a[t-1] + jump * s[t-1])``, and the membrane as of `LIF`.
@@ -29,7 +29,7 @@ class AdaptiveLIF(SpikingNeuron[Adaptation]):
     jump               by how much a spike raises the threshold
     """
 
-    state = Adaptation
+    state = AdaptiveState
     decay: Constant
     adaptation_decay: Constant
     jump: Constant
@@ -45,21 +45,21 @@ class AdaptiveLIF(SpikingNeuron[Adaptation]):
         **conventions: Unpack[Conventions],
     ) -> None:
         super().__init__(steps, **conventions)
-        self._hold_decay("decay", decay)
-        self._hold_decay("adaptation_decay", adaptation_decay)
-        self._hold("jump", jump)
+        self._register_decay("decay", decay)
+        self._register_decay("adaptation_decay", adaptation_decay)
+        self._register("jump", jump)
         self.scale_input = scale_input
 
-    def flow(self, state: Adaptation) -> Adaptation:
-        return Adaptation(self.decay * state.v, self.adaptation_decay * state.a)
+    def flow(self, state: AdaptiveState) -> AdaptiveState:
+        return AdaptiveState(self.decay * state.v, self.adaptation_decay * state.a)
 
-    def receive(self, state: Adaptation, current: Tensor) -> Adaptation:
+    def receive(self, state: AdaptiveState, current: Tensor) -> AdaptiveState:
         return replace(state, v=state.v + ((1 - self.decay) * current if self.scale_input else current))
 
-    def level(self, state: Adaptation) -> Constant:
+    def effective_threshold(self, state: AdaptiveState) -> Constant:
         return self.threshold + state.a
 
-    def fired(self, state: Adaptation, spikes: Tensor) -> Adaptation:
+    def after_spike(self, state: AdaptiveState, spikes: Tensor) -> AdaptiveState:
         return replace(state, a=state.a + self.jump * spikes)
 
     def equations(self) -> NeuronEquations:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from alade_brian.models.resnet import RESNETS, ResNet
-from alade_brian.models.stem import Norm, Stage, Stem
+from alade_brian.models.stem import ConvolutionStage, Norm, Stem
 
 
 class ConvBackbone(nn.Module):
@@ -42,7 +42,7 @@ class ConvBackbone(nn.Module):
         first = Stem(image_shape[0], channels[0], 3, strides[0], steps, decay, threshold, norm, sequence)
         stages: list[nn.Module] = [first]
         for before, width, stride in zip(channels, channels[1:], strides[1:], strict=False):
-            stages.append(Stage(before, width, 3, stride, steps, decay, threshold, norm))
+            stages.append(ConvolutionStage(before, width, 3, stride, steps, decay, threshold, norm))
         rows, columns = image_shape[1:]
         for stride in strides:
             rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1

@@ -86,7 +86,7 @@ def _compile(command: list[str], source: str, folder: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def keep_freed_memory() -> None:
+def reuse_freed_memory() -> None:
     """Let the C library of this process use again what a layer has freed, also where it is large; for a program that
     trains, not for a library.
 

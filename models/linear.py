@@ -85,4 +85,4 @@ class Recurrent(nn.Module):
         return self.neuron.trace(current, self.connection)
 
     def forward(self, current: Tensor) -> Tensor:
-        return self.neuron.sent(self.trace(current)[0])
+        return self.neuron.output(self.trace(current)[0])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plain:
+class LeakyConstants:
     """A neuron with nothing but a membrane, and numbers for constants: ``v[t] = decay * v'[t-1] + gain * x[t]``.
 
     to_zero   whether the reset goes to zero; otherwise it subtracts `drop`
@@ -41,7 +41,7 @@ class Plain:
     initial: float
 
 
-def plain(neuron: SpikingNeuron, decay: Constant, gain: Constant) -> Plain | None:
+def fusable(neuron: SpikingNeuron, decay: Constant, gain: Constant) -> LeakyConstants | None:
     """The neuron's constants; None where one is a tensor, or its reset is one that only the loop knows."""
     threshold, v_reset, initial = neuron.threshold, neuron.v_reset, neuron.v_initial
     if isinstance(decay, Tensor) or isinstance(gain, Tensor) or isinstance(threshold, Tensor):
@@ -53,10 +53,10 @@ def plain(neuron: SpikingNeuron, decay: Constant, gain: Constant) -> Plain | Non
     if not to_zero and (neuron.reset == "value" or neuron.leak == "before_reset"):
         return None
     drop = v_reset if neuron.reset == "subtract" else 0.0
-    return Plain(neuron.steps, decay, gain, threshold, drop, to_zero, neuron.comparison == ">=", initial)
+    return LeakyConstants(neuron.steps, decay, gain, threshold, drop, to_zero, neuron.comparison == ">=", initial)
 
 
-def spikes_of(current: Tensor, neuron: Plain) -> Tensor:
+def spikes_of(current: Tensor, neuron: LeakyConstants) -> Tensor:
     """Spikes (0 or 1) of a plain neuron; current and spikes are ``(steps * images, ...)``."""
     return _Spikes.apply(current, neuron)
 
@@ -76,16 +76,18 @@ def normalised_spikes(
 
     In training, batch norm and neuron are one operation where they can be; the spikes are channels last then.
     """
-    constants = neuron.plain()
+    constants = neuron.fusable()
     if constants is not None and _joins(x, norm, neuron, hold, added):
-        return neuron.sent(_NormalisedSpikes.apply(x, norm.weight, norm.bias, added, norm, constants, hold is not None))
+        return neuron.output(
+            _NormalisedSpikes.apply(x, norm.weight, norm.bias, added, norm, constants, hold is not None)
+        )
     current = norm(x)
     current = hold(current) if hold is not None else current
     return neuron(current if added is None else current + added)
 
 
 def bare(*modules: nn.Module | None) -> bool:
-    """Whether nobody listens at these modules, so that they need not be called."""
+    """Whether these modules have no hooks and may be bypassed."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return not any(vars(module)[name] for module in modules if module is not None for name in hooks)
 
@@ -119,7 +121,7 @@ class _Layer(ctypes.Structure):
     )
 
 
-def _layer(neuron: Plain, spikes: Tensor, channels: int = 1, held: bool = False) -> _Layer:
+def _layer(neuron: LeakyConstants, spikes: Tensor, channels: int = 1, held: bool = False) -> _Layer:
     return _Layer(
         neuron.steps, spikes.numel() // neuron.steps, channels, torch.get_num_threads(), held, neuron.to_zero,
         neuron.inclusive, neuron.decay, neuron.gain, neuron.threshold, neuron.drop, neuron.initial,
@@ -130,7 +132,7 @@ class _Spikes(Function):
     """A layer of plain neurons; keeps its current (kernel) or its membranes (torch)."""
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, neuron: Plain) -> Tensor:
+    def forward(ctx: Any, current: Tensor, neuron: LeakyConstants) -> Tensor:
         current = _dense(current)
         ctx.library = _library() if kernels.usable(current) else None
         ctx.neuron, ctx.layout = neuron, _layout(current)
@@ -154,7 +156,7 @@ class _Spikes(Function):
         return of_current, None
 
 
-def _membranes(current: Tensor, neuron: Plain, spikes: Tensor) -> Tensor:
+def _membranes(current: Tensor, neuron: LeakyConstants, spikes: Tensor) -> Tensor:
     """Membranes before the reset in torch's operations, one by one as the loop has them; fills the spikes in."""
     kept = torch.empty_like(current)
     left = torch.zeros_like(_by_step(current, neuron)[0]) + neuron.initial
@@ -166,7 +168,7 @@ def _membranes(current: Tensor, neuron: Plain, spikes: Tensor) -> Tensor:
     return kept
 
 
-def _through_time(membranes: Tensor, neuron: Plain, of_spikes: Tensor) -> Tensor:
+def _through_time(membranes: Tensor, neuron: LeakyConstants, of_spikes: Tensor) -> Tensor:
     """Gradient of the current from that of the spikes, through the reset and the surrogate (`triangle_spike`)."""
     of_current = torch.empty_like(membranes)
     steps = list(zip(*(_by_step(t, neuron) for t in (membranes, of_spikes, of_current)), strict=True))
@@ -182,7 +184,7 @@ def _through_time(membranes: Tensor, neuron: Plain, of_spikes: Tensor) -> Tensor
     return of_current
 
 
-def _by_step(x: Tensor, neuron: Plain) -> Tensor:
+def _by_step(x: Tensor, neuron: LeakyConstants) -> Tensor:
     return x.unflatten(0, (neuron.steps, -1))
 
 
@@ -208,7 +210,7 @@ class _NormalisedSpikes(Function):
         bias: Tensor,
         added: Tensor | None,
         norm: _BatchNorm,
-        neuron: Plain,
+        neuron: LeakyConstants,
         held: bool,
     ) -> Tensor:
         ctx.order = torch.channels_last if x.ndim == 4 else torch.contiguous_format

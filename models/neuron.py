@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.spec import NeuronEquations, Parameter, constant
-from alade_brian.models.multistep import Plain, spikes_of
+from alade_brian.models.multistep import LeakyConstants, spikes_of
 from alade_brian.models.surrogate import triangle_spike
 
 Comparison = Literal[">", ">="]
@@ -50,13 +50,13 @@ class Conventions(Dynamics, total=False):
 
 
 @dataclass(frozen=True)
-class State:
+class NeuronState:
     """The variables of a layer of neurons, each ``(images, ...)``; the membrane is the first."""
 
     v: Tensor
 
 
-S = TypeVar("S", bound=State)
+S = TypeVar("S", bound=NeuronState)
 
 
 class Neuron(nn.Module, ABC, Generic[S]):
@@ -76,7 +76,7 @@ class Neuron(nn.Module, ABC, Generic[S]):
         super().__init__()
         self.steps, self.method = steps, method
         self.v_initial: Constant
-        self._hold("v_initial", v_initial)
+        self._register("v_initial", v_initial)
 
     @abstractmethod
     def flow(self, state: S) -> S:
@@ -106,9 +106,9 @@ class Neuron(nn.Module, ABC, Generic[S]):
 
     def forward(self, current: Tensor) -> Tensor:
         """What is sent to other layers, same shape as the current ``(steps * images, ...)``."""
-        return self.sent(self.trace(current)[0])
+        return self.output(self.trace(current)[0])
 
-    def sent(self, spikes: Tensor) -> Tensor:
+    def output(self, spikes: Tensor) -> Tensor:
         """What other layers receive of the spikes (of a neuron that never spikes, of its output); same shape."""
         return spikes
 
@@ -117,15 +117,15 @@ class Neuron(nn.Module, ABC, Generic[S]):
         values = {field.name: torch.zeros_like(like) for field in fields(self.state)}
         return self.state(**values | {"v": torch.zeros_like(like) + self.v_initial})
 
-    def _hold(self, name: str, value: Constant) -> None:
+    def _register(self, name: str, value: Constant) -> None:
         """Keep a constant: learned if it is a parameter, saved with the model if it is a tensor."""
         if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             self.register_buffer(name, value)
         else:
             setattr(self, name, value if isinstance(value, Tensor) else float(value))
 
-    def _hold_decay(self, name: str, value: Constant) -> None:
-        self._hold(name, value)
+    def _register_decay(self, name: str, value: Constant) -> None:
+        self._register(name, value)
         check_decay(name, value)
 
     def _tau(self, name: str) -> Parameter:
@@ -136,7 +136,7 @@ class Neuron(nn.Module, ABC, Generic[S]):
         return constant(np.reshape([time_constant(float(d)) for d in decay.ravel()], decay.shape), "step")
 
     def _common_parameters(self) -> dict[str, Parameter]:
-        return {"v_initial": constant(numbers(self.v_initial))} if _matters(self.v_initial, 0.0) else {}
+        return {"v_initial": constant(numbers(self.v_initial))} if _differs_from(self.v_initial, 0.0) else {}
 
     def extra_repr(self) -> str:
         """The constants and conventions that are not PyTorch's own."""
@@ -151,7 +151,7 @@ class SpikingNeuron(Neuron[S]):
     comparison   ``>`` (strict) or ``>=``
     reset        ``value``: to v_reset; ``subtract``: by v_reset; ``none``
     leak         ``after_reset``: the reset acts at once and the next step's flow on what it left; ``before_reset``: the
-                 reset is put off to the next step, behind its flow
+                 reset is delayed until the next step, after its flow
     amplitude    what a spike counts for other layers
     """
 
@@ -174,16 +174,16 @@ class SpikingNeuron(Neuron[S]):
         self.threshold: Constant
         self.v_reset: Constant
         self.amplitude: Constant
-        self._hold("threshold", threshold)
-        self._hold("v_reset", v_reset)
-        self._hold("amplitude", amplitude)
+        self._register("threshold", threshold)
+        self._register("v_reset", v_reset)
+        self._register("amplitude", amplitude)
         self.comparison, self.reset, self.leak = comparison, reset, leak
 
-    def level(self, state: S) -> Constant:
+    def effective_threshold(self, state: S) -> Constant:
         """What the membrane must pass; same shape as the membrane, or a constant."""
         return self.threshold
 
-    def fired(self, state: S, spikes: Tensor) -> S:
+    def after_spike(self, state: S, spikes: Tensor) -> S:
         """What firing does at once, beside the reset."""
         return state
 
@@ -191,7 +191,7 @@ class SpikingNeuron(Neuron[S]):
         # The gradient flows through the reset, as in ALADE-SNN.
         if self.reset == "value":
             kept = (1 - spikes) * state.v
-            return replace(state, v=kept + self.v_reset * spikes if _matters(self.v_reset, 0.0) else kept)
+            return replace(state, v=kept + self.v_reset * spikes if _differs_from(self.v_reset, 0.0) else kept)
         return replace(state, v=state.v - self.v_reset * spikes) if self.reset == "subtract" else state
 
     def _carry(self, state: S, spikes: Tensor) -> S:
@@ -209,28 +209,28 @@ class SpikingNeuron(Neuron[S]):
                 state = self.flow(self.begin(x))
             else:
                 state = self._carry(state, last)
-            state = self.receive(state, x if feedback is None else x + feedback(self.sent(last)))
-            last = triangle_spike(state.v - self.level(state), self.comparison == ">=")
+            state = self.receive(state, x if feedback is None else x + feedback(self.output(last)))
+            last = triangle_spike(state.v - self.effective_threshold(state), self.comparison == ">=")
             membranes.append(state.v)
             spikes.append(last)
-            state = self.fired(state, last)
+            state = self.after_spike(state, last)
         return torch.cat(spikes), torch.cat(membranes)
 
-    def plain(self) -> Plain | None:
-        """The neuron's constants where `multistep` knows all that it does; otherwise None, and `trace` loops."""
+    def fusable(self) -> LeakyConstants | None:
+        """The neuron's constants if the fused kernel of `multistep` covers it; otherwise None, and `trace` loops."""
         return None
 
     def forward(self, current: Tensor) -> Tensor:
-        # What a simulation is held against asks in float64 and for no gradient: it hears the loop, never a kernel.
+        # The reference run (float64, no gradient) always uses the plain loop, never the fused kernel.
         reference = current.dtype == torch.float64 and not torch.is_grad_enabled()
-        constants = None if reference or torch.compiler.is_compiling() else self.plain()
+        constants = None if reference or torch.compiler.is_compiling() else self.fusable()
         if constants is None or not current.numel() or len(current) % self.steps:
             return super().forward(current)
-        return self.sent(spikes_of(current, constants))
+        return self.output(spikes_of(current, constants))
 
-    def sent(self, spikes: Tensor) -> Tensor:
+    def output(self, spikes: Tensor) -> Tensor:
         """Spikes times their amplitude."""
-        return spikes * self.amplitude if _matters(self.amplitude, 1.0) else spikes
+        return spikes * self.amplitude if _differs_from(self.amplitude, 1.0) else spikes
 
     def _conventions(
         self,
@@ -243,7 +243,7 @@ class SpikingNeuron(Neuron[S]):
         on_spike: str = "",
     ) -> NeuronEquations:
         constants = {"v_threshold": constant(numbers(self.threshold)), "v_reset": constant(numbers(self.v_reset))}
-        if _matters(self.amplitude, 1.0):
+        if _differs_from(self.amplitude, 1.0):
             constants["amplitude"] = constant(numbers(self.amplitude))
         return NeuronEquations(
             model,
@@ -303,7 +303,7 @@ def numbers(value: Constant) -> np.ndarray:
     return value.detach().double().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
 
 
-def _matters(value: Constant, neutral: float) -> bool:
+def _differs_from(value: Constant, neutral: float) -> bool:
     """Whether a constant is anything but one neutral number. A tensor always is, since it may be learned."""
     return isinstance(value, Tensor) or value != neutral
 

@@ -11,15 +11,15 @@ from typing import Unpack
 from torch import Tensor
 
 from alade_brian.conversion.spec import NeuronEquations, constant
-from alade_brian.models.multistep import Plain, plain
+from alade_brian.models.multistep import LeakyConstants, fusable
 from alade_brian.models.neuron import (
     Constant,
     Conventions,
     Dynamics,
     Neuron,
+    NeuronState,
     PassiveNeuron,
     SpikingNeuron,
-    State,
     neuron_classes,
     numbers,
     time_constant,
@@ -28,21 +28,21 @@ from alade_brian.models.neuron import (
 __all__ = ["IF", "LI", "LIF", "I", "Neuron", "PassiveNeuron", "SpikingNeuron", "neuron_classes", "time_constant"]
 
 
-class _Leaky(Neuron[State]):
+class _Leaky(Neuron[NeuronState]):
     """``v[t] = decay * v'[t-1] + gain * x[t]``, with the gain ``1 - decay`` (`scale_input`) or 1."""
 
-    state = State
+    state = NeuronState
     decay: Constant
     scale_input: bool
 
     def _set(self, decay: Constant, scale_input: bool) -> None:
-        self._hold_decay("decay", decay)
+        self._register_decay("decay", decay)
         self.scale_input = scale_input
 
-    def flow(self, state: State) -> State:
+    def flow(self, state: NeuronState) -> NeuronState:
         return replace(state, v=self.decay * state.v)
 
-    def receive(self, state: State, current: Tensor) -> State:
+    def receive(self, state: NeuronState, current: Tensor) -> NeuronState:
         return replace(state, v=state.v + ((1 - self.decay) * current if self.scale_input else current))
 
     def equations(self) -> NeuronEquations:
@@ -57,22 +57,22 @@ class _Leaky(Neuron[State]):
         )
 
 
-class _Perfect(Neuron[State]):
+class _Perfect(Neuron[NeuronState]):
     """``v[t] = v'[t-1] + x[t]``."""
 
-    state = State
+    state = NeuronState
 
-    def flow(self, state: State) -> State:
+    def flow(self, state: NeuronState) -> NeuronState:
         return state
 
-    def receive(self, state: State, current: Tensor) -> State:
+    def receive(self, state: NeuronState, current: Tensor) -> NeuronState:
         return replace(state, v=state.v + current)
 
     def equations(self) -> NeuronEquations:
         return self._conventions("v : 1", {})
 
 
-class LIF(_Leaky, SpikingNeuron[State]):
+class LIF(_Leaky, SpikingNeuron[NeuronState]):
     """Leaky integrate-and-fire: ``v[t] = decay * v'[t-1] + x[t]``, with ``tau = -1 / ln(decay)`` steps.
 
     ALADE-SNN's neuron is the default: decay 0.5, strict threshold 1, reset to zero, leak after the reset.
@@ -89,12 +89,12 @@ class LIF(_Leaky, SpikingNeuron[State]):
         super().__init__(steps, **conventions)
         self._set(decay, scale_input)
 
-    def plain(self) -> Plain | None:
+    def fusable(self) -> LeakyConstants | None:
         gain = 1 - self.decay if self.scale_input else 1.0
-        return plain(self, self.decay, gain) if type(self) is LIF else None
+        return fusable(self, self.decay, gain) if type(self) is LIF else None
 
 
-class LI(_Leaky, PassiveNeuron[State]):
+class LI(_Leaky, PassiveNeuron[NeuronState]):
     """Leaky integrator, a `LIF` that never spikes and passes its membrane on; often the last layer."""
 
     def __init__(
@@ -104,12 +104,12 @@ class LI(_Leaky, PassiveNeuron[State]):
         self._set(decay, scale_input)
 
 
-class IF(_Perfect, SpikingNeuron[State]):
+class IF(_Perfect, SpikingNeuron[NeuronState]):
     """Integrate-and-fire without a leak: ``v[t] = v'[t-1] + x[t]``."""
 
-    def plain(self) -> Plain | None:
-        return plain(self, 1.0, 1.0) if type(self) is IF else None
+    def fusable(self) -> LeakyConstants | None:
+        return fusable(self, 1.0, 1.0) if type(self) is IF else None
 
 
-class I(_Perfect, PassiveNeuron[State]):  # noqa: E742 - NIR's name for it
+class I(_Perfect, PassiveNeuron[NeuronState]):  # noqa: E742 - NIR's name for it
     """Integrator without a leak that never spikes: it passes the sum of its input on."""

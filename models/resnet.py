@@ -18,7 +18,7 @@ from alade_brian.models.stem import Norm, Stem, convolution
 
 
 @dataclass(frozen=True)
-class Layout:
+class ResNetLayout:
     """blocks, channels, strides: of each stage. stem, kernel, stride: channels, kernel and stride of the first
     convolution; pool: whether pooling follows it."""
 
@@ -32,9 +32,9 @@ class Layout:
 
 
 RESNETS = {
-    "resnet18": Layout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2)),
-    "resnet18-imagenet": Layout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), kernel=7, stride=2, pool=True),
-    "resnet19": Layout((3, 3, 2), (128, 256, 512), (1, 2, 2)),
+    "resnet18": ResNetLayout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2)),
+    "resnet18-imagenet": ResNetLayout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), kernel=7, stride=2, pool=True),
+    "resnet19": ResNetLayout((3, 3, 2), (128, 256, 512), (1, 2, 2)),
 }
 
 
@@ -70,7 +70,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        layout: Layout,
+        layout: ResNetLayout,
         image_shape: Sequence[int],
         width: float = 1.0,
         steps: int = 4,
@@ -98,7 +98,7 @@ class ResNet(nn.Module):
         return self.flatten(self.pool(self.blocks(self.stem_pool(self.stem(images)))))
 
 
-def _final_size(layout: Layout, image_shape: Sequence[int]) -> tuple[int, int]:
+def _final_size(layout: ResNetLayout, image_shape: Sequence[int]) -> tuple[int, int]:
     """Height and width of the last stage's image; ValueError where the pooling of the stem leaves nothing."""
     size = [(n - 1) // layout.stride + 1 for n in image_shape[1:]]
     if layout.pool:

@@ -22,7 +22,7 @@ def convolution(
     return layer, nn.BatchNorm2d(after) if norm == "batch" else nn.Identity()
 
 
-class Stage(nn.Module):
+class ConvolutionStage(nn.Module):
     """A convolution, its norm and neurons, ``(steps * n, channels, height, width)`` in and out."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Stage(nn.Module):
         return normalised_spikes(convolve(self.conv, x), self.norm, self.lif)
 
 
-class Stem(Stage):
+class Stem(ConvolutionStage):
     """The first stage: images ``(n, C, H, W)`` -> spikes ``(steps * n, channels, ...)``.
 
     The current of a still image is the same in every step, so the convolution is done once per image and held; of a

@@ -14,9 +14,9 @@ from alade_brian.models.neuron import (
     Conventions,
     Dynamics,
     Neuron,
+    NeuronState,
     PassiveNeuron,
     SpikingNeuron,
-    State,
     numbers,
 )
 
@@ -24,36 +24,36 @@ _MODEL = "dv/dt = -v/tau : 1\ndsyn/dt = -syn/tau_syn : 1"
 
 
 @dataclass(frozen=True)
-class Current(State):
+class SynapticState(NeuronState):
     """A membrane, and the synaptic current that charges it."""
 
     syn: Tensor
 
 
-class _TwoDecays(Neuron[Current]):
+class _TwoDecays(Neuron[SynapticState]):
     """A membrane and a current, each with a decay of its own."""
 
-    state = Current
+    state = SynapticState
     decay: Constant
     syn_decay: Constant
     scale_input: bool
 
     def _set(self, decay: Constant, syn_decay: Constant, scale_input: bool) -> None:
-        self._hold_decay("decay", decay)
-        self._hold_decay("syn_decay", syn_decay)
+        self._register_decay("decay", decay)
+        self._register_decay("syn_decay", syn_decay)
         self.scale_input = scale_input
 
-    def flow(self, state: Current) -> Current:
-        return Current(self.decay * state.v, self.syn_decay * state.syn)
+    def flow(self, state: SynapticState) -> SynapticState:
+        return SynapticState(self.decay * state.v, self.syn_decay * state.syn)
 
 
 class _Exponential(_TwoDecays):
     """``syn[t] = syn_decay * syn[t-1] + x[t]`` and ``v[t] = decay * v'[t-1] + gain * syn[t]``, with the gain
     ``1 - decay`` (`scale_input`) or 1: the membrane of a step sees the current of the same step."""
 
-    def receive(self, state: Current, current: Tensor) -> Current:
+    def receive(self, state: SynapticState, current: Tensor) -> SynapticState:
         syn = state.syn + current
-        return Current(state.v + ((1 - self.decay) * syn if self.scale_input else syn), syn)
+        return SynapticState(state.v + ((1 - self.decay) * syn if self.scale_input else syn), syn)
 
     def equations(self) -> NeuronEquations:
         parameters = {"tau": self._tau("decay"), "tau_syn": self._tau("syn_decay")}
@@ -64,7 +64,7 @@ class _Exponential(_TwoDecays):
         )
 
 
-class CubaLIF(_Exponential, SpikingNeuron[Current]):
+class CubaLIF(_Exponential, SpikingNeuron[SynapticState]):
     """Current-based leaky integrate-and-fire: an exponential synaptic current charges a leaky membrane.
 
     decay, syn_decay   of membrane and current: numbers between 0 and 1, or tensors as of `LIF`
@@ -85,7 +85,7 @@ class CubaLIF(_Exponential, SpikingNeuron[Current]):
         self._set(decay, syn_decay, scale_input)
 
 
-class CubaLI(_Exponential, PassiveNeuron[Current]):
+class CubaLI(_Exponential, PassiveNeuron[SynapticState]):
     """A `CubaLIF` that never spikes and passes its membrane on."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Synaptic(CubaLIF):
         super().__init__(steps, decay=beta, syn_decay=alpha, **conventions)
 
 
-class Alpha(_TwoDecays, SpikingNeuron[Current]):
+class Alpha(_TwoDecays, SpikingNeuron[SynapticState]):
     """A neuron whose response to one input is a difference of two exponentials:
     ``v[n] = a * (alpha**n - beta**n)`` with ``a = ln(beta) / (ln(beta) - ln(alpha))``; where alpha equals beta, an
     alpha function, ``-ln(beta) * n * beta**n``.
@@ -150,8 +150,8 @@ class Alpha(_TwoDecays, SpikingNeuron[Current]):
         gain = -beta.log() / apart * torch.where(same, torch.ones_like(beta), alpha / beta - 1)
         return gain * (1 - alpha) if self.scale_input else gain
 
-    def receive(self, state: Current, current: Tensor) -> Current:
-        return Current(state.v + self.gain() * state.syn, state.syn + current)
+    def receive(self, state: SynapticState, current: Tensor) -> SynapticState:
+        return SynapticState(state.v + self.gain() * state.syn, state.syn + current)
 
     def equations(self) -> NeuronEquations:
         return self._conventions(

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.brian2_network import BatchLayout
 from alade_brian.conversion.spec_file import load_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.cuda_compiler import Target
-from alade_brian.simulation.cuda_network import Graphics
+from alade_brian.simulation.cuda_network import Brian2CudaDevice
 from alade_brian.simulation.cuda_toolkit import find_toolkit
 from alade_brian.simulation.standalone import StandaloneNetwork
 
 if __name__ == "__main__":
     spec, cache, architecture = load_spec(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
     # What is compiled quickly is as good for a program that only has to be whole.
-    device = Graphics(Target(find_toolkit(), architecture, optimise="-O0"))
-    network = StandaloneNetwork(spec, Layout(2, 3), "explicit", "float64", cache, (), device)
+    device = Brian2CudaDevice(Target(find_toolkit(), architecture, optimise="-O0"))
+    network = StandaloneNetwork(spec, BatchLayout(2, 3), "explicit", "float64", cache, (), device)
     answer: dict[str, object] = {"compiled": network.compiled, "folder": str(network.folder)}
     try:
         pixels = np.load(sys.argv[4])

@@ -57,7 +57,7 @@ class Signal:
     places: int
 
 
-class Block(nn.Module):
+class RandomBlock(nn.Module):
     """Linear layers into neurons; a ``residual`` block adds its input to theirs, a ``wide`` one puts it beside its
     output."""
 
@@ -257,7 +257,7 @@ class Grower:
 
     # Blocks and readouts
 
-    def block(self, signal: Signal) -> tuple[Block, Signal]:
+    def block(self, signal: Signal) -> tuple[RandomBlock, Signal]:
         """Linear layers into neurons, and what comes out."""
         merge = self.one("plain", "plain", "residual", "wide")
         layers, made = self.linear(signal, keeps_shape=merge != "plain")
@@ -267,7 +267,7 @@ class Grower:
         if merge == "wide":
             wide = (sent.shape[0] + signal.shape[0], *signal.shape[1:])
             sent = Signal(wide, sent.spikes and signal.spikes, max(sent.places, signal.places))
-        return Block(layers, neuron, merge), sent
+        return RandomBlock(layers, neuron, merge), sent
 
     def readout(self, signal: Signal) -> list[nn.Module]:
         """The last layers: any way to read an answer."""

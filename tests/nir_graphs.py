@@ -10,7 +10,7 @@ DT = 2.0**-10
 Shape = tuple[int, ...]
 
 
-class Numbers:
+class GraphNumbers:
     """Dyadic numbers from a seed."""
 
     def __init__(self, seed: int) -> None:
@@ -25,7 +25,7 @@ class Numbers:
         return np.asarray(self.draw.choice(values, sizes[how]), dtype=float)
 
 
-def neuron(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> nir.NIRNode:
+def neuron(draw: st.DrawFn, numbers: GraphNumbers, shape: Shape) -> nir.NIRNode:
     how = draw(st.sampled_from(["neuron", "neuron", "one", "channel"]))
 
     def of(*values: float) -> np.ndarray:
@@ -47,7 +47,7 @@ def neuron(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> nir.NIRNode:
     return draw(st.sampled_from(makers))()
 
 
-def linear(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
+def linear(draw: st.DrawFn, numbers: GraphNumbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
     """A linear node on that shape, and what it makes."""
     kinds = [
         "scale",
@@ -93,7 +93,7 @@ def _size(n: int, kernel: int, stride: int, padding: int | str, dilation: int) -
     return (n + 2 * (0 if isinstance(padding, str) else padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def conv1d(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
+def conv1d(draw: st.DrawFn, numbers: GraphNumbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
     kernel, dilation = draw(st.integers(1, min(3, shape[1]))), draw(st.integers(1, 2))
     padding: int | str = draw(st.sampled_from([1, 2, "same"]))
     stride = 1 if padding == "same" else draw(st.integers(1, 2))
@@ -107,7 +107,7 @@ def conv1d(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode
     return nir.Conv1d(known, weight, stride, padding, dilation, groups, numbers.weights(out)), (out, made)
 
 
-def conv2d(draw: st.DrawFn, numbers: Numbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
+def conv2d(draw: st.DrawFn, numbers: GraphNumbers, shape: Shape) -> tuple[nir.NIRNode, Shape]:
     kernel = tuple(draw(st.integers(1, min(3, n))) for n in shape[1:])
     padding = draw(st.sampled_from(["same", "valid", 1, (0, 1), (1, 1)]))
     stride = (1, 1) if padding == "same" else draw(st.sampled_from([(1, 1), (2, 1), (2, 2)]))
@@ -150,7 +150,7 @@ def _linear_cycle(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]]) -
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[nir.NIRGraph, dict[str, Shape]]:
     """A graph and the shapes of its inputs."""
-    numbers = Numbers(draw(st.integers(0, 2**16)))
+    numbers = GraphNumbers(draw(st.integers(0, 2**16)))
     shapes = st.sampled_from([(3,), (2, 4), (2, 4, 3), (1, 5, 4)])
     inputs = {f"in{k}": draw(shapes) for k in range(draw(st.integers(1, 2)))}
     nodes: dict[str, nir.NIRNode] = {k: nir.Input({"input": np.array(s)}) for k, s in inputs.items()}
@@ -195,7 +195,7 @@ def _close_cycles(
                 edges.append(edge)
 
 
-def _wrap(draw: st.DrawFn, numbers: Numbers, nodes: dict[str, nir.NIRNode], made: dict[str, Shape]) -> None:
+def _wrap(draw: st.DrawFn, numbers: GraphNumbers, nodes: dict[str, nir.NIRNode], made: dict[str, Shape]) -> None:
     """Put a neuron into a sub-graph, with a linear node and recurrence of its own, two graphs deep."""
     inside = [n for n, node in nodes.items() if hasattr(node, "v_threshold") or isinstance(node, nir.LI)]
     if not inside:

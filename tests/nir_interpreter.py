@@ -79,7 +79,7 @@ def has_state(node: nir.NIRNode) -> bool:
     return isinstance(node, nir.IF | nir.LIF | nir.I | nir.LI | nir.CubaLIF | nir.CubaLI | nir.Threshold)
 
 
-class Interpreter:
+class NirInterpreter:
     """What a node sends is kept in parts by their origin: a neuron, an input, or (CONSTANT) the biases on the way. Over
     an edge that closes a cycle the parts of the cycle's neurons come one step late, and no others."""
 

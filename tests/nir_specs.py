@@ -49,7 +49,7 @@ MODELS = {
 }
 
 
-class Numbers:
+class SpecNumbers:
     def __init__(self, seed: int) -> None:
         self.draw = np.random.default_rng(seed)
 
@@ -62,7 +62,7 @@ class Numbers:
 
 
 @st.composite
-def neurons(draw: st.DrawFn, numbers: Numbers, shape: Shape, plain: bool) -> NeuronEquations:
+def neurons(draw: st.DrawFn, numbers: SpecNumbers, shape: Shape, plain: bool) -> NeuronEquations:
     """`plain`: only what NIR can say without metadata."""
     kind = draw(st.sampled_from(list(MODELS)))
     model, takes, update = MODELS[kind]
@@ -99,7 +99,7 @@ def neurons(draw: st.DrawFn, numbers: Numbers, shape: Shape, plain: bool) -> Neu
     return NeuronEquations(model, parameters, input=takes, update=update, method=method, **conventions)  # type: ignore[arg-type]
 
 
-def operators(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
+def operators(numbers: SpecNumbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
     """Everything that leads from one shape to another, with the place in the target where it begins."""
     size, room = prod(source), prod(target)
     count = min(size, room) + 2
@@ -126,7 +126,7 @@ def operators(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Oper
     return found
 
 
-def reshaped(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
+def reshaped(numbers: SpecNumbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
     """Operators whose output is laid out unlike its target: in other pixels, or from the middle of an image on."""
     spare = prod(target) - prod(source)
     if spare < 0 or (spare and prod(source[1:]) != prod(target[1:])):
@@ -146,7 +146,7 @@ def _window(shape: Shape, size: int = 3) -> tuple[tuple[int, int], tuple[int, in
     )
 
 
-def _images(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
+def _images(numbers: SpecNumbers, source: Shape, target: Shape) -> list[tuple[Operator, int]]:
     line = len(source) == 2
     kernel, pad = ((1, 3), (0, 1)) if line else ((3, 3), (1, 1))
     found: list[tuple[Operator, int]] = [
@@ -185,7 +185,7 @@ def _images(numbers: Numbers, source: Shape, target: Shape) -> list[tuple[Operat
 @st.composite
 def specs(draw: st.DrawFn, plain: bool = False) -> NetworkSpec:
     """A network; `plain`: only what NIR can say without metadata, and the step order that NIR's reader finds."""
-    numbers = Numbers(draw(st.integers(0, 2**16)))
+    numbers = SpecNumbers(draw(st.integers(0, 2**16)))
     coding = "sequence" if plain else draw(st.sampled_from(["direct", "sequence"]))
     shapes = st.sampled_from(SHAPES)
     stimuli = tuple(Stimulus(draw(shapes), f"seen/{k}", coding) for k in range(draw(st.integers(1, 2))))

@@ -10,7 +10,7 @@ from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Population
 
 
-class Layer:
+class ReferenceLayer:
     """One population and its state, for one image."""
 
     def __init__(self, spec: NetworkSpec, population: Population) -> None:
@@ -79,7 +79,7 @@ def reference(spec: NetworkSpec, images: dict[str, np.ndarray]) -> tuple[dict[st
     spikes = {name: np.zeros(shape[name], dtype=bool) for name in shape}
     membranes = {name: np.zeros(shape[name]) for name in shape}
     for image in range(count):
-        layers = {p.name: Layer(spec, p) for p in spec.populations}
+        layers = {p.name: ReferenceLayer(spec, p) for p in spec.populations}
         history: dict[str, list[np.ndarray]] = {name: [] for name in layers}
         for step in range(spec.steps):
             _step(spec, layers, history, {name: values[image] for name, values in images.items()}, step)
@@ -91,7 +91,7 @@ def reference(spec: NetworkSpec, images: dict[str, np.ndarray]) -> tuple[dict[st
 
 def _step(
     spec: NetworkSpec,
-    layers: dict[str, Layer],
+    layers: dict[str, ReferenceLayer],
     history: dict[str, list[np.ndarray]],
     image: dict[str, np.ndarray],
     t: int,
@@ -100,7 +100,7 @@ def _step(
         layer.follow(spec.dt)
         layer.late_reset()
         if layer.bias is not None:
-            layer.state[layer.neuron.takes_input] += layer.bias
+            layer.state[layer.neuron.input_variable] += layer.bias
     for name, layer in layers.items():
         for projection in spec.inputs(name):
             if spec.is_stimulus(projection.source):
@@ -112,7 +112,7 @@ def _step(
                 continue
             found = projection_synapses(spec, projection)
             weights = found.weights(projection.operator)
-            np.add.at(layer.state[layer.neuron.takes_input], found.post, weights * sent[found.pre])
+            np.add.at(layer.state[layer.neuron.input_variable], found.post, weights * sent[found.pre])
         layer.run(layer.neuron.update)
         layer.fire(presenting=True)
         history[name].append(layer.sent)

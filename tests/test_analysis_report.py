@@ -18,7 +18,7 @@ from alade_brian.errors import UserError
 from alade_brian.summary import summary
 
 
-class Page(HTMLParser):
+class ReportPage(HTMLParser):
     """Collects text, images and table rows, and checks that every element that is opened is closed."""
 
     VOID = ("meta", "img", "br", "link")
@@ -67,10 +67,10 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def wrong(tmp_path_factory) -> tuple[Path, dict[str, Any], Page]:
+def wrong(tmp_path_factory) -> tuple[Path, dict[str, Any], ReportPage]:
     folder = tmp_path_factory.mktemp("report") / "run"
     metrics = make_run(folder, tasks=3, wrong=True, class_names=["<script>alert(1)</script>", *"bcdef"])
-    return folder, metrics, Page(write_report(folder))
+    return folder, metrics, ReportPage(write_report(folder))
 
 
 def test_a_page_of_its_own(wrong) -> None:
@@ -111,7 +111,7 @@ def test_text_from_files_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "config.yaml").write_text("name: <script>config</script>")
     (tmp_path / "environment.json").write_text(json.dumps({"<script>": "<script>environment</script>"}))
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert page.tags.count("script") == 2
     for word in ("method", "layer", "config", "environment"):
         assert f"<script>{word}</script>" in page.text
@@ -162,7 +162,7 @@ def test_numbers_as_given(wrong) -> None:
 
 def test_statistics_of_the_answers(tmp_path: Path) -> None:
     metrics = make_run(tmp_path, tasks=2, every_record=True)
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     keys = "cv2 lv lvr lifetime_sparseness population_sparseness class_selectivity mutual_information_bits".split()
     for layer in metrics["tasks"][-1]["layers"]:
         assert [layer["name"], *(number(layer[key]) for key in keys)] in page.rows
@@ -170,13 +170,13 @@ def test_statistics_of_the_answers(tmp_path: Path) -> None:
     # Records of other tasks that cannot be read only take the drift away.
     (tmp_path / "spikes" / "task-01.npz").write_bytes(b"damaged")
     (tmp_path / "figures" / "drift.svg").unlink()
-    assert "What the neurons answer to" in Page(write_report(tmp_path)).text
+    assert "What the neurons answer to" in ReportPage(write_report(tmp_path)).text
     assert not (tmp_path / "figures" / "drift.svg").exists()
 
 
 def test_agreement(tmp_path: Path) -> None:
     make_run(tmp_path, tasks=2)
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert "Agreement." in page.words and "No agreement." not in page.text
     assert "First departure" not in page.text
 
@@ -185,7 +185,7 @@ def test_equal_spikes_with_other_predictions_are_no_agreement(tmp_path: Path) ->
     metrics = make_run(tmp_path, tasks=2)
     metrics["tasks"][0]["prediction_agreement"] = 0.5
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert "No agreement." in page.text and "75.00 % of the predictions" in page.text
 
 
@@ -193,7 +193,7 @@ def test_nothing_compared_is_no_agreement(tmp_path: Path) -> None:
     metrics = make_run(tmp_path, tasks=1)
     metrics["tasks"][0]["spikes_compared"] = 0
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    assert "Agreement not shown" in Page(write_report(tmp_path)).text
+    assert "Agreement not shown" in ReportPage(write_report(tmp_path)).text
 
 
 def test_one_task_without_alignment_environment_and_record(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_one_task_without_alignment_environment_and_record(tmp_path: Path) -> No
     (tmp_path / "metrics.json").write_text(json.dumps(contract_only))
     (tmp_path / "spikes" / "task-01.npz").unlink()
     (tmp_path / "environment.json").unlink()
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert "recorded nothing of its training epochs" in page.text
     assert "No spikes were recorded" in page.text
     assert "holds no environment.json" in page.text
@@ -215,13 +215,13 @@ def test_one_task_without_alignment_environment_and_record(tmp_path: Path) -> No
 
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     make_run(tmp_path, tasks=2, planned=5)
-    assert "2 of 5 tasks learnt" in Page(write_report(tmp_path)).text
+    assert "2 of 5 tasks learnt" in ReportPage(write_report(tmp_path)).text
 
 
 def test_a_damaged_record_is_reported_and_the_rest_is_there(tmp_path: Path) -> None:
     make_run(tmp_path, tasks=2)
     (tmp_path / "spikes" / "task-02.npz").write_bytes(b"damaged")
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert "damaged or of another kind" in page.text
     assert len(page.images) == 9
 
@@ -231,7 +231,7 @@ def test_a_silent_network(tmp_path: Path) -> None:
     for layer in metrics["tasks"][0]["layers"]:
         layer |= {"mean_rate_hz": 0.0, "cv_isi": None, "fano_factor": None, "silent_fraction": 1.0}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert ["0", "–", "–", "100.00 %"] in [row[5:] for row in page.rows]
     assert "nan" not in page.text.lower()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_analysis_report import Page
+from test_analysis_report import ReportPage
 from test_analysis_synthetic import DT, make_run
 
 from alade_brian.analysis.report import write_report
@@ -79,14 +79,14 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 
 def test_the_report_shows_membranes(tmp_path: Path) -> None:
     make_run(tmp_path, tasks=2)
-    assert "Membranes" not in Page(write_report(tmp_path)).words
+    assert "Membranes" not in ReportPage(write_report(tmp_path)).words
     layers = [f"layer {number}" for number in range(9)]
     save_states(tmp_path / "membranes" / "task-02.npz", record(*layers))
-    page = Page(write_report(tmp_path))
+    page = ReportPage(write_report(tmp_path))
     assert "Membranes" in page.words and "image 5 (label 2)" in page.text and "4 of 9 layers are shown" in page.text
     svg = next(text for text in page.svgs if 'id="brian2 9"' in text)
     # Of four layers, each of three neurons, both networks.
     assert svg.count('id="torch ') == svg.count('id="brian2 ') == 12
     assert (tmp_path / "figures" / "membranes.png").is_file()
     (tmp_path / "membranes" / "task-02.npz").write_bytes(b"damaged")
-    assert "There are no membranes to show" in Page(write_report(tmp_path)).text
+    assert "There are no membranes to show" in ReportPage(write_report(tmp_path)).text

@@ -20,7 +20,7 @@ from alade_brian.conversion.spec_file import FORMAT
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation.bridge import Bridge
+from alade_brian.simulation.bridge import OtherPythonEngine
 
 SPEC = convert(conv_net(), (2, 7, 6))
 IMAGES = dyadic_images(150, 2, 7, 6)
@@ -50,7 +50,7 @@ def test_another_python_gives_the_same_answers(settings: SimulationSettings, pyt
 def test_it_stays_for_more_images_and_for_logits_alone(python: Path) -> None:
     simulator = open_simulator(SPEC, dataclasses.replace(NUMPY, python=python))
     bridge = simulator.engine
-    assert isinstance(bridge, Bridge) and bridge._child is not None
+    assert isinstance(bridge, OtherPythonEngine) and bridge._child is not None
     process = bridge._child._child.pid
     wanted = simulate(SPEC, IMAGES, NUMPY)
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_a_network_from_another_version_is_refused(tmp_path: Path) -> None:
 def test_one_that_dies_in_mid_run_is_a_sentence(python: Path) -> None:
     simulator = open_simulator(SPEC, dataclasses.replace(NUMPY, python=python))
     simulator.images_per_run = 8
-    assert isinstance(simulator.engine, Bridge)
+    assert isinstance(simulator.engine, OtherPythonEngine)
     with pytest.raises(UserError, match="ended with code -9"):
         for _ in simulator.chunks(IMAGES):
             assert simulator.engine._child is not None

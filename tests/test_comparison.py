@@ -46,7 +46,7 @@ def test_spikes_are_the_same_in_memory_and_on_disk(memory: int, monkeypatch: pyt
     assert found.mismatched_spikes == 0
     for layer in found.layers:
         wanted = FOUND.spikes[layer.name]
-        assert layer.spikes_torch == layer.spikes_brian2 == wanted.sum() > 0
+        assert layer.spikes_reference == layer.spikes_brian2 == wanted.sum() > 0
         assert np.array_equal(
             np.unpackbits(found.packed(layer), axis=-1, count=wanted[0].size), wanted.reshape(IMAGES, -1)
         )
@@ -60,7 +60,7 @@ def test_every_spike_that_differs_is_found(size: int) -> None:
     first, *others = found.layers
     assert first.mismatched().tolist() == [list(entry) for entry in entries]
     assert not any(layer.mismatched_spikes for layer in others)
-    assert first.spikes_torch == FOUND.spikes[first.name].sum()
+    assert first.spikes_reference == FOUND.spikes[first.name].sum()
     assert first.spikes_brian2 == flipped(*entries).spikes[first.name].sum()
     torch_side, ours = found.responses(np.arange(IMAGES))
     assert np.array_equal(torch_side.spikes[first.name], FOUND.spikes[first.name])

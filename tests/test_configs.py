@@ -16,7 +16,7 @@ import torch
 from alade_brian.config import RunConfig, config_from, read_mapping
 from alade_brian.conversion.verify import verify
 from alade_brian.data import augmentation, make_dataset, named_class_order
-from alade_brian.job_setup import coding
+from alade_brian.job_setup import convert_options
 from alade_brian.learning import Learner, TaskData
 
 CONFIGS = Path(__file__).resolve().parent.parent / "experiments" / "configs"
@@ -75,7 +75,7 @@ def test_one_epoch_of_a_narrow_copy(name: str) -> None:
         history = learner.learn(data)
     if FULL:
         network = learner.network.eval()
-        found = verify(network, dataset.test_images[:2], **coding(dataset))
+        found = verify(network, dataset.test_images[:2], **convert_options(dataset))
         assert found.mismatched_spikes == 0 and found.prediction_agreement == 1.0
         print(name, f"{sum(p.numel() for p in network.extractors[0].parameters()):,} parameters", found)
     assert [record["stage"] for record in history.epochs] == [1, 2]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from networks import CPP, conv_net
 
-from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.brian2_network import BatchLayout
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
@@ -173,7 +173,7 @@ def test_a_gpu_that_fails_in_mid_run_is_a_sentence(said: str, words: str, tmp_pa
         def failure(self, folder: Path, code: int, said: str) -> Exception:
             return gpu_failure(folder, code, said)
 
-    network = StandaloneNetwork(SPEC, Layout(1, 2), "explicit", "float64", tmp_path, (), Failing())
+    network = StandaloneNetwork(SPEC, BatchLayout(1, 2), "explicit", "float64", tmp_path, (), Failing())
     with pytest.raises(UserError, match=f"{words}.*ended with code 46.*{said}"):
         network.run(np.zeros((1, 1, 84)))
 

@@ -220,7 +220,7 @@ class Server:
         self.files, self.requests, self.held_back = dict(CONTENTS), [], {}
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class FileHandler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.removeprefix("/")
                 outer.requests.append(name)
@@ -236,7 +236,7 @@ class Server:
             def log_message(self, *arguments) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), FileHandler)
         self.address = f"http://127.0.0.1:{self.http.server_port}/"
 
 

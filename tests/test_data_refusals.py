@@ -54,7 +54,7 @@ def test_broken_or_silent_server_is_one_sentence(
 
 
 def test_address_needs_no_final_slash(tmp_path: Path) -> None:
-    class Handler(BaseHTTPRequestHandler):
+    class EchoHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = self.path.encode()
             self.send_response(200)
@@ -65,7 +65,7 @@ def test_address_needs_no_final_slash(tmp_path: Path) -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with HTTPServer(("127.0.0.1", 0), EchoHandler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         expected = RemoteFile(len("/data/file"), hashlib.md5(b"/data/file").hexdigest())

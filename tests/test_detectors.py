@@ -52,7 +52,7 @@ def test_comparison(layer: str) -> None:
     found = check(net, dyadic_images(60, 2, 7, 6), spec.replace_neuron(layer, comparison=">="))
     assert found.first_divergence is not None and found.first_divergence.layer == layer
     assert found.first_divergence.distance_to_threshold == 0
-    assert found.first_divergence.membrane_torch == found.first_divergence.membrane_brian2 == 1
+    assert found.first_divergence.membrane_reference == found.first_divergence.membrane_brian2 == 1
 
 
 @pytest.mark.parametrize("layer", [FIRST, SECOND])
@@ -144,5 +144,5 @@ def test_first_divergence_is_the_earliest_of_the_first_layer() -> None:
     assert first is not None
     assert first.step == entries[:, 1].min()
     assert first.image == entries[entries[:, 1] == first.step, 0].min()
-    assert first.distance_to_threshold == first.membrane_torch - 1
-    assert (first.membrane_torch > 1) != (first.membrane_brian2 > 1)
+    assert first.distance_to_threshold == first.membrane_reference - 1
+    assert (first.membrane_reference > 1) != (first.membrane_brian2 > 1)

@@ -114,7 +114,7 @@ FAULTS: dict[str, tuple[str, NetworkSpec, str, str]] = {
     "reset by another amount, recurrent": (RECURRENT, parameter(SPEC, RECURRENT, v_reset=0.25), "reset", "instead of a reset by subtracting 0.25"),
     "reset to another value, conv": (CONV, parameter(SPEC, CONV, v_reset=-0.5), "reset", "a reset to 0 instead of a reset to -0.5"),
     "leak, dense": (DENSE, SPEC.replace_neuron(DENSE, leak="before_reset"), "leak", "the reset at once and the leak after it; instead"),
-    "leak, recurrent": (RECURRENT, SPEC.replace_neuron(RECURRENT, leak="after_reset"), "leak", "put off to the next step; instead"),
+    "leak, recurrent": (RECURRENT, SPEC.replace_neuron(RECURRENT, leak="after_reset"), "leak", "delayed until the next step; instead"),
     "channel order": (DENSE, dense(channels_last), "channel order", "weights in the order (H, W, C) instead of (C, H, W)"),
     "kernel": (CONV, conv(lambda w: w[:, :, ::-1, ::-1]), "kernel", "flipped"),
     "decay, conv": (CONV, tau(CONV, 10.0), "decay", "10 times shorter"),
@@ -282,7 +282,7 @@ def test_a_fault_that_comes_back_is_found_where_it_is() -> None:
 def test_recorded_responses_are_compared_without_torch() -> None:
     assert compare(SPEC, RECORDED, IMAGES, NUMPY).agrees
     found = compare(tau(CONV, 2.0), RECORDED, IMAGES, NUMPY)
-    assert found.first_divergence is not None and np.isnan(found.first_divergence.membrane_torch)
+    assert found.first_divergence is not None and np.isnan(found.first_divergence.membrane_reference)
     assert "recorded" in str(found) and "torch" not in str(found) and "nan" not in str(found)
     assert found.diagnosis is not None and found.diagnosis.hypothesis == "decay"
     with pytest.raises(ValueError, match="lack the layer"):
@@ -293,7 +293,7 @@ def test_recorded_responses_are_compared_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-class Twice(nn.Module):
+class SecondOfTwo(nn.Module):
     """Its answer is the second of two tensors; its images are held, or a sequence of 4 steps."""
 
     def __init__(self, hold: bool) -> None:
@@ -308,13 +308,13 @@ class Twice(nn.Module):
 
 
 def test_several_outputs_and_every_step() -> None:
-    found = verify(Twice(hold=True), dyadic_images(5, 6), None, NUMPY, output=1)
-    assert found.agrees and found.layers[0].spikes_torch > 0, str(found)
+    found = verify(SecondOfTwo(hold=True), dyadic_images(5, 6), None, NUMPY, output=1)
+    assert found.agrees and found.layers[0].spikes_reference > 0, str(found)
     assert found.logits_brian2.shape == (5, 4, 2) and found.prediction_agreement == 1.0
 
 
 def test_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = convert(Twice(hold=True), (6,), output=1)
+    held = convert(SecondOfTwo(hold=True), (6,), output=1)
     spec = dataclasses.replace(held, stimuli=(dataclasses.replace(held.stimulus, coding="sequence"),))
     images, asked = dyadic_images(5, 4, 6), {}
 
@@ -323,10 +323,10 @@ def test_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
         return spec
 
     monkeypatch.setattr("alade_brian.conversion.torch_lower.convert", converted)
-    found = verify(Twice(hold=False), images, None, NUMPY, sequence=True, output=1, readout="every_step")
+    found = verify(SecondOfTwo(hold=False), images, None, NUMPY, sequence=True, output=1, readout="every_step")
     assert asked == {"shape": (6,), "steps": 4, "sequence": True, "output": 1, "readout": "every_step"}
-    assert found.agrees and found.layers[0].spikes_torch > 0, str(found)
-    wrong = verify(Twice(hold=False), images, spec.replace_neuron("spikes", reset="none"), NUMPY, output=1)
+    assert found.agrees and found.layers[0].spikes_reference > 0, str(found)
+    wrong = verify(SecondOfTwo(hold=False), images, spec.replace_neuron("spikes", reset="none"), NUMPY, output=1)
     assert wrong.diagnosis is not None and wrong.diagnosis.hypothesis == "reset", str(wrong)
 
 
@@ -346,7 +346,7 @@ def test_values_agree_within_the_tolerance_of_logits() -> None:
 
 
 def dense_readout(decoding: str, when: str = "before_reset") -> NetworkSpec:
-    return dataclasses.replace(SPEC, readout=Readout(DENSE, decoding, when=when))  # type: ignore[arg-type]
+    return dataclasses.replace(SPEC, readout=Readout(DENSE, decoding, sampled=when))  # type: ignore[arg-type]
 
 
 # By name: the readout of the reference, the one that is compared with it, and what must be said.

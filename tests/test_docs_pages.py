@@ -11,7 +11,7 @@ from tiny_grid import learnt
 
 from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.spec import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
-from alade_brian.perturbations import Shown, perturbation
+from alade_brian.perturbations import Presentation, perturbation
 from alade_brian.perturbations.base import _REGISTRY
 from alade_brian.runs import read_json
 
@@ -37,7 +37,7 @@ def test_a_perturbation_of_ones_own_is_known_by_its_name() -> None:
     )  # fmt: skip
     try:
         exec(compile(program, "docs/perturbations.md", "exec"), {"__name__": "page"})
-        weaker = perturbation("weaker-synapses")(Shown(spec, np.ones((1, 2))), 0.4).spec
+        weaker = perturbation("weaker-synapses")(Presentation(spec, np.ones((1, 2))), 0.4).spec
         assert np.array_equal(weaker.projections[0].operator.weight, 0.6 * weight)  # type: ignore[union-attr]
     finally:
         _REGISTRY.pop("weaker-synapses", None)

@@ -38,7 +38,7 @@ def assert_spikes_agree(model: nn.Module, shown: np.ndarray, silent: tuple[str, 
     shape = shown.shape[2:] if how.get("sequence") else shown.shape[1:]
     found = verify(model, shown, convert(model, shape, **how), NUMPY)
     assert found.mismatched_spikes == 0, str(found)
-    assert all(layer.spikes_torch > 0 for layer in found.layers if layer.name not in silent), str(found)
+    assert all(layer.spikes_reference > 0 for layer in found.layers if layer.name not in silent), str(found)
     assert found.logit_max_abs_difference < 1e-9
     return found
 

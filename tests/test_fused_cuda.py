@@ -117,7 +117,7 @@ def images_of_one_axis() -> NetworkSpec:
     net.then("sums", "up", TransposedConvolution(weights(18, 4, 1, 2), (1, 2)), LI)
     net.link("up", "line", Dense(weights(np.prod(net.shapes["line"]), np.prod(net.shapes["up"]))), delay=1)
     net.then("up", "answer", Dense(weights(6, np.prod(net.shapes["up"]))), NEURONS["no reset"])
-    return net.spec(Readout("answer", "spike_count", group=2), steps=6)
+    return net.spec(Readout("answer", "spike_count", neurons_per_output=2), steps=6)
 
 
 def given_spikes() -> NetworkSpec:

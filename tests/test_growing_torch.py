@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alade_brian.conversion import torch_record
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.torch_kept import GrowingReference, Nameless, digest, with_kept_answers
+from alade_brian.conversion.torch_kept import GrowingReference, Undigestable, digest, with_kept_answers
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.torch_record import Reference
 from alade_brian.conversion.verify import verify
@@ -148,7 +148,7 @@ def test_what_has_no_name_is_computed_every_time(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.INFO, "alade_brian"):
         assert [assert_as_computed(network, images(4), tmp_path) for _ in range(2)] == [4, 0]
     assert "extractors.1 answers is not kept: a Conv2d in it has hooks" in caplog.text
-    with pytest.raises(Nameless, match="holds a function"):
+    with pytest.raises(Undigestable, match="holds a function"):
         network.extractors[0].stages[0].lif.rule = images
         digest(network.extractors[0])
 
@@ -241,7 +241,7 @@ def test_damaged_answers_change_no_verification(
 
     caplog.set_level(logging.WARNING)
     wanted = verify(grown(2), images(5), settings=settings)
-    assert wanted.agrees and all(layer.spikes_torch for layer in wanted.layers)
+    assert wanted.agrees and all(layer.spikes_reference for layer in wanted.layers)
     for file in (tmp_path / "answers").rglob("*.answers"):
         file.write_bytes(change(file.read_bytes()))
     found = verify(grown(2), images(5), settings=settings)

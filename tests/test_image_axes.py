@@ -63,7 +63,7 @@ def test_the_steps_first_are_refused_where_the_network_shows_it(model, how, says
     found = verify(net, SHOWN, settings=NUMPY, sequence=True, **how)
     assert found.agrees and (found.images, found.steps) == (COUNT, STEPS)
     assert str(found).startswith("3 images of 7 steps, ")
-    assert sum(layer.spikes_torch for layer in found.layers) > 0
+    assert sum(layer.spikes_reference for layer in found.layers) > 0
 
 
 def test_nothing_is_guessed_where_both_readings_fit() -> None:

@@ -179,11 +179,11 @@ def test_nothing_is_overwritten(checkpoint: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.slow
 def test_the_compiled_network_leaves_the_membranes_that_pytorch_leaves(checkpoint: Path) -> None:
     sys.path.insert(0, str(PROGRAMS))
-    from perturbing.study import read_subject
+    from perturbing.study import read_trained_network
 
     from alade_brian.learning.checkpoint import load_checkpoint
 
-    subject = read_subject(checkpoint, 6)
+    subject = read_trained_network(checkpoint, 6)
     network, _ = load_checkpoint(checkpoint)
     names = [p.name for p in subject.spec.spiking]
     compiled = simulate(subject.spec, subject.images.images, CPP, traces=names)

@@ -18,7 +18,7 @@ from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from torch import nn
 
 from alade_brian.cli import run_command
-from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network
+from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, build_network
 from alade_brian.conversion.brian2_script import write_script
 from alade_brian.conversion.nir_write import write_nir
 from alade_brian.conversion.verify import verify
@@ -146,7 +146,7 @@ def cut_short(build: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_program_that_ends_its_run_early_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standalone, "build_network", cut_short(standalone.build_network))
     monkeypatch.setattr(program, "build_fused", cut_short(program.build_fused))
-    network = StandaloneNetwork(SPEC, Layout(1, 3), "explicit", "float64", tmp_path)
+    network = StandaloneNetwork(SPEC, BatchLayout(1, 3), "explicit", "float64", tmp_path)
     with pytest.raises(UserError, match=f"did 1 of {STEPS} steps; run it again"):
         network.run(PIXELS)
     fused = FusedProgram(SPEC, 1, "float64", tmp_path)
@@ -156,7 +156,7 @@ def test_a_program_that_ends_its_run_early_is_an_error(tmp_path: Path, monkeypat
 
 def explicit() -> StandaloneNetwork:
     """One build for all tests of the session."""
-    return StandaloneNetwork(SPEC, Layout(1, 3), "explicit", "float64", CPP.cache_folder)
+    return StandaloneNetwork(SPEC, BatchLayout(1, 3), "explicit", "float64", CPP.cache_folder)
 
 
 def test_programs_take_no_interrupt_for_a_wish_to_end_early() -> None:
@@ -205,6 +205,6 @@ def test_files_that_are_cut_off_are_no_answer(kind: str, words: str, monkeypatch
 def test_convolutions_are_read_whole() -> None:
     """The sizes that files are held against are those of a network with maps, batches and empty places too."""
     spec, images = convert(conv_net(), (2, 7, 6)), dyadic_images(3, 2, 7, 6)
-    network = StandaloneNetwork(spec, Layout(2, 2), "explicit", "float64", CPP.cache_folder)
+    network = StandaloneNetwork(spec, BatchLayout(2, 2), "explicit", "float64", CPP.cache_folder)
     found, wanted = network.run(images.reshape(3, 1, -1)), simulate(spec, images, NUMPY)
     assert all(np.array_equal(found.spikes[name], wanted.spikes[name]) for name in wanted.spikes)

@@ -20,7 +20,7 @@ from alade_brian.config import config_from
 from alade_brian.job_gpu import final_network
 from alade_brian.job_setup import load_images, make_scenario, simulation_settings
 from alade_brian.learning import Learner
-from alade_brian.learning.fitting import Fitting
+from alade_brian.learning.fitting import StageTrainer
 from alade_brian.outputs import writing_to
 from alade_brian.simulation import needs
 
@@ -93,8 +93,8 @@ def test_a_trained_task_is_kept_if_the_memory_does_not_suffice_any_more(
     assert "everything that was learnt, task 2 too, is kept; resume with --resume" in error and error.count("\n") == 1
     monkeypatch.undo()
     epochs: list[int] = []
-    run_epoch = Fitting.run_epoch
-    monkeypatch.setattr(Fitting, "run_epoch", lambda self: (epochs.append(len(self.stage.data)), run_epoch(self)))
+    run_epoch = StageTrainer.run_epoch
+    monkeypatch.setattr(StageTrainer, "run_epoch", lambda self: (epochs.append(len(self.stage.data)), run_epoch(self)))
     assert run("--out", out, "--resume") == 0
     # The two stages of the third task alone.
     assert len(epochs) == 2 * QUICK["learning"]["epochs"]

@@ -14,7 +14,7 @@ from alade_brian.analysis.records import load_record
 from alade_brian.analysis.state_record import load_states
 from alade_brian.conversion.inner_state import TOLERANCE
 from alade_brian.conversion.recorded_state import InnerState
-from alade_brian.job_membranes import telling_neurons
+from alade_brian.job_membranes import representative_neurons
 
 
 def state(spikes: list[list[int]], membrane: list[list[float]]) -> InnerState:
@@ -27,11 +27,11 @@ def state(spikes: list[list[int]], membrane: list[list[float]]) -> InnerState:
 def test_the_most_active_the_least_active_and_the_nearest_silent_neuron_are_chosen() -> None:
     spikes = [[0, 1, 1, 0, 1], [0, 1, 0, 0, 1], [0, 0, 1, 0, 1]]
     membrane = [[0.1, 2, 2, 0.2, 2], [0.9, 2, 0, 0.3, 2], [0.0, 0, 2, 0.8, 2]]
-    assert telling_neurons(state(spikes, membrane)).tolist() == [4, 1, 0]
-    assert telling_neurons(state([[0, 0]], [[-1.0, -2.0]])).tolist() == [0]
+    assert representative_neurons(state(spikes, membrane)).tolist() == [4, 1, 0]
+    assert representative_neurons(state([[0, 0]], [[-1.0, -2.0]])).tolist() == [0]
     # One neuron that fires is both the most and the least active.
-    assert telling_neurons(state([[0, 1]], [[0.0, 2.0]])).tolist() == [1, 0]
-    assert telling_neurons(state([[1, 1]], [[2.0, 2.0]])).tolist() == [0]
+    assert representative_neurons(state([[0, 1]], [[0.0, 2.0]])).tolist() == [1, 0]
+    assert representative_neurons(state([[1, 1]], [[2.0, 2.0]])).tolist() == [0]
 
 
 def run(folder: Path) -> Path:

@@ -32,7 +32,7 @@ from alade_brian.errors import UserError
 from alade_brian.learning import Learner, available_methods, method_class
 from alade_brian.learning import learner as learner_module
 from alade_brian.learning.alignment import AlignmentController
-from alade_brian.learning.fitting import Fitting
+from alade_brian.learning.fitting import StageTrainer
 from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage
 from alade_brian.learning.methods.base import mean_features
 
@@ -44,7 +44,7 @@ def watched(monkeypatch) -> list:
     """(stage, network) at every loss, after every step and after every stage, as calls of the added functions."""
     watchers: list = []
 
-    class Watched(Fitting):
+    class WatchedTrainer(StageTrainer):
         def __init__(self, stage, *arguments) -> None:
             super().__init__(stage, *arguments)
             loss, after_step = stage.loss, stage.after_step
@@ -69,7 +69,7 @@ def watched(monkeypatch) -> list:
             if self.finished:
                 self.report("end")
 
-    monkeypatch.setattr(learner_module, "Fitting", Watched)
+    monkeypatch.setattr(learner_module, "StageTrainer", WatchedTrainer)
     return watchers
 
 
@@ -281,7 +281,7 @@ def test_an_epoch_reports_raw_true_class_logits_of_old_and_new_images(stage_clas
     # Two batches by hand: true-class logits 1 and 3 of old images, 6, 2 and 7 of new ones.
     raw = torch.tensor([[1.0, 9, 0], [9, 9, 6], [0, 3, 0]])
     assert stage.note(raw, torch.tensor([0, 2, 1])) is raw
-    assert stage.raised(raw).tolist() == [[1, 9, 5], [9, 9, 11], [0, 3, 5]]
+    assert stage.with_gamma(raw).tolist() == [[1, 9, 5], [9, 9, 11], [0, 3, 5]]
     stage.note(torch.tensor([[0.0, 0, 2], [0, 0, 7]]), torch.tensor([2, 2]))
     norms = learner.network.classifier.weight.detach().norm(dim=1)
     means = {"norm_old": norms[:2].mean().item(), "norm_new": norms[2].item()}
@@ -434,14 +434,14 @@ def test_a_seed_decides_every_bit(method: str) -> None:
 def test_every_task_draws_its_own_numbers(monkeypatch) -> None:
     drawn = []
 
-    class Drawing(Fitting):
+    class Drawing(StageTrainer):
         def __init__(self, stage, generator, *arguments) -> None:
             super().__init__(stage, generator, *arguments)
             drawn.append((tuple(generator.permutation(50)), torch.rand(1).item()))
 
         finished = True
 
-    monkeypatch.setattr(learner_module, "Fitting", Drawing)
+    monkeypatch.setattr(learner_module, "StageTrainer", Drawing)
     learn(make_learner(make_config("finetune")), 1, 2, 3)
     assert len(set(drawn)) == len({order for order, _ in drawn}) == len({number for _, number in drawn}) == 3
 

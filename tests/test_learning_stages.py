@@ -14,7 +14,7 @@ from test_learning_synthetic import SHAPE, STAGE, learn, make_config, make_learn
 from alade_brian.config import AladeConfig, StageConfig
 from alade_brian.learning import Learner
 from alade_brian.learning import learner as learner_module
-from alade_brian.learning.fitting import Fitting, learning_rate
+from alade_brian.learning.fitting import StageTrainer, learning_rate
 from alade_brian.learning.losses import per_step
 from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage
 
@@ -98,7 +98,7 @@ def test_frozen_extractors_see_every_image_once_per_task(monkeypatch: pytest.Mon
     first.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
     data = task_data(2)
 
-    class Watched(Fitting):
+    class CountingTrainer(StageTrainer):
         def run_epoch(self) -> None:
             before = len(shown)
             super().run_epoch()
@@ -106,7 +106,7 @@ def test_frozen_extractors_see_every_image_once_per_task(monkeypatch: pytest.Mon
             allowed = 1 if isinstance(self.stage, RepresentationStage) and self.epoch - 1 == STAGE.align_from else 0
             assert len(shown) - before == allowed
 
-    monkeypatch.setattr(learner_module, "Fitting", Watched)
+    monkeypatch.setattr(learner_module, "StageTrainer", CountingTrainer)
     learner.learn(data)
     assert shown
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from alade_brian.learning.units import Guard, Layer, Units
+from alade_brian.learning.units import Guard, UnitLayer, Units
 from alade_brian.models import ConvBackbone
 
 
-def layer_of(sizes: list[float], fixed: list[bool], own: list[bool], credit: float) -> Layer:
+def layer_of(sizes: list[float], fixed: list[bool], own: list[bool], credit: float) -> UnitLayer:
     conv = nn.Conv2d(2, len(sizes), 1, bias=False)
     with torch.no_grad():
         half = torch.tensor(sizes) / 2
         conv.weight.copy_(torch.stack([half, -half], 1)[:, :, None, None])
-    layer = Layer("hand", conv, None, torch.tensor(fixed))
+    layer = UnitLayer("hand", conv, None, torch.tensor(fixed))
     layer.own, layer.credit = torch.tensor(own), torch.full((len(sizes),), credit, dtype=torch.float64)
     return layer
 

@@ -1,4 +1,4 @@
-"""The torch door: every layer kind against PyTorch for odd shapes, and everything that is refused."""
+"""The torch front end: every layer kind against PyTorch for odd shapes, and everything that is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from networks import assert_same, check, conv_net, dyadic_, dyadic_images
 from torch import Tensor, nn
 
 from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.lowering import Lowering, Value, scale
+from alade_brian.conversion.lowering import AffineInput, SpecBuilder, scale
 from alade_brian.conversion.spec import Decoding
 from alade_brian.conversion.table import RefusedLayers, format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
@@ -207,14 +207,14 @@ def test_readout(case: str) -> None:
     spec = convert(net, (2, 3, 3))
     assert (spec.readout.decoding, spec.readout.decision) == (decoding, "value" if case == "regression" else "class")
     found = assert_same(net, dyadic_images(5, 2, 3, 3))
-    assert len(np.unique(found.logits_torch)) > 1
+    assert len(np.unique(found.logits_reference)) > 1
 
 
 def test_a_network_that_never_spikes_gives_the_same_logits() -> None:
     net = dyadic_(nn.Sequential(HoldCurrent(STEPS), nn.Linear(5, 4), LI(STEPS), nn.Linear(4, 3), MeanOverSteps(STEPS)))
     found = check(net, dyadic_images(4, 5))
-    assert not found.layers and np.any(found.logits_torch)
-    np.testing.assert_array_equal(found.logits_torch, found.logits_brian2)
+    assert not found.layers and np.any(found.logits_reference)
+    np.testing.assert_array_equal(found.logits_reference, found.logits_brian2)
 
 
 def test_every_decoding_has_its_torch_face() -> None:
@@ -482,16 +482,16 @@ def test_control_flow_on_tensors_is_refused_with_a_sentence() -> None:
 
 
 def test_users_own_lowering_wins() -> None:
-    class Twice(nn.Module):
+    class TimesItsPower(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * torch.exp2(x)
 
-    net = nn.Sequential(HoldCurrent(2), Twice(), LIF(2), nn.Linear(3, 2), MeanOverSteps(2))
+    net = nn.Sequential(HoldCurrent(2), TimesItsPower(), LIF(2), nn.Linear(3, 2), MeanOverSteps(2))
     with pytest.raises(RefusedLayers, match="exp2"):
         convert(net, (3,))
 
-    def twice(lowering: Lowering, name: str, module: Twice, value: Value) -> Value:
+    def twice(lowering: SpecBuilder, name: str, module: TimesItsPower, value: AffineInput) -> AffineInput:
         return scale(lowering, value, np.full(3, 2.0))
 
-    spec = convert(net, (3,), extra={Twice: twice})
+    spec = convert(net, (3,), extra={TimesItsPower: twice})
     assert spec.projections[0].operator.gain.tolist() == [2, 2, 2]  # type: ignore[union-attr]

@@ -131,7 +131,7 @@ def expected(spec: NetworkSpec, images: np.ndarray) -> np.ndarray:
         for step, frame in enumerate(np.cumsum(frames, axis=0)):
             if step + projection.delay < STEPS:
                 part = applied(projection.operator, (frame > 0.5).astype(float))
-                made[image, projection.first : projection.first + len(part)] += part
+                made[image, projection.target_offset : projection.target_offset + len(part)] += part
     return made
 
 
@@ -225,7 +225,7 @@ REFUSED = {
     "imaginary weight": (lambda: Dense(np.ones((1, 1)) * 1j), "use real numbers"),
     "steps": (lambda: dataclasses.replace(network((4,), (4,), Identity()), steps=2.5), "whole number"),
     "endless step": (lambda: dataclasses.replace(network((4,), (4,), Identity()), dt=float("inf")), "positive"),
-    "neurons per answer": (lambda: Readout("b", "spike_count", group=1.5), "whole number"),
+    "neurons per answer": (lambda: Readout("b", "spike_count", neurons_per_output=1.5), "whole number"),
     "no operator": (lambda: Projection("a", "b", None), "has no operator"),
     "populations of text": (lambda: dataclasses.replace(network((4,), (4,), Identity()), populations=("a",)), "populations of a network"),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from torch import nn
 
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import verify
-from alade_brian.learning.data import as_shown
+from alade_brian.learning.data import time_first
 from alade_brian.models import ExpandableNetwork, make_backbone
 
 STEPS = 3
@@ -72,8 +72,8 @@ def test_both_networks_spike_alike(name: str, norm: str, sequence: bool) -> None
     net.add_extractor()
     net.set_classifier(4)
     images = np.random.default_rng(0).normal(0, 2, (3, STEPS, 3, 16, 16) if sequence else (3, 3, 16, 16))
-    net.train()(as_shown(torch.from_numpy(images).float()))
+    net.train()(time_first(torch.from_numpy(images).float()))
     coding = {"steps": STEPS, "sequence": True} if sequence else {}
     found = verify(net, images, convert(net.eval(), (3, 16, 16), **coding), NUMPY)
     assert found.mismatched_spikes == 0 and found.logit_max_abs_difference < 1e-12
-    assert all(layer.spikes_torch for layer in found.layers)
+    assert all(layer.spikes_reference for layer in found.layers)

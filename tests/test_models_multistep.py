@@ -55,10 +55,10 @@ def test_spikes_and_gradient_are_those_of_the_loop(
     way: str, name: str, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     neuron = NEURONS[name]()
-    assert neuron.plain() is not None
+    assert neuron.fusable() is not None
     current = currents(STEPS * IMAGES, *shape, dtype=dtype)
     spikes = neuron(current)
-    looped = neuron.sent(neuron.trace(current)[0])
+    looped = neuron.output(neuron.trace(current)[0])
     assert 0 < int(spikes.count_nonzero()) < spikes.numel()
     assert torch.equal(spikes, looped)
     tolerance = 1e-12 if dtype == torch.float64 else 1e-5
@@ -81,9 +81,9 @@ def test_what_only_the_loop_knows_is_left_to_it() -> None:
         AdaptiveLIF(STEPS, 0.5, 0.9, 0.2),
     ]
     for neuron in others:
-        assert neuron.plain() is None
+        assert neuron.fusable() is None
         current = currents(STEPS * 2, 3, dtype=torch.float32)
-        assert torch.equal(neuron(current), neuron.sent(neuron.trace(current)[0]))
+        assert torch.equal(neuron(current), neuron.output(neuron.trace(current)[0]))
 
 
 def test_a_reference_is_never_computed_by_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,9 @@ from alade_brian.simulation.needs import (
     STREAM_BYTES,
     available_bytes,
     check_memory,
+    format_bytes,
+    format_seconds,
     needed_bytes,
-    said_bytes,
-    said_seconds,
 )
 from alade_brian.simulation.pace import expected_seconds, slowness
 
@@ -84,7 +84,7 @@ def test_where_memory_cannot_be_found_out_nothing_is_refused(monkeypatch: pytest
     ("count", "said"), [(0, "0 MiB"), (5.4 * 2**20, "5 MiB"), (2**30 - 2**20, "1,023 MiB"), (2.25 * 2**30, "2.2 GiB")]
 )
 def test_sizes_are_said_for_reading(count: float, said: str) -> None:
-    assert said_bytes(count) == said
+    assert format_bytes(count) == said
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_sizes_are_said_for_reading(count: float, said: str) -> None:
     ],
 )
 def test_durations_are_said_as_roughly_as_they_are_known(seconds: float, said: str) -> None:
-    assert said_seconds(seconds) == said
+    assert format_seconds(seconds) == said
 
 
 def test_a_duration_is_said_before_a_run() -> None:
-    assert " s for 1,000 images where neurons spike in 10% of the steps" in advice(SPEC, CPP)
+    assert " s for 1,000 images if neurons spike in 10% of the steps" in advice(SPEC, CPP)
     elsewhere = dataclasses.replace(CPP, cluster="tcp://host:8786")
     assert "up to the cluster at tcp://host:8786" in advice(SPEC, elsewhere)
 

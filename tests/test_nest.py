@@ -32,7 +32,7 @@ if importlib.util.find_spec("nest") is None:
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
 
-from witnessing.agreement import Witnessed, compare  # noqa: E402
+from witnessing.agreement import ComparedNetwork, compare  # noqa: E402
 
 ABOVE, BELOW = math.nextafter(1, 2), math.nextafter(1, 0)
 # Neuron, its input in four steps, the steps in which it fires, its membrane at the end of each.
@@ -156,7 +156,7 @@ def test_other_processes_hold_nest_not_this_one() -> None:
     assert "nest" not in sys.modules
 
 
-def tie() -> Witnessed:
+def tie() -> ComparedNetwork:
     """In step 1 a neuron with 0.1 left of its membrane takes 0.2 and 0.3; its threshold is 0.6. From left to right the
     sum lies above, and 0.2 + 0.3 first makes 0.6 of it."""
     spec = NetworkSpec(
@@ -174,7 +174,7 @@ def tie() -> Witnessed:
     )
     assert (0.1 + 0.2) + 0.3 > 0.6 >= 0.1 + (0.2 + 0.3)
     images = np.array([[[0, 0, 0.2], [1, 1, 0]], [[0, 0, 0], [1, 1, 0]]])
-    return Witnessed("tie", spec, images, np.array([1, 0]))
+    return ComparedNetwork("tie", spec, images, np.array([1, 0]))
 
 
 def test_a_spike_that_rounding_decides_is_counted_and_told() -> None:

@@ -29,8 +29,8 @@ REFUSED_NEURONS = {
     "synaptic current": (CUBA, "are not those of one membrane"),
     "leak to another value": (LEAK_ELSEWHERE, "are not those of one membrane"),
     "no reset": (lif(reset="none"), "it has no reset"),
-    "late reset": (lif(leak="before_reset", v_reset=-0.5), "put off"),
-    "late subtraction": (lif(leak="before_reset", reset="subtract", comparison=">=", v_reset=1.0), "put off"),
+    "late reset": (lif(leak="before_reset", v_reset=-0.5), "is delayed until"),
+    "late subtraction": (lif(leak="before_reset", reset="subtract", comparison=">=", v_reset=1.0), "is delayed until"),
     "subtracts another number": (
         lif(reset="subtract", comparison=">=", v_reset=0.5),
         "another number than the threshold",
@@ -82,7 +82,7 @@ def test_what_is_no_spike_is_refused() -> None:
     links = (("a", "b", 0), ("b", "c", 0))
     with pytest.raises(UserError, match="population 'c' exactly: its membrane is read before the reset"):
         nest_plan(network(*links, decoding="mean_membrane"))
-    nest_plan(network(*links, decoding="mean_membrane", when="after_reset"))
+    nest_plan(network(*links, decoding="mean_membrane", sampled="after_reset"))
 
 
 @pytest.mark.parametrize("seed", range(12))

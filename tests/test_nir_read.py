@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import NUMPY
 from nir_graphs import DT, Shape, graphs
-from nir_interpreter import Interpreter
+from nir_interpreter import NirInterpreter
 
 from alade_brian.conversion.nir_read import NirNetwork, RefusedNodes, as_sequences, open_nir, read_nir
 from alade_brian.conversion.responses import Responses
@@ -36,7 +36,7 @@ def assert_same_run(graph: nir.NIRGraph, shown: dict[str, np.ndarray], method: s
     """Every spike, membrane and output as the interpreter's; the number of spikes."""
     steps = len(next(iter(shown.values())))
     network = open_nir(graph, steps, DT, method)  # type: ignore[arg-type]
-    expected, found = Interpreter(graph, DT, method).run(shown), run(network, shown)
+    expected, found = NirInterpreter(graph, DT, method).run(shown), run(network, shown)
     assert set(expected.membranes) == set(network.neurons)
 
     def flat(arrays: list[np.ndarray], population: str) -> np.ndarray:

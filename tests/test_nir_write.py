@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from networks import NUMPY, conv_net, convert, dyadic_images
-from nir_interpreter import Interpreter
+from nir_interpreter import NirInterpreter
 from nir_specs import assert_specs_equal, specs
 from test_random_networks import networks
 
@@ -106,7 +106,7 @@ def assert_nir_says_it(spec: NetworkSpec, method: str) -> int:
     shown = {s.name: draw.normal(0.5, 1, (spec.steps, *s.shape)) for s in spec.stimuli}
     inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
     found = simulate(spec, {k: v[None] for k, v in shown.items()}, NUMPY, [p.name for p in spec.populations])
-    ran = Interpreter(graph, spec.dt, method).run(dict(zip(inputs, shown.values(), strict=True)))
+    ran = NirInterpreter(graph, spec.dt, method).run(dict(zip(inputs, shown.values(), strict=True)))
     for population in spec.populations:
         node = nodes[population.name]
         wanted = np.stack(ran.membranes.get(node, ran.sent[node])).reshape(spec.steps, -1)
@@ -126,7 +126,7 @@ def test_a_written_graph_gives_torchs_spikes(tmp_path: Path) -> None:
     write_nir(spec, tmp_path / "net.nir")
     expected = record(conv_net(), image, spec)
     graph = nir.read(tmp_path / "net.nir")
-    ran = Interpreter(graph, spec.dt, "exact").run({"input": np.repeat(image, spec.steps, 0)})
+    ran = NirInterpreter(graph, spec.dt, "exact").run({"input": np.repeat(image, spec.steps, 0)})
     for name in ("3", "6"):
         assert expected.spikes[name].any()
         np.testing.assert_array_equal(np.stack(ran.spikes[name]).reshape(spec.steps, -1), expected.spikes[name][0])

@@ -180,7 +180,7 @@ def test_a_classifier_with_one_output_spikes_as_in_torch(settings: SimulationSet
     )  # fmt: skip
     net[3].bias.data.fill_(0.3)
     found = verify(net, np.random.default_rng(0).normal(size=(20, 8)) * 3, settings=settings)
-    assert found.agrees and all(layer.spikes_torch > 0 for layer in found.layers), str(found)
+    assert found.agrees and all(layer.spikes_reference > 0 for layer in found.layers), str(found)
 
 
 @pytest.mark.parametrize("settings", [CPP, SEPARATE, NUMPY], ids=["fused", "separate", "numpy"])

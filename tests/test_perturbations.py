@@ -27,7 +27,7 @@ from alade_brian.conversion.spec import (
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.models import ConvBackbone, ExpandableNetwork
-from alade_brian.perturbations import Perturbation, Shown, available_perturbations, perturbation
+from alade_brian.perturbations import Perturbation, Presentation, available_perturbations, perturbation
 from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generator
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.perturbations.noise import MembraneNoise
@@ -62,7 +62,7 @@ def known_perturbation(name: str, spec: NetworkSpec) -> Perturbation:
     return known
 
 
-def spikes(shown: Shown, settings: SimulationSettings = NUMPY) -> dict[str, np.ndarray]:
+def spikes(shown: Presentation, settings: SimulationSettings = NUMPY) -> dict[str, np.ndarray]:
     return simulate(shown.spec, shown.images, settings).spikes
 
 
@@ -89,7 +89,7 @@ def pulse(steps: int, neurons: int = 3, at: int = 0, value: float = 1.0) -> np.n
 @pytest.mark.parametrize("name", available_perturbations())
 def test_strength_zero_changes_no_spike(spec: NetworkSpec, name: str, backend: str) -> None:
     settings = SimulationSettings(backend=backend)
-    shown = Shown(spec, IMAGES)
+    shown = Presentation(spec, IMAGES)
     expected = simulate(spec, IMAGES, settings)
     changed = known_perturbation(name, spec)(shown, 0)
     found = simulate(changed.spec, changed.images, settings)
@@ -103,7 +103,7 @@ def test_every_other_strength_changes_something_and_is_the_same_again(spec: Netw
     known = known_perturbation(name, spec)
     assert known.strengths[0] == 0 and known.unit and max(known.strengths) <= known.highest
     expected = simulate(spec, IMAGES, NUMPY)
-    shown = [known(Shown(spec, IMAGES), known.strengths[-1], seed) for seed in (1, 1, 2)]
+    shown = [known(Presentation(spec, IMAGES), known.strengths[-1], seed) for seed in (1, 1, 2)]
     found = [simulate(s.spec, s.images, NUMPY) for s in shown]
     assert not np.array_equal(found[0].logits, expected.logits)
     assert np.array_equal(found[0].logits, found[1].logits)
@@ -112,7 +112,7 @@ def test_every_other_strength_changes_something_and_is_the_same_again(spec: Netw
 
 def test_a_refractory_neuron_fires_as_often_as_it_can() -> None:
     """A current above threshold in every step: with a period of r steps a spike every r + 1 steps."""
-    shown = Shown(chain(12, layers=1), np.ones((1, 12, 3)))
+    shown = Presentation(chain(12, layers=1), np.ones((1, 12, 3)))
     for period in range(4):
         (fired,) = spikes(perturbation("refractory")(shown, period)).values()
         assert np.flatnonzero(fired[0, :, 0]).tolist() == list(range(0, 12, period + 1))
@@ -121,13 +121,13 @@ def test_a_refractory_neuron_fires_as_often_as_it_can() -> None:
 def test_a_refractory_membrane_stays_at_its_reset() -> None:
     """A weak current: without a period it adds up over the pause, with one it begins behind it."""
     drive = np.array([2.0, 0.45, 0.45, 0.45, 0.45, 0.45, 0.45, 0.45]) / 2
-    shown = Shown(chain(8, layers=1, decay=0.9), np.repeat(drive[None, :, None], 3, 2))
+    shown = Presentation(chain(8, layers=1, decay=0.9), np.repeat(drive[None, :, None], 3, 2))
     first = [np.flatnonzero(spikes(perturbation("refractory")(shown, r))["layer 0"][0, :, 0])[1] for r in (0, 1, 2)]
     assert first[1] - first[0] == 1 and first[2] - first[0] == 2
 
 
 def test_a_delay_shifts_each_layer_by_its_steps() -> None:
-    shown = Shown(chain(12), pulse(12, at=1))
+    shown = Presentation(chain(12), pulse(12, at=1))
     for delay in range(4):
         found = spikes(perturbation("delay")(shown, delay))
         times = [np.flatnonzero(fired[0, :, 0]).tolist() for fired in found.values()]
@@ -135,7 +135,7 @@ def test_a_delay_shifts_each_layer_by_its_steps() -> None:
 
 
 def test_unequal_delays_keep_every_synapse_and_draw_each_delay_as_often(spec: NetworkSpec) -> None:
-    changed = perturbation("unequal-delays")(Shown(spec, IMAGES), 3, seed=4).spec
+    changed = perturbation("unequal-delays")(Presentation(spec, IMAGES), 3, seed=4).spec
     for projection in spec.projections:
         if not spec.sends_spikes(projection.source):
             continue
@@ -144,7 +144,7 @@ def test_unequal_delays_keep_every_synapse_and_draw_each_delay_as_often(spec: Ne
         target = prod(spec.shape(projection.target))
         whole = np.zeros((target, prod(spec.shape(projection.source))))
         made = matrix(projection.operator, spec.shape(projection.source)).toarray()
-        whole[projection.first : projection.first + len(made)] = made
+        whole[projection.target_offset : projection.target_offset + len(made)] = made
         together = sum(matrix(p.operator, spec.shape(p.source)).toarray() for p in parts)
         np.testing.assert_allclose(together, whole)
         counts = [p.operator.weight.size for p in parts]  # type: ignore[union-attr]
@@ -153,7 +153,7 @@ def test_unequal_delays_keep_every_synapse_and_draw_each_delay_as_often(spec: Ne
 
 
 def test_thresholds_scatter_by_the_strength_and_decide(spec: NetworkSpec) -> None:
-    wide = Shown(chain(1, neurons=4000, layers=1, weight=1.0), np.full((1, 1, 4000), 1.2))
+    wide = Presentation(chain(1, neurons=4000, layers=1, weight=1.0), np.full((1, 1, 4000), 1.2))
     fired = spikes(perturbation("thresholds")(wide, 0.3, seed=1))["layer 0"]
     # P(exp(0.3 n) < 1.2) with n normal.
     expected = 0.5 * (1 + torch.erf(torch.tensor(np.log(1.2) / 0.3 / np.sqrt(2))).item())
@@ -161,7 +161,9 @@ def test_thresholds_scatter_by_the_strength_and_decide(spec: NetworkSpec) -> Non
 
 
 def test_time_constants_scatter_by_the_strength() -> None:
-    changed = perturbation("time-constants")(Shown(chain(2, neurons=4000, layers=1), pulse(2, 4000)), 0.4, seed=1)
+    changed = perturbation("time-constants")(
+        Presentation(chain(2, neurons=4000, layers=1), pulse(2, 4000)), 0.4, seed=1
+    )
     neuron = changed.spec.populations[0].neuron
     factor = np.log(neuron.parameters["tau"].value * np.log(2))
     assert abs(factor.mean()) < 4 * 0.4 / np.sqrt(4000) and abs(factor.std() - 0.4) < 4 * 0.4 / np.sqrt(8000)
@@ -171,7 +173,7 @@ def test_time_constants_scatter_by_the_strength() -> None:
 def test_adaptation_lengthens_the_intervals() -> None:
     """Drive of 0.6 per step without leak to speak of, threshold 1: the count follows the recursion by hand."""
     steps, drive, rise, recovery = 60, 0.6, 0.2, np.exp(-1 / 20)
-    shown = Shown(chain(steps, layers=1, weight=1.0, decay=0.999), np.full((1, steps, 3), drive))
+    shown = Presentation(chain(steps, layers=1, weight=1.0, decay=0.999), np.full((1, steps, 3), drive))
     (fired,) = spikes(perturbation("adaptation")(shown, rise)).values()
     v, a, expected = 0.0, 0.0, []
     for step in range(steps):
@@ -188,12 +190,12 @@ def test_a_lesion_silences_its_fraction_for_ever(spec: NetworkSpec, task: int | 
     loud = spec
     for population in spec.spiking:
         loud = loud.replace_population(population.name, bias=np.full(population.shape, 50.0))
-    found = spikes(perturbation("lesion", task=task)(Shown(loud, IMAGES), 0.25, seed=1))
+    found = spikes(perturbation("lesion", task=task)(Presentation(loud, IMAGES), 0.25, seed=1))
     for name, fired in found.items():
         silent = 1 - fired.any((0, 1)).mean()
         hit = task is None or name.startswith("extractors.1.")
         assert silent == pytest.approx(0.25 if hit else 0.0, abs=0.51 / fired.shape[2] + 1e-12)
-    other = spikes(perturbation("lesion", task=task)(Shown(loud, IMAGES), 1.0))
+    other = spikes(perturbation("lesion", task=task)(Presentation(loud, IMAGES), 1.0))
     assert all(fired.any() == (task == 2 and "extractors.0" in name) for name, fired in other.items())
 
 
@@ -201,9 +203,9 @@ def test_a_selective_lesion_takes_the_most_selective_and_the_silent_last() -> No
     spec = chain(2, neurons=4, layers=1)
     known = SelectiveLesion()
     with pytest.raises(UserError, match="selectivity of its neurons is not known"):
-        known(Shown(spec, pulse(2, 4)), 0.5)
+        known(Presentation(spec, pulse(2, 4)), 0.5)
     known.selectivity = {"layer 0": np.array([0.2, np.nan, 0.9, 0.5])}
-    fired = [spikes(known(Shown(spec, pulse(2, 4)), s))["layer 0"].any((0, 1)).tolist() for s in (0.25, 0.75)]
+    fired = [spikes(known(Presentation(spec, pulse(2, 4)), s))["layer 0"].any((0, 1)).tolist() for s in (0.25, 0.75)]
     assert fired == [[True, True, False, True], [False, True, False, False]]
 
 
@@ -226,7 +228,7 @@ def test_failing_synapses_thin_the_events_by_their_probability(backend: str, del
     steps, neurons, failing = 6, 30, 0.3
     spec = summing(np.ones((20, neurons)), steps, delay)
     images = np.ones((5, steps, neurons))
-    shown = perturbation("unreliable-release")(Shown(spec, images), failing, seed=3)
+    shown = perturbation("unreliable-release")(Presentation(spec, images), failing, seed=3)
     simulator = open_simulator(shown.spec, SimulationSettings(backend=backend, batch=2))
     (found,) = (packed for _, packed in simulator.packed_chunks(shown.images))
     arrivals = (steps - delay) * neurons
@@ -234,7 +236,7 @@ def test_failing_synapses_thin_the_events_by_their_probability(backend: str, del
     error = np.sqrt(failing * (1 - failing) * arrivals)
     assert np.all(np.abs(found.logits - (1 - failing) * arrivals) < 4 * error)
     assert found.logits.std() == pytest.approx(error, rel=0.3)
-    alone = perturbation("unreliable-release")(Shown(spec, images[3:4], first=3), failing, seed=3)
+    alone = perturbation("unreliable-release")(Presentation(spec, images[3:4], first=3), failing, seed=3)
     assert np.array_equal(simulate(alone.spec, alone.images, NUMPY).logits[0], found.logits[3])
 
 
@@ -253,7 +255,7 @@ def test_conductances_follow_their_equation(backend: str) -> None:
     weight = np.array([[1.0, 0.0], [0.0, -1.5], [2.0, -0.5], [400.0, 0.0], [1e-3, 0.0]])
     images = np.ones((1, 1, 2))
     for strength in (0.2, 0.8):
-        shown = perturbation("conductances")(Shown(summing(weight, 1), images), strength)
+        shown = perturbation("conductances")(Presentation(summing(weight, 1), images), strength)
         (v,) = simulate(shown.spec, shown.images, SimulationSettings(backend=backend)).logits
         g, h = strength * np.maximum(weight, 0).sum(1), strength * np.maximum(-weight, 0).sum(1)
         np.testing.assert_allclose(v, (g - h) / (g + h) / strength * (1 - np.exp(-g - h)), rtol=1e-12)
@@ -261,23 +263,23 @@ def test_conductances_follow_their_equation(backend: str) -> None:
 
 
 def test_both_ways_of_a_synapse_are_one_event(spec: NetworkSpec) -> None:
-    shown = perturbation("conductances")(Shown(spec, IMAGES), 1e-9)
+    shown = perturbation("conductances")(Presentation(spec, IMAGES), 1e-9)
     expected, found = simulate(spec, IMAGES, NUMPY), simulate(shown.spec, IMAGES, NUMPY)
     assert all(np.array_equal(found.spikes[name], fired) for name, fired in expected.spikes.items())
-    counted = np.delete(EventCounter(shown.spec).count(found), sorted(shown.uncounted), axis=1)
+    counted = np.delete(EventCounter(shown.spec).count(found), sorted(shown.uncounted_projections), axis=1)
     assert np.array_equal(counted.sum(1), EventCounter(spec).count(expected).sum(1))
 
 
 def test_jitter_draws_a_delay_for_every_spike() -> None:
     """Each spike of the first layer arrives once, at every delay as often; targets see the same one."""
     steps, neurons = 4, 3000
-    shown = perturbation("jitter")(Shown(chain(steps, neurons, layers=2), pulse(steps, neurons)), 2, seed=5)
+    shown = perturbation("jitter")(Presentation(chain(steps, neurons, layers=2), pulse(steps, neurons)), 2, seed=5)
     found = simulate(shown.spec, shown.images, NUMPY)
     fired = found.spikes["layer 1"][0]
     assert np.array_equal(fired.sum(0), np.ones(neurons))
     counts = np.bincount(fired.argmax(0), minlength=3)
     assert np.all(np.abs(counts - neurons / 3) < 4 * np.sqrt(neurons * 2 / 9)) and len(counts) == 3
-    counted = np.delete(EventCounter(shown.spec).count(found), sorted(shown.uncounted), axis=1)
+    counted = np.delete(EventCounter(shown.spec).count(found), sorted(shown.uncounted_projections), axis=1)
     assert counted.sum() == neurons
 
 
@@ -291,7 +293,7 @@ def dense(weight: np.ndarray) -> NetworkSpec:
 
 
 def changed_weight(name: str, weight: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
-    found = perturbation(name)(Shown(dense(weight), np.ones((1, weight.shape[1]))), strength, seed)
+    found = perturbation(name)(Presentation(dense(weight), np.ones((1, weight.shape[1]))), strength, seed)
     return found.spec.projections[1].operator.weight  # type: ignore[union-attr]
 
 
@@ -323,7 +325,7 @@ def test_a_filtered_spike_arrives_as_its_kernel(name: str) -> None:
         "layer 1", parameters={**spec.populations[1].neuron.parameters, "v_threshold": constant(1e9)}
     )
     spec = spec.replace_neuron("layer 1", model="v : 1")
-    changed = perturbation(name)(Shown(spec, pulse(steps)), tau)
+    changed = perturbation(name)(Presentation(spec, pulse(steps)), tau)
     trace = simulate(changed.spec, changed.images, NUMPY, traces=["layer 1"]).traces["layer 1"][0, :, 0]
     keep, t = np.exp(-1 / tau), np.arange(steps)
     kernel = (1 - keep) * keep**t if "exp" in name else (1 - keep) ** 2 * (t + 1) * keep**t
@@ -336,7 +338,7 @@ def test_finer_steps_follow_the_same_equation(finer: int) -> None:
     spec = dataclasses.replace(chain(5, layers=1, weight=0.4), stimuli=(Stimulus((3,)),))
     image = np.array([[0.1, 0.5, 0.9]])
     before = simulate(spec, image, NUMPY, traces=["layer 0"]).traces["layer 0"]
-    changed = perturbation("finer-steps")(Shown(spec, image), finer)
+    changed = perturbation("finer-steps")(Presentation(spec, image), finer)
     assert changed.spec.steps == 5 * (finer + 1) and changed.spec.dt == pytest.approx(1e-3 / (finer + 1))
     after = simulate(changed.spec, changed.images, NUMPY, traces=["layer 0"]).traces["layer 0"]
     np.testing.assert_allclose(after[:, finer :: finer + 1], before, rtol=1e-9)
@@ -350,7 +352,7 @@ def test_membrane_noise_has_the_variance_of_its_process(decay: float) -> None:
     spec = spec.replace_neuron(
         "layer 0", parameters={**spec.populations[0].neuron.parameters, "v_threshold": constant(1e9)}
     )
-    changed = perturbation("membrane-noise")(Shown(spec, np.zeros((2, steps, neurons))), strength, seed=5)
+    changed = perturbation("membrane-noise")(Presentation(spec, np.zeros((2, steps, neurons))), strength, seed=5)
     v = simulate(changed.spec, changed.images, NUMPY, traces=["layer 0"]).traces["layer 0"]
     for t in (1, 2, 5, steps):
         expected = strength**2 * (1 - decay ** (2 * t))
@@ -360,8 +362,8 @@ def test_membrane_noise_has_the_variance_of_its_process(decay: float) -> None:
 
 
 def test_noise_belongs_to_the_image_not_to_the_batch(spec: NetworkSpec) -> None:
-    whole = MembraneNoise()(Shown(spec, IMAGES), 0.2, seed=1)
-    part = MembraneNoise()(Shown(spec, IMAGES[4:], first=4), 0.2, seed=1)
+    whole = MembraneNoise()(Presentation(spec, IMAGES), 0.2, seed=1)
+    part = MembraneNoise()(Presentation(spec, IMAGES[4:], first=4), 0.2, seed=1)
     for name, array in part.images.items():  # type: ignore[union-attr]
         assert np.array_equal(array, whole.images[name][4:])  # type: ignore[call-overload,index]
 
@@ -369,7 +371,7 @@ def test_noise_belongs_to_the_image_not_to_the_batch(spec: NetworkSpec) -> None:
 def test_poisson_events_have_mean_and_variance() -> None:
     spec = dataclasses.replace(chain(500, layers=1), stimuli=(Stimulus((3,)),))
     image = np.array([[0.2, -0.7, 0.0]])
-    shown = perturbation("poisson-stimulus")(Shown(spec, image), 0.5, seed=2)
+    shown = perturbation("poisson-stimulus")(Presentation(spec, image), 0.5, seed=2)
     events = shown.images["image"][0]  # type: ignore[call-overload,index]
     assert shown.spec.stimulus.coding == "sequence" and events.shape == (500, 3)
     np.testing.assert_allclose(events / 0.5, np.round(events / 0.5))
@@ -387,7 +389,7 @@ def test_poisson_events_have_mean_and_variance() -> None:
 )  # fmt: skip
 def test_a_strength_out_of_range_is_refused(spec: NetworkSpec, name: str, strength: float, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        perturbation(name)(Shown(spec, IMAGES), strength)
+        perturbation(name)(Presentation(spec, IMAGES), strength)
 
 
 def test_what_a_network_cannot_have_is_refused(spec: NetworkSpec) -> None:
@@ -397,10 +399,10 @@ def test_what_a_network_cannot_have_is_refused(spec: NetworkSpec) -> None:
         perfect = perfect.replace_neuron(population.name, model="v : 1", parameters=parameters)
     for name in ("membrane-noise", "time-constants"):
         with pytest.raises(UserError, match="does not suit"):
-            perturbation(name)(Shown(perfect, IMAGES), 0.1)
+            perturbation(name)(Presentation(perfect, IMAGES), 0.1)
     with pytest.raises(UserError, match="no extractor of task 3"):
-        perturbation("lesion", task=3)(Shown(spec, IMAGES), 0.1)
-    sequence = Shown(chain(4), pulse(4))
+        perturbation("lesion", task=3)(Presentation(spec, IMAGES), 0.1)
+    sequence = Presentation(chain(4), pulse(4))
     for name in ("finer-steps", "poisson-stimulus"):
         with pytest.raises(UserError, match="sequences"):
             perturbation(name)(sequence, 1)
@@ -419,7 +421,7 @@ def test_every_place_has_numbers_of_its_own(spec: NetworkSpec) -> None:
     places += [(places[0][0], 1), (places[0][0], 2)]
     drawn = [generator(1, *place).standard_normal() for place in places]
     assert len(set(drawn)) == len(places)
-    changed = perturbation("thresholds")(Shown(spec, IMAGES), 0.3).spec
+    changed = perturbation("thresholds")(Presentation(spec, IMAGES), 0.3).spec
     twins = [changed.population(f"extractors.{k}.stages.1.lif").neuron.parameters["scatter"].value for k in (0, 1)]
     assert twins[0].shape == twins[1].shape and not np.any(twins[0] == twins[1])
 
@@ -437,7 +439,7 @@ def test_ones_own_is_a_small_class(spec: NetworkSpec) -> None:
 
     try:
         assert isinstance(perturbation("test-bias"), Perturbation)
-        more = spikes(perturbation("test-bias")(Shown(spec, IMAGES), 1.0))
-        assert sum(map(np.sum, more.values())) > sum(map(np.sum, spikes(Shown(spec, IMAGES)).values()))
+        more = spikes(perturbation("test-bias")(Presentation(spec, IMAGES), 1.0))
+        assert sum(map(np.sum, more.values())) > sum(map(np.sum, spikes(Presentation(spec, IMAGES)).values()))
     finally:
         del _REGISTRY["test-bias"]

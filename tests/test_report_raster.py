@@ -108,7 +108,7 @@ CHROMIUM = find_chromium()
 browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
 
 
-class Page:
+class RasterPage:
     """The raster in a page: how many marks are drawn, between which limits, and where its canvas lies."""
 
     def __init__(self, browser: Chromium, record: TaskRecord) -> None:
@@ -176,13 +176,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 
 @pytest.fixture
-def page(browser: Chromium, run: Path) -> Page:
+def page(browser: Chromium, run: Path) -> RasterPage:
     browser.open(run / "report.html")
-    return Page(browser, load_record(run / "spikes" / "task-03.npz"))
+    return RasterPage(browser, load_record(run / "spikes" / "task-03.npz"))
 
 
 @browser_needed
-def test_everything_is_shown_at_first(page: Page) -> None:
+def test_everything_is_shown_at_first(page: RasterPage) -> None:
     images, steps, neurons = page.spikes.shape
     assert page.state == {"marks": page.spikes.sum(), "x0": 0, "x1": images * steps, "y0": 0, "y1": neurons}
     assert page.text == (
@@ -194,7 +194,7 @@ def test_everything_is_shown_at_first(page: Page) -> None:
 
 
 @browser_needed
-def test_marks_are_really_drawn(page: Page) -> None:
+def test_marks_are_really_drawn(page: RasterPage) -> None:
     def coloured() -> int:
         return page.browser.evaluate(
             "(() => { const c = document.querySelector('#raster canvas');"
@@ -209,7 +209,7 @@ def test_marks_are_really_drawn(page: Page) -> None:
 
 
 @browser_needed
-def test_dragging_zooms_to_the_rectangle(page: Page) -> None:
+def test_dragging_zooms_to_the_rectangle(page: RasterPage) -> None:
     images, steps, neurons = page.spikes.shape
     page.browser.drag(page.at(0.25, 0.5), page.at(0.75, 0.75))
     state = page.state
@@ -226,7 +226,7 @@ def test_dragging_zooms_to_the_rectangle(page: Page) -> None:
 
 
 @browser_needed
-def test_the_wheel_zooms_around_the_pointer_once_the_raster_has_the_focus(page: Page) -> None:
+def test_the_wheel_zooms_around_the_pointer_once_the_raster_has_the_focus(page: RasterPage) -> None:
     images, steps, neurons = page.spikes.shape
     whole, wheel = page.state, {"deltaX": 0, "deltaY": -100}
     page.browser.evaluate("document.activeElement.blur()")
@@ -247,7 +247,7 @@ def test_the_wheel_zooms_around_the_pointer_once_the_raster_has_the_focus(page: 
 
 
 @browser_needed
-def test_keys_and_buttons(page: Page) -> None:
+def test_keys_and_buttons(page: RasterPage) -> None:
     images, steps, neurons = page.spikes.shape
     page.browser.evaluate("document.querySelector('#raster canvas').focus()")
     page.press("in")
@@ -267,7 +267,7 @@ def test_keys_and_buttons(page: Page) -> None:
 
 
 @browser_needed
-def test_filters_by_layer_class_and_task(page: Page) -> None:
+def test_filters_by_layer_class_and_task(page: RasterPage) -> None:
     first = page.spikes[:, :, : LAYERS["conv1"]]
     page.choose("layer", "0")
     assert page.state["marks"] == first.sum() and page.state["y1"] == LAYERS["conv1"]
@@ -312,5 +312,5 @@ def test_a_silent_network(browser: Chromium, tmp_path: Path) -> None:
     )
     before = len(browser.errors)
     browser.open(file)
-    assert Page(browser, record).text == "0 of 0 spikes, 7 neurons, 4 images, 0 to 32 ms"
+    assert RasterPage(browser, record).text == "0 of 0 spikes, 7 neurons, 4 images, 0 to 32 ms"
     assert len(browser.errors) == before

@@ -10,7 +10,7 @@ import nir
 import numpy as np
 import pytest
 from networks import NUMPY, conv_net, convert, dyadic_images
-from nir_interpreter import Interpreter
+from nir_interpreter import NirInterpreter
 from nir_specs import assert_specs_equal
 
 from alade_brian.cli import run_command
@@ -84,7 +84,7 @@ def test_the_answers_are_the_interpreters(folder: Path, options: tuple, method: 
     with np.load(folder / "in.npz") as file:
         shown = file["input"]
     for number, image in enumerate(shown):
-        ran = Interpreter(graph(), dt * DT, method).run({"pixels": image})
+        ran = NirInterpreter(graph(), dt * DT, method).run({"pixels": image})
         assert any(z.any() for z in ran.spikes["layer.cells"])
         np.testing.assert_array_equal(found["layer.cells"][number], ran.spikes["layer.cells"])
         np.testing.assert_allclose(found["v:layer.cells"][number], ran.membranes["layer.cells"], atol=1e-12)

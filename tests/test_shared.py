@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from networks import CPP, NUMPY, conv_net, dyadic_images
-from nir_specs import Numbers, operators, reshaped, specs
+from nir_specs import SpecNumbers, operators, reshaped, specs
 from test_operators import PROPERTY, convolutions, images, transposed
 from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 
@@ -77,7 +77,7 @@ def assert_gathered(spec: NetworkSpec) -> None:
     projection = spec.projections[1]
     expected = np.zeros((prod(spec.shape("b")), prod(spec.shape("a"))))
     listed = matrix(projection.operator, spec.shape("a")).toarray()
-    expected[projection.first : projection.first + len(listed)] = listed
+    expected[projection.target_offset : projection.target_offset + len(listed)] = listed
     assert np.array_equal(as_matrix(spec), expected)
     assert_joined(spec)
 
@@ -116,7 +116,7 @@ def test_gathered_convolutions_are_the_listed_ones(data: st.DataObject) -> None:
 def test_every_gathered_operator_is_the_listed_one(data: st.DataObject) -> None:
     shapes = st.sampled_from([(4,), (12,), (2, 6), (3, 5), (2, 3, 4), (4, 3, 4)])
     source, target = data.draw(shapes), data.draw(shapes)
-    numbers = Numbers(data.draw(st.integers(0, 99)))
+    numbers = SpecNumbers(data.draw(st.integers(0, 99)))
     ways = operators(numbers, source, target) + reshaped(numbers, source, target)
     operator, first = data.draw(st.sampled_from(ways))
     assert_gathered(between(source, target, operator, first))
@@ -127,7 +127,7 @@ def test_an_image_that_is_flattened_is_the_same_in_every_pass(source: Shape, tar
     """Also in the number of synaptic events, where the connections are gathered as a full matrix."""
     shown = np.random.default_rng(0).normal(size=(5, prod(source))) * 2
     arrived = 0
-    for operator, first in reshaped(Numbers(3), source, target):
+    for operator, first in reshaped(SpecNumbers(3), source, target):
         spec = between(source, target, operator, first)
         wanted = simulate(spec, shown, EXPLICIT)
         assert wanted.spikes["a"].any()

@@ -73,7 +73,7 @@ REFUSED = {
     ),
     "spikes of what never spikes": (lambda: network(readout=Readout("answer", "spike_count")), "never spikes"),
     "decoding": (lambda: Readout("answer", "loudest"), "unknown decoding"),
-    "population code": (lambda: network(readout=Readout("answer", "last_membrane", group=2)), "groups of 2"),
+    "population code": (lambda: network(readout=Readout("answer", "last_membrane", neurons_per_output=2)), "groups of 2"),
     "two codings": (lambda: network(stimuli=(Stimulus((3,)), Stimulus((3,), "other", "sequence"))), "differ in their coding"),
     "no stimulus": (lambda: network(stimuli=()), "no stimulus"),
     "time constant": (lambda: dataclasses.replace(SPIKING, parameters={**SPIKING.parameters, "tau": constant(0.0, "step")}), "not positive"),
@@ -102,9 +102,9 @@ REFUSED = {
     "window too large": (lambda: Pooling((4, 4), (4, 4)).output_shape((1, 3, 3)), "does not fit"),
     "gain": (lambda: Identity(np.ones(3)).output_shape((2, 4, 4)), "does not fit a source of 2"),
     "coding": (lambda: Stimulus((2,), coding="rate"), "unknown coding"),
-    "a variable that is not there": (lambda: network(projections=(sent(into="g"),)), "adds to 'g', its target has v"),
+    "a variable that is not there": (lambda: network(projections=(sent(target_variable="g"),)), "adds to 'g', its target has v"),
     "a current into a variable": (
-        lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), into="v"),)), "is a current",
+        lambda: network(projections=(Projection("image", "hidden", Dense(np.ones((2, 3))), target_variable="v"),)), "is a current",
     ),
     "release without a ticket": (lambda: network(projections=(sent(release=Release(0.5, "image")),)), "draws by 'image'"),
     "release of more than all": (lambda: Release(1.5, "tickets"), "use 0 to 1"),
@@ -119,7 +119,8 @@ def failing() -> NetworkSpec:
     """Synapses that fail by chance, into a variable that is named."""
     stimuli = Stimulus((3,), coding="sequence"), Stimulus((1,), "tickets", "sequence")
     return network(
-        stimuli=stimuli, projections=(network().projections[0], sent(into="v", release=Release(0.5, "tickets")))
+        stimuli=stimuli,
+        projections=(network().projections[0], sent(target_variable="v", release=Release(0.5, "tickets"))),
     )
 
 

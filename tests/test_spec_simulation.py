@@ -160,7 +160,7 @@ def test_first_spike_and_population_code() -> None:
     expected = [[-min(np.flatnonzero(s), default=spec.steps) for s in image.T] for image in spikes]
     assert np.array_equal(simulate(first, images, NUMPY).logits, expected)
     for decoding, together in (("spike_count", np.sum), ("spike_rate", np.mean)):
-        coded = dataclasses.replace(spec, readout=Readout("hidden", decoding, group=12))  # type: ignore[arg-type]
+        coded = dataclasses.replace(spec, readout=Readout("hidden", decoding, neurons_per_output=12))  # type: ignore[arg-type]
         answers = (spikes.sum(1) if decoding == "spike_count" else spikes.mean(1)).reshape(3, 3, 12)
         assert np.allclose(simulate(coded, images, NUMPY).logits, together(answers, -1))
 
@@ -193,7 +193,7 @@ def test_a_file_keeps_everything(coding: str, tmp_path: Path) -> None:
     ("coding", "neuron", "readout"),
     [
         ("direct", "adaptive threshold", Readout("answer")),
-        ("sequence", "late", Readout("hidden", "spike_count", group=12)),
+        ("sequence", "late", Readout("hidden", "spike_count", neurons_per_output=12)),
         ("direct", "graded", Readout("hidden", "every_step")),
     ],
 )

@@ -1,4 +1,4 @@
-"""CIFAR-100's official binary files: found, read, and never half believed."""
+"""CIFAR-100's official binary files: found, read and fully validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST's IDX files: found, fetched when asked for, read, and never half believed."""
+"""Fashion-MNIST's IDX files: found, fetched when asked for, read and fully validated."""
 
 from __future__ import annotations
 

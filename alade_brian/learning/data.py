@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
-def as_shown(images: Tensor) -> Tensor:
+def time_first(images: Tensor) -> Tensor:
     """Images as a network takes them: of sequences ``(n, steps, C, H, W)`` time comes first."""
     return images.transpose(0, 1) if images.ndim == 5 else images
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.config import StageConfig, TrainingConfig
-from alade_brian.learning.data import as_shown
+from alade_brian.learning.data import time_first
 from alade_brian.learning.parallel import Share, share
 
 # What is done to a batch of images before it is shown: float32 ``(n, C, H, W)``, and where random numbers come from.
@@ -49,7 +49,7 @@ class TrainingSet:
     def shown_on(self, device: str) -> TrainingSet:
         """On a device, with the inputs as a network takes them."""
         features = None if self.features is None else self.features.to(device)
-        return TrainingSet(as_shown(self.inputs.to(device)), self.labels.to(device), features)
+        return TrainingSet(time_first(self.inputs.to(device)), self.labels.to(device), features)
 
 
 class Stage:
@@ -83,7 +83,7 @@ class Stage:
         """Go on from a `state`."""
 
 
-class Fitting:
+class StageTrainer:
     """The run of one stage, epoch by epoch; its state between two epochs is all that the rest depends on.
 
     The order of images and their augmentation come from `generator` alone.
@@ -179,8 +179,8 @@ class Fitting:
 def fit(
     stage: Stage, generator: np.random.Generator, progress: Callable[[], None] = lambda: None, **options: Any
 ) -> Epochs:
-    """Run a stage from its first epoch to its last; the records. `options`: see `Fitting`."""
-    fitting = Fitting(stage, generator, **options)
+    """Run a stage from its first epoch to its last; the records. `options`: see `StageTrainer`."""
+    fitting = StageTrainer(stage, generator, **options)
     while not fitting.finished:
         fitting.run_epoch()
         progress()

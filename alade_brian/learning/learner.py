@@ -11,7 +11,7 @@ import torch
 
 from alade_brian.config import RunConfig
 from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Augment, Fitting, Stage, seeded
+from alade_brian.learning.fitting import Augment, Stage, StageTrainer, seeded
 from alade_brian.learning.methods import method_class
 from alade_brian.learning.methods.base import mean_features
 from alade_brian.learning.parallel import average_statistics
@@ -89,7 +89,7 @@ class Learner:
         with seeded(self.config.seed, data.number):
             self.method.begin_task(data)
             self.network.to(self.config.training.device).train()
-            epochs = _Course(self, data, order, state).run(progress, keep, keep_stage or keep)
+            epochs = TaskTrainer(self, data, order, state).run(progress, keep, keep_stage or keep)
             self.method.end_task(data)
         self.network.to("cpu").eval()
         return TaskHistory(epochs, self.method.logits_before_alignment, self.method.logits_after_alignment)
@@ -103,7 +103,7 @@ class Learner:
         return mean_features(self.network, torch.from_numpy(images)).numpy()
 
 
-class _Course:
+class TaskTrainer:
     """A task's stages one behind the other, and where it stands between two epochs.
 
     A stage is made when the one before has ended, and draws random numbers: what the network and the generators were
@@ -139,7 +139,7 @@ class _Course:
         keep: Keep | None,
         keep_stage: Keep | None,
     ) -> None:
-        fitting = Fitting(stage, self.order, self.learner.config.training, self.learner.augment)
+        fitting = StageTrainer(stage, self.order, self.learner.config.training, self.learner.augment)
         earlier = self.history
         if resumed is not None:
             self._restore(resumed["now"])

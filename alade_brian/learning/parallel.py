@@ -82,7 +82,7 @@ def parallel() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process writes the run's files."""
     return not parallel() or torch.distributed.get_rank() == 0
 

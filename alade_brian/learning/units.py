@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass(eq=False)
-class Layer:
+class UnitLayer:
     """The units of one convolution.
 
     fixed, own   bool ``(units,)``
@@ -98,11 +98,11 @@ class Units:
 
     def __init__(self, extractor: nn.Module, empty: bool = False) -> None:
         self.width = int(extractor.width)  # type: ignore[arg-type]
-        self.layers: list[Layer] = []
+        self.layers: list[UnitLayer] = []
         for number, stage in enumerate(extractor.stages):  # type: ignore[arg-type]
             norm = next((m for m in stage.children() if isinstance(m, _BatchNorm)), None)
             used = stage.conv.weight.detach().flatten(1).any(1).cpu()
-            layer = Layer(f"stages.{number}", stage.conv, norm, torch.zeros_like(used) if empty else used)
+            layer = UnitLayer(f"stages.{number}", stage.conv, norm, torch.zeros_like(used) if empty else used)
             if empty:
                 _clear(layer)
             self.layers.append(layer)
@@ -196,7 +196,7 @@ def _as_learnt(learnt: nn.Module, fixed: Tensor) -> Any:
     return hook
 
 
-def _clear(layer: Layer) -> None:
+def _clear(layer: UnitLayer) -> None:
     """Make all units of a layer free ones."""
     with torch.no_grad():
         layer.conv.weight.zero_()

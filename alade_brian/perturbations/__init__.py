@@ -7,14 +7,14 @@ How to write one's own: docs/perturbations.md.
 from alade_brian.perturbations import neurons, noise, synapses, time
 from alade_brian.perturbations.base import (
     Perturbation,
-    Shown,
+    Presentation,
     available_perturbations,
     perturbation,
 )
 
 __all__ = [
     "Perturbation",
-    "Shown",
+    "Presentation",
     "available_perturbations",
     "neurons",
     "noise",

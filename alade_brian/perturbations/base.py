@@ -17,18 +17,18 @@ from alade_brian.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class Presentation:
     """A network, and images as it takes them: ``(n, ...)``, or by the name of the stimulus where there are several.
 
-    first      number of the first image among all that are shown: random numbers belong to an image, not to a batch
-    uncounted  numbers of projections that are a perturbation's device and no synapses of the network: what passes them
-               is no synaptic event
+    `first` is the number of the first image among all that are shown: random numbers belong to an image, not to a
+    batch. `uncounted_projections` are the numbers of projections that a perturbation added as a device: they are no
+    synapses of the network, and spikes that pass them are no synaptic events.
     """
 
     spec: NetworkSpec
     images: np.ndarray | Mapping[str, np.ndarray]
     first: int = 0
-    uncounted: frozenset[int] = frozenset()
+    uncounted_projections: frozenset[int] = frozenset()
 
 
 class Perturbation(ABC):
@@ -60,7 +60,7 @@ class Perturbation(ABC):
         """Name and options, as results are filed."""
         return self.name
 
-    def __call__(self, shown: Shown, strength: float, seed: int = 0) -> Shown:
+    def __call__(self, shown: Presentation, strength: float, seed: int = 0) -> Presentation:
         """The perturbed network and images. UserError where the strength is out of range, or the network cannot have
         this perturbation."""
         self.check(strength)
@@ -75,7 +75,7 @@ class Perturbation(ABC):
             raise UserError(f"'{self.name}' has no strength {strength:g}; use a whole number ({self.unit})")
 
     @abstractmethod
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         """As `__call__`, for a strength in range."""
 
     def refuse(self, reason: str) -> UserError:
@@ -86,7 +86,7 @@ class Perturbation(ABC):
 class SpecPerturbation(Perturbation):
     """A perturbation of the network alone."""
 
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         return dataclasses.replace(shown, spec=self.changed(shown.spec, strength, seed))
 
     @abstractmethod
@@ -112,7 +112,7 @@ def perturbation(name: str, **options: Any) -> Perturbation:
         raise UserError(f"the perturbation '{name}' does not take {', '.join(options)}; leave it out") from None
 
 
-def as_sequences(shown: Shown) -> tuple[NetworkSpec, dict[str, np.ndarray]]:
+def as_sequences(shown: Presentation) -> tuple[NetworkSpec, dict[str, np.ndarray]]:
     """The same network whose held images are shown anew in every step, and its images by stimulus."""
     spec = shown.spec
     given = shown.images if isinstance(shown.images, Mapping) else {spec.stimulus.name: shown.images}
@@ -123,7 +123,7 @@ def as_sequences(shown: Shown) -> tuple[NetworkSpec, dict[str, np.ndarray]]:
     return dataclasses.replace(spec, stimuli=stimuli), images
 
 
-def image_numbers(shown: Shown) -> range:
+def image_numbers(shown: Presentation) -> range:
     """The numbers of the images that are shown."""
     given = shown.images if isinstance(shown.images, np.ndarray) else next(iter(shown.images.values()))
     return range(shown.first, shown.first + len(given))

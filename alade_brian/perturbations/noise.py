@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from alade_brian.conversion.spec import Identity, Population, Projection, Stimulus
-from alade_brian.perturbations.base import Perturbation, Shown, as_sequences, generator, image_numbers
+from alade_brian.perturbations.base import Perturbation, Presentation, as_sequences, generator, image_numbers
 
 
 class MembraneNoise(Perturbation):
@@ -27,7 +27,7 @@ class MembraneNoise(Perturbation):
     random = True
     strengths = (0, 0.1, 0.2, 0.4, 0.8, 1.6)
 
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         if shown.spec.stimulus.coding == "spikes":
             raise self.refuse("its stimulus is one of spikes, beside which no current can be shown")
         spec, images = as_sequences(shown)
@@ -49,7 +49,7 @@ class MembraneNoise(Perturbation):
 
     def _innovation(self, population: Population) -> np.ndarray:
         neuron = population.neuron
-        if "tau" not in neuron.parameters or neuron.takes_input != neuron.membrane:
+        if "tau" not in neuron.parameters or neuron.input_variable != neuron.membrane:
             raise self.refuse(f"the neurons of '{population.name}' have no leaky membrane that takes the input itself")
         decay = np.exp(-1 / neuron.parameters["tau"].value)
         return np.sqrt(1 - decay**2)
@@ -64,7 +64,7 @@ class PoissonStimulus(Perturbation):
     random = True
     strengths = (0, 0.3, 1, 3, 10)
 
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         if shown.spec.stimulus.coding != "direct":
             raise self.refuse("its images are not held, but sequences")
         spec, images = as_sequences(shown)

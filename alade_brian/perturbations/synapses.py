@@ -18,7 +18,7 @@ from alade_brian.conversion.spec import (
 )
 from alade_brian.perturbations.base import (
     Perturbation,
-    Shown,
+    Presentation,
     SpecPerturbation,
     as_sequences,
     each_weighted,
@@ -41,7 +41,7 @@ class WeightNoise(SpecPerturbation):
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         def noisy(projection: Projection, weight: np.ndarray) -> np.ndarray:
-            draw = generator(seed, projection.name, projection.first).standard_normal(weight.shape)
+            draw = generator(seed, projection.name, projection.target_offset).standard_normal(weight.shape)
             return weight + strength * weight.std() * draw
 
         return each_weighted(spec, noisy)
@@ -109,7 +109,7 @@ class _Filter(SpecPerturbation):
             neuron,
             states=f"arrived : 1\n{self.states}",
             parameters={"keep": constant(np.exp(-1 / strength))},
-            arrival=self.filtered.format(neuron.takes_input),
+            arrival=self.filtered.format(neuron.input_variable),
         )
         return dataclasses.replace(slow, input="arrived")
 
@@ -147,7 +147,7 @@ class UnreliableRelease(Perturbation):
     random = True
     strengths = (0, 0.1, 0.2, 0.4, 0.6, 0.8)
 
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         if strength == 0:
             # The same synapses, but as lists, which sum in another order.
             return shown
@@ -177,7 +177,7 @@ class Conductances(Perturbation):
     unit = "1 / reversal potential (per membrane unit)"
     strengths = (0, 0.1, 0.2, 0.4, 0.8)
 
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         spec = shown.spec
         if strength == 0:
             # The same numbers, but excitation and inhibition summed apart.
@@ -196,7 +196,7 @@ class Conductances(Perturbation):
         projections = (*kept, *(e for e, _ in split), *(i for _, i in split))
         # A synapse opens one of both: its spikes are counted on the way of excitation.
         return dataclasses.replace(
-            shown, spec=dataclasses.replace(spec, projections=projections), uncounted=frozenset(inhibitory)
+            shown, spec=dataclasses.replace(spec, projections=projections), uncounted_projections=frozenset(inhibitory)
         )
 
     def _split(self, projection: Projection, strength: float) -> tuple[Projection, Projection]:
@@ -205,17 +205,21 @@ class Conductances(Perturbation):
             raise self.refuse(f"the projection {projection.name} has no weights")
         return (
             dataclasses.replace(
-                projection, operator=with_weights(projection.operator, strength * np.maximum(weight, 0)), into="exc"
+                projection,
+                operator=with_weights(projection.operator, strength * np.maximum(weight, 0)),
+                target_variable="exc",
             ),
             dataclasses.replace(
-                projection, operator=with_weights(projection.operator, strength * np.maximum(-weight, 0)), into="inh"
+                projection,
+                operator=with_weights(projection.operator, strength * np.maximum(-weight, 0)),
+                target_variable="inh",
             ),
         )
 
     def _conducting(self, population: Population, strength: float) -> NeuronEquations:
         neuron = population.neuron
         v = neuron.membrane
-        if neuron.takes_input != v:
+        if neuron.input_variable != v:
             raise self.refuse(f"the neurons of '{population.name}' have no membrane that takes the input itself")
         moved = f"{v} += ((exc - inh) * reversal - (exc + inh) * {v}) * exprel(-(exc + inh))\nexc = 0\ninh = 0"
         reversal = {"reversal": constant(1 / strength)}

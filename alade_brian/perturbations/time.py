@@ -21,7 +21,7 @@ from alade_brian.conversion.spec import (
 )
 from alade_brian.perturbations.base import (
     Perturbation,
-    Shown,
+    Presentation,
     SpecPerturbation,
     as_sequences,
     generator,
@@ -72,7 +72,7 @@ class UnequalDelays(SpecPerturbation):
             return [projection]
         found = projection_synapses(spec, projection)
         weight = found.weights(projection.operator)
-        drawn = generator(seed, projection.name, projection.first).integers(0, largest + 1, len(found))
+        drawn = generator(seed, projection.name, projection.target_offset).integers(0, largest + 1, len(found))
         shape = spec.shape(projection.target)
         return [
             Projection(
@@ -99,7 +99,7 @@ class SpikeTimeJitter(Perturbation):
     random = True
     strengths = (0, 1, 2, 3)
 
-    def apply(self, shown: Shown, strength: float, seed: int) -> Shown:
+    def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         if strength == 0:
             return shown
         if shown.spec.stimulus.coding == "spikes":
@@ -131,7 +131,7 @@ class SpikeTimeJitter(Perturbation):
         spec = dataclasses.replace(
             spec, stimuli=tuple(stimuli), populations=tuple(populations), projections=(*sent, *into_relays)
         )
-        return dataclasses.replace(shown, spec=spec, images=images, uncounted=uncounted)
+        return dataclasses.replace(shown, spec=spec, images=images, uncounted_projections=uncounted)
 
     def _relay(self, population: Population, late: int, slots: int) -> Population:
         """It fires where a spike, which counts `slots`, meets a draw of `late`."""
@@ -174,7 +174,7 @@ class FinerSteps(SpecPerturbation):
         """The time constant of the membrane that takes the input, in the population's shape; None where it does not
         leak."""
         neuron = population.neuron
-        if neuron.update or neuron.takes_input != neuron.membrane or len(neuron.states) > 1:
+        if neuron.update or neuron.input_variable != neuron.membrane or len(neuron.states) > 1:
             raise self.refuse(f"the neurons of '{population.name}' have more than a membrane")
         tau = neuron.parameters.get("tau")
         return None if tau is None else np.broadcast_to(tau.value, population.shape)

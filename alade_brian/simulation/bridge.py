@@ -27,7 +27,7 @@ from alade_brian.simulation.settings import SimulationSettings
 log = logging.getLogger(__name__)
 
 
-class Bridge:
+class OtherPythonEngine:
     """A network that the Python at that path simulates with these settings; see `engine.Engine`.
 
     images   how many it is given at a time

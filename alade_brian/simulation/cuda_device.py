@@ -1,4 +1,4 @@
-"""The door to brian2cuda, and the only one: it is imported here, mended here, and its projects are compiled here.
+"""The only place that knows brian2cuda: it is imported here, patched here, and its projects are compiled here.
 
 brian2cuda is mended by its templates as they are read; its installation is never touched. Where the text to be
 mended is not found, it is another brian2cuda than this was written for: an error.

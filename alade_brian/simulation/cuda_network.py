@@ -26,7 +26,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
 )
 
 
-class Graphics:
+class Brian2CudaDevice:
     """Brian2 as CUDA for a GPU; see `standalone.Device`."""
 
     from_spike = True

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.brian2_network import BatchLayout
 from alade_brian.conversion.brian2_text import period_steps
 from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.conversion.spec import NetworkSpec
@@ -28,7 +28,7 @@ class Recorded:
     traces: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def decode(spec: NetworkSpec, layout: Layout, images: int, recorded: Recorded) -> Responses:
+def decode(spec: NetworkSpec, layout: BatchLayout, images: int, recorded: Recorded) -> Responses:
     """Responses of the first `images` images of a run."""
     spikes = {name: _unroll(spec, layout, name, *found)[:images] for name, found in recorded.spikes.items()}
     traces = {name: by_image(spec, layout, values)[:images] for name, values in recorded.traces.items()}
@@ -40,13 +40,13 @@ def decode(spec: NetworkSpec, layout: Layout, images: int, recorded: Recorded) -
     return Responses(spikes, read_out(spec.readout, values), traces)
 
 
-def by_image(spec: NetworkSpec, layout: Layout, values: np.ndarray) -> np.ndarray:
+def by_image(spec: NetworkSpec, layout: BatchLayout, values: np.ndarray) -> np.ndarray:
     """Values of every step of a run as float64 ``(images, steps, neurons)``."""
     whole = values.reshape(layout.presentations, period_steps(spec), layout.batch, -1)[:, : spec.steps]
     return whole.transpose(0, 2, 1, 3).reshape(layout.images, spec.steps, -1).astype(np.float64)
 
 
-def _unroll(spec: NetworkSpec, layout: Layout, name: str, neurons: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _unroll(spec: NetworkSpec, layout: BatchLayout, name: str, neurons: np.ndarray, times: np.ndarray) -> np.ndarray:
     size, period = prod(spec.shape(name)), period_steps(spec)
     presentation, step = np.divmod(np.rint(times / spec.dt).astype(np.int64), period)
     neurons = neurons.astype(np.int64)

@@ -8,13 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.brian2_network import BatchLayout
 from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.parts import split
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.simulation.bridge import Bridge
-from alade_brian.simulation.cuda_network import Graphics, explicit_target
+from alade_brian.simulation.bridge import OtherPythonEngine
+from alade_brian.simulation.cuda_network import Brian2CudaDevice, explicit_target
 from alade_brian.simulation.events import EventCounter
 from alade_brian.simulation.fused_programs import fused_program
 from alade_brian.simulation.growing import GrowingProgram
@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 @dataclass
-class Streamed:
+class BlockEngine:
     """An engine that answers to one block of images at a time, unpacked."""
 
     spec: NetworkSpec
@@ -67,22 +67,22 @@ def make_engine(spec: NetworkSpec, settings: SimulationSettings, traces: Sequenc
     """What simulates in this process, and how many images it is given at a time."""
     python = settings.other_python()
     if python is not None:
-        bridge = Bridge(spec, settings, traces, python)
+        bridge = OtherPythonEngine(spec, settings, traces, python)
         return bridge, bridge.images
     batch = settings.batch_for(spec)
     if settings.fuses(spec):
         program = _fused(spec, settings, traces)
         block = max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // program.bytes_per_image) // batch) * batch
         return program, block
-    layout = Layout(batch, -(-(GPU_IMAGES_PER_RUN if settings.backend == "cuda" else IMAGES_PER_RUN) // batch))
+    layout = BatchLayout(batch, -(-(GPU_IMAGES_PER_RUN if settings.backend == "cuda" else IMAGES_PER_RUN) // batch))
     connectivity = "shared" if settings.shares else "explicit"
     network: StandaloneNetwork | RuntimeNetwork
     if settings.backend in ("cpp", "cuda"):
-        device = Graphics(explicit_target()) if settings.backend == "cuda" else None
+        device = Brian2CudaDevice(explicit_target()) if settings.backend == "cuda" else None
         network = StandaloneNetwork(spec, layout, connectivity, settings.dtype, settings.cache_folder, traces, device)
     else:
         network = RuntimeNetwork(spec, layout, settings.backend, settings.dtype, traces, connector(connectivity))
-    return Streamed(spec, network.run, network.compiled), layout.images
+    return BlockEngine(spec, network.run, network.compiled), layout.images
 
 
 def _fused(spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str]) -> StreamedProgram | GrowingProgram:

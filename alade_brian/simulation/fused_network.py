@@ -129,7 +129,7 @@ class Builder:
         population = self.spec.populations[index]
         neuron, text = population.neuron, self.texts[population.name]
         threshold = f"_cond = {text.threshold}" if neuron.spiking else ""
-        records = [("_answers", self.spec.readout.when == "after_reset")] * (population.name == self.answers)
+        records = [("_answers", self.spec.readout.sampled == "after_reset")] * (population.name == self.answers)
         records += [("_trace", True)] * (population.name in self.traces)
         code = {
             "rest": text.rest,
@@ -153,7 +153,7 @@ class Builder:
                 (self.layers | self.given)[p.source],
                 gather(self.spec, p),
                 p.delay,
-                p.into or self.spec.population(target).neuron.takes_input,
+                p.target_variable or self.spec.population(target).neuron.input_variable,
                 self.degrees(p),
             )
             for _, p in gathered(self.spec, target)

@@ -116,7 +116,7 @@ def is_list(spec: NetworkSpec, projection: Projection) -> bool:
     operator, inside = projection.operator, pixels(spec.shape(projection.target))
     made = operator.output_shape(spec.shape(projection.source))
     fits = prod(made) % inside == 0 if isinstance(operator, Dense) else pixels(made) == inside
-    return isinstance(operator, Sparse) or not fits or projection.first % inside != 0
+    return isinstance(operator, Sparse) or not fits or projection.target_offset % inside != 0
 
 
 def gather(spec: NetworkSpec, projection: Projection) -> Gather:
@@ -124,7 +124,7 @@ def gather(spec: NetworkSpec, projection: Projection) -> Gather:
     operator, source, target = projection.operator, spec.shape(projection.source), spec.shape(projection.target)
     if is_list(spec, projection):
         return _all_to_all(prod(target), source, target, 0)
-    offset = projection.first // pixels(target)
+    offset = projection.target_offset // pixels(target)
     match operator:
         case Convolution():
             made, per_row = operator.weight.shape[0] // operator.groups, operator.weight.shape[1]

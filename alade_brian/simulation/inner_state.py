@@ -11,7 +11,7 @@ import numpy as np
 from brian2.parsing.sympytools import str_to_sympy
 from sympy import lambdify
 
-from alade_brian.conversion.brian2_network import Layout
+from alade_brian.conversion.brian2_network import BatchLayout
 from alade_brian.conversion.brian2_text import group_text
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
@@ -41,7 +41,7 @@ def record_states(spec: NetworkSpec, images: Images, wanted: Mapping[str, Sequen
     shown = arrays(spec, images)
     check_images(spec, shown)
     values = pixels(spec, shown)
-    return RuntimeNetwork(spec, Layout(len(values), 1), "numpy", "float64").states(values, wanted)
+    return RuntimeNetwork(spec, BatchLayout(len(values), 1), "numpy", "float64").states(values, wanted)
 
 
 def variables(spec: NetworkSpec, population: str) -> tuple[str, ...]:

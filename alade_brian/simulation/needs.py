@@ -21,7 +21,7 @@ CUDA_BYTES = 600 * 2**20
 # A synapse on a GPU, beside its weight: its number in the list of its neuron, and both its ends.
 SYNAPSE_BYTES = 12
 # What a duration is said for.
-IMAGES_SAID = 1000
+IMAGES_FOR_ESTIMATE = 1000
 
 
 def advice(spec: NetworkSpec, settings: SimulationSettings) -> str:
@@ -29,7 +29,7 @@ def advice(spec: NetworkSpec, settings: SimulationSettings) -> str:
     table = lowering_table(spec)
     passes = "fused" if settings.fuses(spec) else "separate"
     kernels = "shared kernels" if settings.shares else "a list of synapses"
-    workers, each = settings.workers_for(spec), said_bytes(needed_bytes(spec, settings))
+    workers, each = settings.workers_for(spec), format_bytes(needed_bytes(spec, settings))
     batch = settings.batch_for(spec)
     together = f"{batch} images side by side" if batch > 1 else "an image at a time"
     return (
@@ -44,21 +44,21 @@ def _duration(spec: NetworkSpec, settings: SimulationSettings) -> str:
         return f"how long it takes is up to the cluster at {settings.cluster}"
     if settings.backend == "cuda":
         return (
-            f"about {said_bytes(gpu_bytes(spec, settings))} of the GPU's memory; how long it takes was never measured"
+            f"about {format_bytes(gpu_bytes(spec, settings))} of the GPU's memory; how long it takes was never measured"
         )
-    seconds = expected_seconds(spec, settings, IMAGES_SAID)
+    seconds = expected_seconds(spec, settings, IMAGES_FOR_ESTIMATE)
     return (
-        f"about {said_seconds(seconds)} for {IMAGES_SAID:,} images where neurons spike in {ACTIVITY:.0%} of the steps, "
-        "building apart"
+        f"about {format_seconds(seconds)} for {IMAGES_FOR_ESTIMATE:,} images if neurons spike in {ACTIVITY:.0%} of the "
+        "steps, excluding compilation"
     )
 
 
-def said_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """A size for reading."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
 
 
-def said_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """A duration for reading, as roughly as it is known."""
     if seconds < 90:
         return f"{seconds:.1g} s" if seconds < 9.5 else f"{round(seconds, -1):.0f} s"
@@ -122,8 +122,8 @@ def check_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
     needed = needed_bytes(spec, settings) * workers
     if available is not None and needed > available:
         raise UserError(
-            f"the simulation needs about {said_bytes(needed)} in {workers} process(es), and "
-            f"{said_bytes(available)} are free; use fewer --workers, a smaller simulation.batch, "
+            f"the simulation needs about {format_bytes(needed)} in {workers} process(es), and "
+            f"{format_bytes(available)} are free; use fewer --workers, a smaller simulation.batch, "
             "float32, or a smaller network"
         )
     if settings.backend == "cuda":
@@ -135,7 +135,7 @@ def _check_gpu_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
     # Some drivers do not say how much is free.
     if gpu.free and needed > gpu.free:
         raise UserError(
-            f"the simulation needs about {said_bytes(needed)} of the GPU's memory, and {said_bytes(gpu.free)} of "
-            f"{said_bytes(gpu.memory)} are free on the {gpu.name}; end what else runs there (nvidia-smi shows it), or "
-            "use a smaller simulation.batch, float32, or a smaller network"
+            f"the simulation needs about {format_bytes(needed)} of the GPU's memory, and {format_bytes(gpu.free)} of "
+            f"{format_bytes(gpu.memory)} are free on the {gpu.name}; end what else runs there (nvidia-smi shows it), "
+            "or use a smaller simulation.batch, float32, or a smaller network"
         )

@@ -19,7 +19,7 @@ from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
-from alade_brian.simulation.needs import available_bytes, said_bytes
+from alade_brian.simulation.needs import available_bytes, format_bytes
 from alade_brian.simulation.process import check_interrupt
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 
@@ -67,8 +67,8 @@ def check_nest(spec: NetworkSpec) -> None:
     needed, available = count * BYTES_PER_SYNAPSE, available_bytes()
     if available is not None and needed > available:
         raise UserError(
-            f"the network has {count:,} synapses, for which NEST needs about {said_bytes(needed)}, and "
-            f"{said_bytes(available)} are free; use a smaller network"
+            f"the network has {count:,} synapses, for which NEST needs about {format_bytes(needed)}, and "
+            f"{format_bytes(available)} are free; use a smaller network"
         )
 
 

@@ -66,8 +66,7 @@ def _events(spec: NetworkSpec, activity: float) -> float:
 
 @cache
 def slowness() -> float:
-    """How many times as long as on the machine of `COSTS` something takes here that does what a simulation does: adds
-    up rows of numbers that lie apart."""
+    """Slowdown of this machine relative to the one `COSTS` was measured on (probe: summing scattered rows)."""
     return min(_probe() for _ in range(7)) / PROBE_SECONDS
 
 

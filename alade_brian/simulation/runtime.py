@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BrianNetwork, Connect, Layout, build_network
+from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, Connect, build_network
 from alade_brian.conversion.brian2_text import slots
 from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.spec import NetworkSpec
@@ -55,7 +55,7 @@ class RuntimeNetwork:
     def __init__(
         self,
         spec: NetworkSpec,
-        layout: Layout,
+        layout: BatchLayout,
         backend: str,
         dtype: str,
         traces: Sequence[str] = (),
@@ -68,7 +68,7 @@ class RuntimeNetwork:
     def run(self, pixels: np.ndarray) -> Responses:
         """Responses to at most ``layout.images`` images, as pixels ``(n, rows, pixels)``."""
         # Fewer images than a full run need no empty presentations here: nothing is compiled for a number of them.
-        layout = Layout(self.layout.batch, -(-len(pixels) // self.layout.batch))
+        layout = BatchLayout(self.layout.batch, -(-len(pixels) // self.layout.batch))
         with self._preferences():
             built = build_network(self.spec, pixels, layout, self.traces, self.connect)
             run_whole(built.network, built.duration, self.spec.dt)

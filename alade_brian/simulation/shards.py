@@ -76,7 +76,7 @@ class Engines:
         """The answers to a block; tried again where the program that should give them ended."""
         for left in reversed(range(TRIES)):
             try:
-                with self.one() as engine, _alone(engine):
+                with self.one() as engine, _serialised(engine):
                     (answer,) = engine.stream([block], record)
                 return answer
             except ProgramEnded:
@@ -85,7 +85,7 @@ class Engines:
         raise AssertionError("a block is tried at least once")
 
 
-def _alone(engine: Engine) -> AbstractContextManager[object]:
+def _serialised(engine: Engine) -> AbstractContextManager[object]:
     return nullcontext() if engine.own_process else _brian2
 
 

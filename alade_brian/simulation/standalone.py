@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BrianNetwork, Layout, build_network, stimulus_values
+from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, build_network, stimulus_values
 from alade_brian.conversion.brian2_text import live_projections, period_steps, projection_name
 from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.responses import Responses
@@ -96,7 +96,7 @@ class StandaloneNetwork:
     def __init__(
         self,
         spec: NetworkSpec,
-        layout: Layout,
+        layout: BatchLayout,
         connectivity: str,
         dtype: str,
         cache: Path,
@@ -175,7 +175,7 @@ class StandaloneNetwork:
 
 def _generate(
     spec: NetworkSpec,
-    layout: Layout,
+    layout: BatchLayout,
     connectivity: str,
     dtype: type,
     folder: Path,
@@ -197,7 +197,7 @@ def _arrays(built: BrianNetwork) -> Arrays:
     return {**settable_arrays(), f"{stimulus.name}.values": (stimulus.values.size, "float64")}
 
 
-def _weights(spec: NetworkSpec, layout: Layout, dtype: type) -> Arrays:
+def _weights(spec: NetworkSpec, layout: BatchLayout, dtype: type) -> Arrays:
     """The weights of plain `Synapses`; the program makes room for them when it makes the synapses."""
     counts = {
         projection_name(spec, index): layout.batch * synapse_count(p.operator, spec.shape(p.source))

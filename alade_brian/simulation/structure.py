@@ -71,7 +71,15 @@ def structure(spec: NetworkSpec, layout: Any) -> dict[str, Any]:
             for p in spec.populations
         ],
         "projections": [
-            [p.source, p.target, p.delay, p.first, p.into, p.release and p.release.ticket, _operator(p.operator)]
+            [
+                p.source,
+                p.target,
+                p.delay,
+                p.target_offset,
+                p.target_variable,
+                p.release and p.release.ticket,
+                _operator(p.operator),
+            ]
             for p in spec.projections
         ],
     }

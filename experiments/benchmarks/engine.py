@@ -19,7 +19,7 @@ from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.outputs import check_new_file
-from benchmarks.field import EXPLICIT, LIMITS, NAMES, SHARED, Field, process_counts
+from benchmarks.field import EXPLICIT, LIMITS, NAMES, SHARED, Competitors, process_counts
 from benchmarks.figure import write_figure
 from benchmarks.machine import cores, machine
 from benchmarks.network import CALIBRATION_IMAGES, DESCRIPTION, HIGHEST_RATE, SIZE, calibrated, random_images
@@ -67,7 +67,7 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
         help="normally distributed pixels, or Fashion-MNIST's test images where the files are here",
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with Fashion-MNIST's files")
-    parser.add_argument("--seed", type=int, default=1993, help="everything random (default: 1993)")
+    parser.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
     return main
 
 
@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
     images = _images(arguments)
     result: dict[str, Any] = {"format": 1, "machine": machine(), "network": DESCRIPTION, **_settings(arguments)}
     with progress_shown() as warnings, tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
-        field = Field(images, Path(scratch), cores(), arguments.seconds)
+        field = Competitors(images, Path(scratch), cores(), arguments.seconds)
         result |= {"rates": {}, "crossings": {}, "torch": field.searches, "warnings": warnings}
         for rate in sorted(set(arguments.rates)):
             key = rate_key(rate)
@@ -94,7 +94,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(field: Field, rate: float, arguments: argparse.Namespace) -> dict[str, Any]:
+def _measure(field: Competitors, rate: float, arguments: argparse.Namespace) -> dict[str, Any]:
     log.info("firing rate %g", rate)
     explicit = [max(arguments.rates)] if arguments.explicit_rates is None else arguments.explicit_rates
     names = tuple(name for name in arguments.only if name not in EXPLICIT or rate in explicit)

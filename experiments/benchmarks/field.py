@@ -36,7 +36,7 @@ def process_counts(name: str, cores: int) -> tuple[int | None, ...]:
     return tuple(sorted({1, 2, cores})) if name in SHARED else (None,)
 
 
-class Field:
+class Competitors:
     """Everything that lasts from one firing rate to the next.
 
     images    float64 ``(n, 1, 28, 28)``

@@ -18,7 +18,7 @@ def add_options(parser: ArgumentParser, rounds: int) -> None:
     """The options that all small benchmarks have."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of every competitor (default: {rounds})")
-    parser.add_argument("--seed", type=int, default=1993, help="everything random (default: 1993)")
+    parser.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
 
 
 def check_options(json: Path | None, rounds: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.models import ConvBackbone, ExpandableNetwork
-from alade_brian.models.kernels import keep_freed_memory
+from alade_brian.models.kernels import reuse_freed_memory
 from alade_brian.models.surrogate import triangle_spike
 from benchmarks.network import CHANNELS, CLASSES, DECAY, SIZE, STEPS, STRIDES, THRESHOLD
 
@@ -25,7 +25,7 @@ PIXELS = SIZE // 4 * (SIZE // 4)
 
 def ours() -> nn.Module:
     """This project's network of one extractor."""
-    keep_freed_memory()
+    reuse_freed_memory()
     network = ExpandableNetwork(
         lambda: ConvBackbone((1, SIZE, SIZE), CHANNELS[1:], STRIDES, 1, STEPS, DECAY, THRESHOLD), STEPS
     )
@@ -95,7 +95,7 @@ def snntorch_network() -> nn.Module:
     import snntorch
     from snntorch import surrogate
 
-    class Network(Staged):
+    class SnnTorchNetwork(Staged):
         def __init__(self) -> None:
             super().__init__()
             self.neurons = nn.ModuleList(
@@ -117,14 +117,14 @@ def snntorch_network() -> nn.Module:
                 sums = sums + spikes
             return self.readout(sums.flatten(1) / STEPS)
 
-    return Network()
+    return SnnTorchNetwork()
 
 
 def spikingjelly_network() -> nn.Module:
     """SpikingJelly: its multi-step mode, which passes all steps through a layer together."""
     from spikingjelly.activation_based import functional, layer, neuron, surrogate
 
-    class Network(nn.Module):
+    class SpikingJellyNetwork(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.first = nn.Sequential(*layers()[0])
@@ -147,7 +147,7 @@ def spikingjelly_network() -> nn.Module:
             spikes = self.rest(held.unsqueeze(0).expand(STEPS, *held.shape))
             return self.readout(spikes.mean(0).flatten(1))
 
-    return Network()
+    return SpikingJellyNetwork()
 
 
 def compiled() -> nn.Module:

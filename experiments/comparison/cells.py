@@ -22,7 +22,7 @@ from alade_brian.errors import UserError
 from alade_brian.job import IncrementalJob
 from alade_brian.outputs import is_unused, writing_to
 from alade_brian.runs import RunFolder, read_json
-from comparison.grid import Cell
+from comparison.grid import GridCell
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Outcome:
     error   one sentence, where it failed; trace is added where that was nobody's fault but the program's
     """
 
-    cell: Cell
+    cell: GridCell
     error: str | None = None
     trace: str | None = None
 
 
-def check_cell(cell: Cell, threads: int) -> bool:
+def check_cell(cell: GridCell, threads: int) -> bool:
     """Whether a cell is complete; UserError where its folder holds anything but this run, or a part of it."""
     if not begun(cell):
         return False
@@ -57,12 +57,12 @@ def check_cell(cell: Cell, threads: int) -> bool:
     return len(metrics["tasks"]) == metrics["tasks_planned"]
 
 
-def begun(cell: Cell) -> bool:
+def begun(cell: GridCell) -> bool:
     """Whether there is anything of a cell."""
     return not is_unused(cell.folder)
 
 
-def try_rows(cells: Sequence[Cell], download: bool) -> None:
+def try_rows(cells: Sequence[GridCell], download: bool) -> None:
     """UserError where a row cannot be run, before any is: its job is set up for one seed and thrown away."""
     for cell in {cell.row: cell for cell in cells}.values():
         try:
@@ -78,7 +78,7 @@ def pool(jobs: int) -> joblib.Parallel:
     return joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
 
 
-def compute(cells: Sequence[Cell], threads: int, jobs: int) -> Iterator[Outcome]:
+def compute(cells: Sequence[GridCell], threads: int, jobs: int) -> Iterator[Outcome]:
     """Every cell, `jobs` at once, as they end. A cell that fails does not stop the others.
 
     A worker that was killed mostly ran out of memory: what is left then goes on with half as many.
@@ -94,7 +94,7 @@ def compute(cells: Sequence[Cell], threads: int, jobs: int) -> Iterator[Outcome]
             jobs = max(1, jobs // 2)
 
 
-def compute_cell(cell: Cell, threads: int, parent: int | None) -> Outcome:
+def compute_cell(cell: GridCell, threads: int, parent: int | None) -> Outcome:
     """Begin a cell's run or go on with it, to its end.
 
     parent   process that this one works for, beside others; None: it has the machine for itself, simulates on all cores

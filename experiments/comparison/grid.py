@@ -29,7 +29,7 @@ FIGURES = "figures"
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One run: a row with a seed."""
 
     row: str
@@ -57,15 +57,19 @@ class Grid:
     reference: str | None
     threads: int
 
-    def cells(self, out: Path) -> list[Cell]:
+    def cells(self, out: Path) -> list[GridCell]:
         """All cells, seed after seed: a comparison that is stopped has its first seeds whole."""
         return [
-            Cell(row, seed, config_from({**keys, "seed": seed}, _place(self.origin, row)), out / slug(row) / str(seed))
+            GridCell(
+                row, seed, config_from({**keys, "seed": seed}, _place(self.origin, row)), out / slug(row) / str(seed)
+            )
             for seed in self.seeds
             for row, keys in self.rows.items()
         ]
 
-    def choose(self, cells: Sequence[Cell], rows: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Cell]:
+    def choose(
+        self, cells: Sequence[GridCell], rows: Sequence[str] | None, seeds: Sequence[int] | None
+    ) -> list[GridCell]:
         """The cells of some rows and seeds (None: of all); UserError where the grid has no such row or seed."""
         for what, asked, known in (("row", rows, self.rows), ("seed", seeds, self.seeds)):
             for name in asked or ():

@@ -10,7 +10,7 @@ from alade_brian.analysis.report_sections import agrees
 from alade_brian.config import to_mapping
 from alade_brian.errors import UserError
 from alade_brian.runs import RunFolder, read_json
-from comparison.grid import FIGURES, Cell, Grid
+from comparison.grid import FIGURES, Grid, GridCell
 
 NETWORKS = ("torch", "brian2")
 SUMMARIES = ("average_incremental_accuracy", "last_accuracy", "forgetting")
@@ -18,7 +18,7 @@ SUMMARIES = ("average_incremental_accuracy", "last_accuracy", "forgetting")
 COSTS = ("synaptic_events_per_image", "joule_per_image", "joule_per_image_relu")
 
 
-def collect(grid: Grid, complete: Sequence[Cell]) -> dict[str, Any]:
+def collect(grid: Grid, complete: Sequence[GridCell]) -> dict[str, Any]:
     """`results.json` from the cells that are complete; UserError where there is none."""
     if not complete:
         raise UserError("no cell is complete yet; run the comparison without --report-only")
@@ -36,7 +36,7 @@ def collect(grid: Grid, complete: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def check_earlier(file: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
     """UserError if the tables beside a `results.json` would lose anything if the grid's took their place.
 
     Tables may grow: those of the same grid are written anew when more of its cells are complete.
@@ -64,7 +64,7 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[Cell]) -> None:
         )
 
 
-def row_config(cell: Cell) -> dict[str, Any]:
+def row_config(cell: GridCell) -> dict[str, Any]:
     """The resolved configuration of a row; of its cells it differs in the seed alone."""
     return {key: value for key, value in to_mapping(cell.config).items() if key != "seed"}
 

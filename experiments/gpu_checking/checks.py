@@ -11,12 +11,12 @@ import numpy as np
 from alade_brian.conversion.responses import Responses
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.simulator import Simulator
-from gpu_checking.networks import Case
+from gpu_checking.networks import GpuCase
 
 CPP = SimulationSettings(backend="cpp", workers=None)
 
 
-def check(case: Case, settings: SimulationSettings) -> dict[str, Any]:
+def check(case: GpuCase, settings: SimulationSettings) -> dict[str, Any]:
     """Build a network, compare every spike with `cpp`, and run it a second time."""
     simulator = open_simulator(case.spec, settings)
     first, second = answers(simulator, case.images), answers(simulator, case.images)
@@ -48,7 +48,7 @@ def mismatched(left: Responses, right: Responses) -> int:
     return sum(int(np.count_nonzero(left.spikes[name] != right.spikes[name])) for name in right.spikes)
 
 
-def throughput(case: Case, settings: SimulationSettings, batches: list[int], seconds: float) -> dict[str, Any]:
+def throughput(case: GpuCase, settings: SimulationSettings, batches: list[int], seconds: float) -> dict[str, Any]:
     """Images per second, logits alone, for every number of images side by side; each for about so many seconds."""
     found = {}
     for batch in batches:

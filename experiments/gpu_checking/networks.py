@@ -36,7 +36,7 @@ SHAPES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class GpuCase:
     """A network, what it is shown, and where that comes from."""
 
     name: str
@@ -45,13 +45,13 @@ class Case:
     origin: str
 
 
-def case(name: str, rate: float, images: int, seed: int) -> Case:
+def case(name: str, rate: float, images: int, seed: int) -> GpuCase:
     """A network for the images of a data set, which fires at that rate (spikes per neuron and step)."""
     if name not in SIZES:
         raise UserError(f"there is no network '{name}' to check with; use {', '.join(SIZES)}")
     shown, origin = test_images(name, images, seed)
     channels, strides = SIZES[name]
-    return Case(name, network(shown, channels, strides, rate, seed), shown, origin)
+    return GpuCase(name, network(shown, channels, strides, rate, seed), shown, origin)
 
 
 def test_images(name: str, count: int, seed: int) -> tuple[np.ndarray, str]:

@@ -13,7 +13,7 @@ from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.cuda_toolkit import find_gpu
 from alade_brian.simulation.needs import gpu_bytes
 from gpu_checking import checks, tensors
-from gpu_checking.networks import Case, case
+from gpu_checking.networks import GpuCase, case
 from gpu_checking.report import least_bytes, ratios
 
 log = logging.getLogger("alade_brian.gpu_check")
@@ -26,7 +26,7 @@ EXPLICIT_BATCHES = [4]
 
 
 @dataclass
-class Plan:
+class GpuCheckPlan:
     """All checks, until the time is over; `left_out` says what there was no time or no package for."""
 
     arguments: argparse.Namespace
@@ -93,7 +93,7 @@ class Plan:
         log.info("%s", row)
         return row | {"ratios": ratios(row, bandwidth)}
 
-    def _tried(self, way: str, one: Case, settings: SimulationSettings, batches: list[int]) -> dict[str, float]:
+    def _tried(self, way: str, one: GpuCase, settings: SimulationSettings, batches: list[int]) -> dict[str, float]:
         """A measurement of speed; one that fails must not cost the others."""
         try:
             return checks.throughput(one, settings, batches, self.arguments.seconds)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alade_brian.conversion.spec import Convolution, Dense, NetworkSpec
-from gpu_checking.networks import DECAY, Case
+from gpu_checking.networks import DECAY, GpuCase
 
 COPIED_BYTES = 2**30
 
@@ -24,7 +24,7 @@ def available(device: str) -> str | None:
     return str(torch.__version__) if device == "cpu" or torch.cuda.is_available() else None
 
 
-def throughput(case: Case, dtype: str, batches: list[int], seconds: float, device: str) -> dict[str, float]:
+def throughput(case: GpuCase, dtype: str, batches: list[int], seconds: float, device: str) -> dict[str, float]:
     """Images per second for every number of images at once, images ready on the device."""
     import torch
 

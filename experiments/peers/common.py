@@ -81,7 +81,7 @@ def examine(name: str, peer: Peer, seed: int, count: int, packages: tuple[str, .
         "mismatched_spikes": found.mismatched_spikes,
         "prediction_agreement": found.prediction_agreement,
         "logit_max_abs_difference": found.logit_max_abs_difference,
-        "spikes": {layer.name: layer.spikes_torch for layer in found.layers},
+        "spikes": {layer.name: layer.spikes_reference for layer in found.layers},
         "agrees": found.agrees,
         "versions": {package: version(package) for package in ("torch", "brian2", *packages)},
         "python": platform.python_version(),

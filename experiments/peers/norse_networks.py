@@ -15,7 +15,7 @@ from torch import Tensor, nn
 STEPS = 24
 
 
-class Convolutional(nn.Module):
+class NorseConvolutional(nn.Module):
     """LIF and LIFBox cells; a leaky integrator's largest voltage is the answer."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Convolutional(nn.Module):
         return torch.stack(voltages).max(0)[0]
 
 
-PEERS = {"norse-convolutional": Peer(Convolutional, lambda output: 4 * output)}
+PEERS = {"norse-convolutional": Peer(NorseConvolutional, lambda output: 4 * output)}
 
 if __name__ == "__main__":
     sys.exit(run(PEERS, ("norse", "nir"), __doc__ or ""))

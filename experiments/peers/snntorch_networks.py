@@ -16,7 +16,7 @@ from torch import Tensor, nn
 STEPS = 10
 
 
-class Convolutional(nn.Module):
+class SnnTorchConvolutional(nn.Module):
     """Two convolutions with batch norm and pooling of spikes, Leaky neurons; the output spikes are counted."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Convolutional(nn.Module):
         return torch.stack(spikes, dim=0), torch.stack(membranes, dim=0)
 
 
-class Recurrent(nn.Module):
+class SnnTorchRecurrent(nn.Module):
     """RSynaptic (all to all) into Synaptic into RLeaky (one to one)."""
 
     def __init__(self) -> None:
@@ -72,7 +72,10 @@ def counted(output: Any) -> Tensor:
     return (output[0] if isinstance(output, tuple) else output).sum(0)
 
 
-PEERS = {"snntorch-convolutional": Peer(Convolutional, counted), "snntorch-recurrent": Peer(Recurrent, counted)}
+PEERS = {
+    "snntorch-convolutional": Peer(SnnTorchConvolutional, counted),
+    "snntorch-recurrent": Peer(SnnTorchRecurrent, counted),
+}
 
 if __name__ == "__main__":
     sys.exit(run(PEERS, ("snntorch",), __doc__ or ""))

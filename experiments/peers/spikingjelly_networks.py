@@ -14,7 +14,7 @@ from torch import Tensor, nn
 STEPS = 8
 
 
-class Convolutional(nn.Module):
+class SpikingJellyConvolutional(nn.Module):
     """Time as the first axis: convolution, batch norm, LIF and parametric LIF, max pooling, a vote of ten groups."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Convolutional(nn.Module):
         return self.net(x.unsqueeze(0).repeat(STEPS, 1, 1, 1, 1)).mean(0)
 
 
-class Recurrent(nn.Module):
+class SpikingJellyRecurrent(nn.Module):
     """A linear recurrent container around a LIF neuron, then an integrate-and-fire layer."""
 
     def __init__(self) -> None:
@@ -58,8 +58,8 @@ def answer(output: Tensor) -> Tensor:
 
 
 PEERS = {
-    "spikingjelly-convolutional": Peer(Convolutional, answer, functional.reset_net),
-    "spikingjelly-recurrent": Peer(Recurrent, answer, functional.reset_net),
+    "spikingjelly-convolutional": Peer(SpikingJellyConvolutional, answer, functional.reset_net),
+    "spikingjelly-recurrent": Peer(SpikingJellyRecurrent, answer, functional.reset_net),
 }
 
 if __name__ == "__main__":

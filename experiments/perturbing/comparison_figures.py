@@ -64,7 +64,7 @@ def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
 def plot_trends(results: Results, ax: Axes) -> Axes:
     """How much more is left of the newest task than of the oldest when half of all is gone: a cell for every
     perturbation and row of the grid, and beside them every row minus the control. In bold with a star where the 95 %
-    confidence interval over seeds leaves 0 out."""
+    confidence interval over seeds excludes 0."""
     names, columns, found = names_of(results), trend_columns(results), []
     for rows in all_broken(results).values():
         trends = trends_of(rows)

@@ -160,7 +160,7 @@ def points(share: float) -> str:
 
 
 def _trend(trends: Sequence[float]) -> str:
-    """Their mean in percentage points, with its interval; in bold where that leaves 0 out."""
+    """Their mean in percentage points, with its interval; in bold where that excludes 0."""
     return _with_interval(interval(trends), points)
 
 
@@ -202,7 +202,7 @@ def _explanation(results: Results) -> str:
         "Forgetting: percentage points, without the perturbation → with it.",
         "Oldest, newest task: margin left of it (mean ± s.d.).",
         "Newest - oldest: difference between both ends of the straight line through the margins of all tasks, with its"
-        " 95 % confidence interval (Student's t over seeds), in bold where that leaves 0 out: above 0 the old breaks"
+        " 95 % confidence interval (Student's t over seeds), in bold where that excludes 0: above 0 the old breaks"
         " first.",
         f"Minus {CONTROL}'s: the difference to the trend of {CONTROL}, which learnt everything at once, with the same"
         " seed; what these classes in this order show at any age falls out."

@@ -10,20 +10,20 @@ from typing import Any
 
 import joblib
 from comparison.cells import end_with, pool
-from comparison.grid import Cell, Grid
+from comparison.grid import Grid, GridCell
 
 from alade_brian.errors import UserError
 from alade_brian.outputs import writing_to
 from alade_brian.perturbations import perturbation
 from alade_brian.runs import read_json
 from alade_brian.simulation import SimulationSettings
-from perturbing.study import PARTS, Study, complete, planned, read_subject
+from perturbing.study import PARTS, Study, measure_missing, measurements, read_trained_network
 
 PERTURBED = "perturbed"
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What is done to every network, see `perturb_study.py`."""
 
     names: tuple[str, ...]
@@ -31,33 +31,38 @@ class Plan:
     images: int | None
 
 
-def folder(cell: Cell) -> Path:
+def folder(cell: GridCell) -> Path:
     """Where the study of a cell's network is kept: beside the rows of the grid."""
     return cell.folder.parent.parent / PERTURBED / cell.folder.parent.name / cell.folder.name
 
 
-def study_all(grid_cells: Sequence[Cell], plan: Plan, jobs: int, parent: int) -> Iterator[tuple[Cell, list[str]]]:
+def study_all(
+    grid_cells: Sequence[GridCell], plan: StudyPlan, jobs: int, parent: int
+) -> Iterator[tuple[GridCell, list[str]]]:
     """Every network, `jobs` at once, as they end, with what was said of perturbations that it cannot have. UserError
     where a network cannot be studied at all."""
     yield from pool(jobs)(joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
 
 
-def _study(cell: Cell, plan: Plan, parent: int | None) -> tuple[Cell, list[str]]:
+def _study(cell: GridCell, plan: StudyPlan, parent: int | None) -> tuple[GridCell, list[str]]:
     if parent is not None:
         end_with(parent)
     # A worker is a new process and has not heard what the command set.
     logging.getLogger("brian2").setLevel(logging.ERROR)
     said: list[str] = []
     checkpoint = sorted((cell.folder / "checkpoints").glob("task-*.safetensors"))[-1]
-    subject, wanted = read_subject(checkpoint, plan.images), planned(map(perturbation, plan.names), plan.repeats)
+    subject, wanted = (
+        read_trained_network(checkpoint, plan.images),
+        measurements(map(perturbation, plan.names), plan.repeats),
+    )
     settings = SimulationSettings(workers=1 if parent is not None else None, **PARTS)
     with writing_to(folder(cell)):
         study = Study(folder(cell), subject)
-        complete(study, study.missing(wanted), settings, said.append, pass_over=True)
+        measure_missing(study, study.missing(wanted), settings, said.append, pass_over=True)
     return cell, said
 
 
-def collect(grid: Grid, grid_cells: Sequence[Cell]) -> dict[str, Any]:
+def collect(grid: Grid, grid_cells: Sequence[GridCell]) -> dict[str, Any]:
     """The studies of all networks in one, by row and seed; UserError where there is none."""
     rows: dict[str, dict[str, Any]] = {}
     for cell in grid_cells:

@@ -1,8 +1,8 @@
-"""A study of perturbations: which strengths and repeats are measured, and what is found, kept cell by cell.
+"""A study of perturbations: which strengths and repeats are measured, and the results, kept measurement by measurement.
 
 `results.json` holds everything: the network and its images, the accuracy on each task's images without a perturbation
 (the same for all: strength 0 changes no spike), and that for every perturbation, strength and repeat. It is whole after
-each cell, so that a study that was stopped goes on.
+each measurement, so that a study that was stopped can be resumed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from alade_brian.conversion.torch_lower import convert
 from alade_brian.data import ImageSet
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
-from alade_brian.job import spread
-from alade_brian.job_setup import coding, load_images, make_scenario
+from alade_brian.job import evenly_spaced
+from alade_brian.job_setup import convert_options, load_images, make_scenario
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import is_unused
-from alade_brian.perturbations import Perturbation, Shown
+from alade_brian.perturbations import Perturbation, Presentation
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.runs import RunFolder, read_json
 from alade_brian.simulation import SimulationSettings, open_simulator
@@ -40,7 +40,7 @@ PARTS = {"reuse": True, "keep_answers": False}
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class TrainedNetwork:
     """A trained network and the test images of all its classes.
 
     digest   of checkpoint and choice of images: what results belong to
@@ -56,7 +56,7 @@ class Subject:
 
     @cached_property
     def selectivity(self) -> dict[str, np.ndarray]:
-        """Class selectivity of every neuron of the unperturbed network, on the images of the subject."""
+        """Class selectivity of every neuron of the unperturbed network, on the test images."""
         simulator = open_simulator(self.spec, SimulationSettings(**PARTS))
         found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
         return {
@@ -66,7 +66,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Measurement:
     """One measurement. `repeat` seeds the perturbation. Without a perturbation: the network as it is."""
 
     perturbation: Perturbation | None = None
@@ -79,7 +79,7 @@ class Cell:
         return self.perturbation.label, f"{self.strength:g}", str(self.repeat)
 
 
-def read_subject(checkpoint: Path, count: int | None, data_root: str | None = None) -> Subject:
+def read_trained_network(checkpoint: Path, count: int | None, data_root: str | None = None) -> TrainedNetwork:
     """The network of a checkpoint and at most `count` test images of the classes it has seen, spread over them.
 
     UserError where the checkpoint or its data set cannot be read.
@@ -88,11 +88,11 @@ def read_subject(checkpoint: Path, count: int | None, data_root: str | None = No
     config = config_from({**header["config"], **({"data_root": data_root} if data_root else {})}, str(checkpoint))
     dataset = load_images(config)
     scenario = make_scenario(config, dataset)
-    images = spread(scenario.test_set(list(scenario)[header["task"] - 1]), count)
+    images = evenly_spaced(scenario.test_set(list(scenario)[header["task"] - 1]), count)
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
-    spec = convert(network, dataset.image_shape, **coding(dataset))
+    spec = convert(network, dataset.image_shape, **convert_options(dataset))
     best = _best(RunFolder(checkpoint.parent.parent), header["task"])
-    return Subject(f"{header['dataset']}, {header['method']}", digest, spec, images, network.classes, best)
+    return TrainedNetwork(f"{header['dataset']}, {header['method']}", digest, spec, images, network.classes, best)
 
 
 def _best(run: RunFolder, task: int) -> list[float] | None:
@@ -103,17 +103,19 @@ def _best(run: RunFolder, task: int) -> list[float] | None:
     return [max(curve[k] for curve in curves[k:]) for k in range(task)] if len(curves) == task else None
 
 
-def cells(perturbation: Perturbation, strengths: Sequence[float], repeats: int) -> Iterator[Cell]:
+def measurements_of(perturbation: Perturbation, strengths: Sequence[float], repeats: int) -> Iterator[Measurement]:
     """Every strength but 0, as often as there are repeats, where repeats differ."""
     for strength in (s for s in strengths if s):
         perturbation.check(strength)
-        yield from (Cell(perturbation, strength, repeat) for repeat in range(repeats if perturbation.random else 1))
+        yield from (
+            Measurement(perturbation, strength, repeat) for repeat in range(repeats if perturbation.random else 1)
+        )
 
 
 class Study:
     """What is known of a subject, in a folder."""
 
-    def __init__(self, folder: Path, subject: Subject) -> None:
+    def __init__(self, folder: Path, subject: TrainedNetwork) -> None:
         self.file, self.subject = folder / "results.json", subject
         if self.file.is_file():
             self.results = read_json(self.file)
@@ -134,78 +136,88 @@ class Study:
                 "baseline": None, "perturbations": {},
             }  # fmt: skip
 
-    def missing(self, wanted: list[Cell]) -> list[Cell]:
-        """Those cells that are not known yet, the network as it is first of all."""
-        first = [Cell()] if self.results["baseline"] is None else []
-        return first + [cell for cell in wanted if self._find(cell) is None]
+    def missing(self, wanted: list[Measurement]) -> list[Measurement]:
+        """The measurements that are missing, that of the unchanged network first."""
+        first = [Measurement()] if self.results["baseline"] is None else []
+        return first + [measurement for measurement in wanted if self._find(measurement) is None]
 
-    def keep(self, cell: Cell, found: dict[str, Any]) -> None:
-        """Note a cell; the file is whole before and after."""
-        if cell.perturbation is None:
+    def keep(self, measurement: Measurement, found: dict[str, Any]) -> None:
+        """Keep a measurement; the file is whole before and after."""
+        if measurement.perturbation is None:
             self.results["baseline"] = found
         else:
-            name, strength, repeat = cell.keys
-            place = self.results["perturbations"].setdefault(name, {"unit": cell.perturbation.unit, "strengths": {}})
+            name, strength, repeat = measurement.keys
+            place = self.results["perturbations"].setdefault(
+                name, {"unit": measurement.perturbation.unit, "strengths": {}}
+            )
             place["strengths"].setdefault(strength, {})[repeat] = found
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, self.results)
 
-    def _find(self, cell: Cell) -> dict[str, Any] | None:
-        name, strength, repeat = cell.keys
+    def _find(self, measurement: Measurement) -> dict[str, Any] | None:
+        name, strength, repeat = measurement.keys
         found = self.results["perturbations"].get(name, {}).get("strengths", {})
         return found.get(strength, {}).get(repeat)
 
 
-def complete(
-    study: Study, missing: Sequence[Cell], settings: SimulationSettings, say: Callable[[str], None], pass_over: bool
+def measure_missing(
+    study: Study,
+    missing: Sequence[Measurement],
+    settings: SimulationSettings,
+    say: Callable[[str], None],
+    pass_over: bool,
 ) -> None:
-    """Measure cells one by one.
+    """Make the missing measurements one by one.
 
     pass_over   a perturbation that the network cannot have is said and left out, instead of a UserError
     """
     refused: set[str] = set()
-    for cell in missing:
-        name = "" if cell.perturbation is None else cell.perturbation.label
+    for measurement in missing:
+        name = "" if measurement.perturbation is None else measurement.perturbation.label
         if name in refused:
             continue
         try:
-            study.keep(cell, measure(study.subject, cell, settings))
+            study.keep(measurement, measure(study.subject, measurement, settings))
         except UserError as error:
-            if not pass_over or cell.perturbation is None:
+            if not pass_over or measurement.perturbation is None:
                 raise
             refused.add(name)
             say(str(error))
     if not study.results["perturbations"]:
-        raise UserError("this network can have none of the perturbations; see the sentences above")
+        raise UserError("no perturbation applies to this network; the reasons are above")
 
 
-def planned(
+def measurements(
     perturbations: Iterable[Perturbation], repeats: int, strengths: Sequence[float] | None = None
-) -> list[Cell]:
-    """All cells of these perturbations; strengths None: their own."""
-    return [cell for known in perturbations for cell in cells(known, strengths or known.strengths, repeats)]
+) -> list[Measurement]:
+    """All measurements of these perturbations; strengths None: their own."""
+    return [
+        measurement
+        for known in perturbations
+        for measurement in measurements_of(known, strengths or known.strengths, repeats)
+    ]
 
 
-def measure(subject: Subject, cell: Cell, settings: SimulationSettings) -> dict[str, Any]:
+def measure(subject: TrainedNetwork, measurement: Measurement, settings: SimulationSettings) -> dict[str, Any]:
     """Of the perturbed network: accuracy on all images and on each task's, the share of all answers that are classes of
     each task, right or wrong, and synaptic events per image."""
     images, events = subject.images, 0
     answers = np.empty(len(images), np.int64)
-    if isinstance(cell.perturbation, SelectiveLesion):
-        cell.perturbation.selectivity = subject.selectivity
+    if isinstance(measurement.perturbation, SelectiveLesion):
+        measurement.perturbation.selectivity = subject.selectivity
     simulator = None
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
-        shown = Shown(subject.spec, images.images[part], start)
-        if cell.perturbation is not None:
-            shown = cell.perturbation(shown, cell.strength, cell.repeat)
+        shown = Presentation(subject.spec, images.images[part], start)
+        if measurement.perturbation is not None:
+            shown = measurement.perturbation(shown, measurement.strength, measurement.repeat)
         # The network is the same for every part: what is drawn for it depends on the repeat alone.
         if simulator is None:
             simulator = open_simulator(shown.spec, settings)
         for chunk, found in simulator.packed_chunks(shown.images):
             answers[part][chunk] = found.logits.argmax(1)
             assert found.events is not None
-            events += int(np.delete(found.events, sorted(shown.uncounted), axis=1).sum())
+            events += int(np.delete(found.events, sorted(shown.uncounted_projections), axis=1).sum())
     hit, tasks = answers == images.labels, np.unique(images.tasks)
     answered = [np.isin(answers, images.labels[images.tasks == task]) for task in tasks]
     return {

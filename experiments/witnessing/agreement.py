@@ -26,7 +26,7 @@ VERSIONS = ("brian2", "nest-simulator", "numpy", "torch")
 
 
 @dataclass(frozen=True, eq=False)
-class Witnessed:
+class ComparedNetwork:
     """What both simulators are shown.
 
     images   ``(n, *stimulus shape)``, labels int64 ``(n,)``
@@ -46,7 +46,7 @@ class Agreement:
     margins   by layer, see `Margin`
     """
 
-    subject: Witnessed
+    subject: ComparedNetwork
     plan: NestPlan
     found: Verification
     margins: dict[str, Margin]
@@ -70,7 +70,7 @@ class Agreement:
         margin = self.margins[layer.name]
         return (
             f"{layer.name.ljust(width)}  {layer.neurons:>7,}  {self.plan.lead[layer.name]:>4}  "
-            f"{layer.spikes_brian2:>10,}  {layer.spikes_torch:>10,}  {layer.mismatched_spikes:>9,}  "
+            f"{layer.spikes_brian2:>10,}  {layer.spikes_reference:>10,}  {layer.mismatched_spikes:>9,}  "
             f"{margin.smallest:>14.1e}  {margin.bound:>8.0e}  {margin.ties:>4,}"
         )
 
@@ -94,7 +94,7 @@ class Agreement:
     @property
     def accuracies(self) -> tuple[float, float]:
         """In Brian2 and in NEST."""
-        right = (self.found.logits_brian2, self.found.logits_torch)
+        right = (self.found.logits_brian2, self.found.logits_reference)
         brian2, nest = (float(np.mean(logits.argmax(1) == self.subject.labels)) for logits in right)
         return brian2, nest
 
@@ -116,7 +116,7 @@ class Agreement:
         }
 
     def _layer(self, layer: LayerAgreement) -> dict[str, Any]:
-        spikes = {"brian2": layer.spikes_brian2, "nest": layer.spikes_torch}
+        spikes = {"brian2": layer.spikes_brian2, "nest": layer.spikes_reference}
         return {
             "name": layer.name,
             "neurons": layer.neurons,
@@ -127,7 +127,7 @@ class Agreement:
         }
 
 
-def compare(subject: Witnessed, settings: SimulationSettings) -> Agreement:
+def compare(subject: ComparedNetwork, settings: SimulationSettings) -> Agreement:
     """Simulate in both and compare. UserError where NEST cannot simulate the network exactly, or is not installed."""
     spec, plan = subject.spec, nest_plan(subject.spec)
     comparison, shapes = Comparison(spec, "in NEST"), {p.name: p.shape for p in spec.spiking}

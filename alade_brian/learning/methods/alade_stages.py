@@ -14,7 +14,7 @@ from alade_brian.learning.data import TaskData
 from alade_brian.learning.fitting import TrainingSet
 from alade_brian.learning.losses import auxiliary_targets, distillation, per_step
 from alade_brian.learning.methods.base import mean_features
-from alade_brian.learning.methods.observed import ObservedStage, reset_heads
+from alade_brian.learning.methods.observed import LogitGapStage, reset_heads
 from alade_brian.models import ExpandableNetwork
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OLD = slice(None, -1)
 
 
-class Aligned(ObservedStage):
+class Aligned(LogitGapStage):
     """A stage whose training logits of new classes carry gamma; the controller sees raw logits, once per epoch."""
 
     def __init__(self, method: Alade, data: TaskData, align: bool, *stage: Any) -> None:
@@ -31,7 +31,7 @@ class Aligned(ObservedStage):
         self.controller = AlignmentController(finetuning=self.number == 2) if align else None
         self.method = method
 
-    def raised(self, logits: Tensor) -> Tensor:
+    def with_gamma(self, logits: Tensor) -> Tensor:
         """Logits ``(..., classes)`` with gamma on the new classes' columns."""
         if not self.gamma:
             return logits
@@ -117,13 +117,13 @@ class RepresentationStage(Aligned):
             return torch.cat([extractor(batch.inputs) for extractor in list(self.network.extractors)[OLD]], 1)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        shown = self.raised(logits) if self.switches.gamma_in_loss else logits
+        shown = self.with_gamma(logits) if self.switches.gamma_in_loss else logits
         return F.cross_entropy(shown / (self.config.temperature or 1.0), labels)
 
     def _loss_per_step(self, features: Tensor, labels: Tensor) -> Tensor:
         assert self.network.classifier is not None and self.switches.per_step is not None
         logits = self.network.classifier(features).reshape(self.network.steps, len(labels), -1)
-        return per_step(self.raised(logits), labels, self.switches.per_step)
+        return per_step(self.with_gamma(logits), labels, self.switches.per_step)
 
 
 class FinetuningStage(Aligned):
@@ -157,7 +157,7 @@ class FinetuningStage(Aligned):
             with torch.no_grad():
                 features = self.network.mean_features(batch.inputs)
         logits = self.note(self.network.classifier(features), batch.labels)
-        return F.cross_entropy(self.raised(logits) / self.temperature, batch.labels)
+        return F.cross_entropy(self.with_gamma(logits) / self.temperature, batch.labels)
 
 
 def balanced(labels: Tensor, quota: int, generator: np.random.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from alade_brian.config import RunConfig
-from alade_brian.learning.data import TaskData, as_shown
+from alade_brian.learning.data import TaskData, time_first
 from alade_brian.learning.fitting import Stage
 from alade_brian.models import ExpandableNetwork
 
@@ -79,7 +79,7 @@ def mean_features(
     network.eval()
     with torch.no_grad():
         device = next(network.parameters()).device
-        parts = [network.mean_features(as_shown(part.to(device)), extractors).cpu() for part in images.split(batch)]
+        parts = [network.mean_features(time_first(part.to(device)), extractors).cpu() for part in images.split(batch)]
         features = torch.cat(parts)
     network.train(was_training)
     return features

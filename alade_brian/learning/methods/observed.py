@@ -16,7 +16,7 @@ from alade_brian.learning.parallel import total
 from alade_brian.models import ExpandableNetwork
 
 
-class ObservedStage(Stage):
+class LogitGapStage(Stage):
     """A stage that records the mean raw true-class logits of old and new images, and the mean L2 norms of old and new
     classes' rows in the classifier."""
 
@@ -41,7 +41,7 @@ class ObservedStage(Stage):
         return found | row_norms(self.network, self.old_classes)
 
 
-class CrossEntropyStage(ObservedStage):
+class CrossEntropyStage(LogitGapStage):
     """The whole newest extractor and the classifier, with cross-entropy on the mean logits.
 
     anew   whether nothing was learnt before: the settings are those of a first task
