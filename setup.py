@@ -2,28 +2,24 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-# models/ and conversion/ stand at the top of the repository; they are imported as
-# alade_brian.models and alade_brian.conversion, so that nobody's own `models.py` collides with them.
-PACKAGE_DIR = {
-    "alade_brian": "alade_brian",
-    "alade_brian.models": "models",
-    "alade_brian.conversion": "conversion",
+# models/ and conversion/ stand at the top of the repository, benchmarks and the check of a GPU in experiments/; all are
+# imported as parts of alade_brian, so that nobody's own `models.py` collides with them. Links of the same names in
+# alade_brian/ make a checkout look like an installation.
+FOLDERS = {
+    "models": "models",
+    "conversion": "conversion",
+    "benchmarks": "experiments/benchmarks",
+    "gpu_checking": "experiments/gpu_checking",
 }
-PACKAGES = [
-    "alade_brian",
-    "alade_brian.analysis",
-    "alade_brian.conversion",
-    "alade_brian.data",
-    "alade_brian.learning",
-    "alade_brian.learning.methods",
-    "alade_brian.models",
-    "alade_brian.perturbations",
-    "alade_brian.simulation",
-]
+PACKAGE_DIR = {"alade_brian": "alade_brian"} | {f"alade_brian.{name}": folder for name, folder in FOLDERS.items()}
+PACKAGES = sorted(
+    {f"{package}.{inner}" for package, folder in PACKAGE_DIR.items() for inner in find_packages(folder)}
+    | {*PACKAGE_DIR}
+)
 TEST = ["pytest>=8", "pytest-xdist>=3.6,<4", "hypothesis>=6.100"]
 
 setup(
@@ -37,9 +33,10 @@ setup(
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
     package_data={
-        "alade_brian": ["py.typed", "analysis/*.js", "data/files/*", "simulation/templates/*"],
-        "alade_brian.models": ["*.cpp"],
+        "": ["py.typed", "*.cpp", "*.js", "templates/*", "files/*", "configs/*.yaml", "grids/*.yaml"],
     },
+    # A path that type checkers and editors can follow, not an import hook.
+    options={"editable_wheel": {"mode": "compat"}},
     install_requires=[
         "brian2>=2.9,<2.12",
         "filelock>=3.12",

@@ -30,8 +30,8 @@ def run_command(
     The parser's default `interrupted`, if it has one, says how to go on with what was stopped.
     """
     # Here, not above: they import numpy.
-    from alade_brian.conversion.spec_error import SpecError
-    from alade_brian.conversion.table import RefusedLayers
+    from alade_brian.conversion.refusals import RefusedLayers
+    from alade_brian.spec.errors import SpecError
 
     parsed = parser.parse_args(arguments)
     # Brian2's own remarks (name clashes, code generation) are for its developers.

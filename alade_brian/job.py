@@ -17,8 +17,6 @@ from alade_brian.analysis.records import LayerRecord, TaskRecord, save_record
 from alade_brian.analysis.report import write_report
 from alade_brian.config import RunConfig
 from alade_brian.conversion.nir_write import write_nir
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
@@ -40,6 +38,8 @@ from alade_brian.learning.parallel import is_main_process
 from alade_brian.models.kernels import reuse_freed_memory
 from alade_brian.runs import RunFolder
 from alade_brian.simulation import advice
+from alade_brian.spec.cost_table import format_rows, lowering_table
+from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import logging
 import torch
 
 from alade_brian.config import RunConfig
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.data import Dataset, Scenario
 from alade_brian.errors import UserError
 from alade_brian.job_setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.needs import check_memory, format_bytes
+from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from torch import nn
 from alade_brian.analysis.state_record import StateRecord, save_states
 from alade_brian.conversion.inner_state import inner_states
 from alade_brian.conversion.recorded_state import InnerState
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.table import synapses_per_projection
 from alade_brian.data import ImageSet
+from alade_brian.spec.cost_table import synapses_per_projection
+from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import brian2 as b2
 from brian2.core.functions import Function
 
-from alade_brian.conversion.release import CHANCE_CPP, chance
+from alade_brian.spec.release import CHANCE_CPP, chance
 
 
 def chance_function() -> Function:

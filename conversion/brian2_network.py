@@ -16,17 +16,15 @@ import numpy as np
 from alade_brian.conversion.brian2_chance import chance_function
 from alade_brian.conversion.brian2_text import (
     group_text,
-    live_projections,
     neuron_values,
-    period_steps,
-    pixel_offset,
     readout_slot,
     schedule,
     synapse_weights,
     synapses_text,
 )
-from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, Projection
+from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec.presentation import period_steps, pixel_offset
+from alade_brian.spec.synapses import live_projections, projection_synapses
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,17 @@ import numpy as np
 from alade_brian.conversion.brian2_text import (
     GroupText,
     group_text,
-    live_projections,
     network_values,
-    period_steps,
-    pixel_offset,
     projection_name,
     readout_slot,
     schedule,
     synapses_text,
 )
-from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Population, Stimulus
-from alade_brian.conversion.spec_error import require
 from alade_brian.files import write_bytes, write_text
+from alade_brian.spec.errors import require
+from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Stimulus
+from alade_brian.spec.presentation import period_steps, pixel_offset
+from alade_brian.spec.synapses import live_projections, projection_synapses
 
 _HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers_text} beside this file.
 

@@ -14,8 +14,9 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import projection_synapses, synapse_count
-from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
+from alade_brian.spec.network import NetworkSpec, Parameter, Population, Projection
+from alade_brian.spec.presentation import period_steps, pixel_offset
+from alade_brian.spec.synapses import live_projections, projection_synapses
 
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
 _BEFORE = ("start", "groups", "inputs", "delayed")
@@ -77,11 +78,6 @@ class SynapsesText:
     held: bool = False
 
 
-def period_steps(spec: NetworkSpec) -> int:
-    """Steps from one presentation to the next: its length, and a silent gap in which delayed spikes run out."""
-    return spec.steps + max((p.delay for p in spec.projections), default=0)
-
-
 def schedule(spec: NetworkSpec) -> list[str]:
     """The order of all operations within one time step."""
     layers = [slot for index in range(len(spec.populations)) for slot in vars(slots(index)).values()]
@@ -132,19 +128,6 @@ def _parts(spec: NetworkSpec, population: Population) -> list[str]:
 def projection_name(spec: NetworkSpec, index: int) -> str:
     """Name of the Brian2 object of a projection."""
     return f"{'stimulus' if spec.is_stimulus(spec.projections[index].source) else 'projection'}_{index}"
-
-
-def live_projections(spec: NetworkSpec) -> list[tuple[int, Projection]]:
-    """Projections with their numbers, those without a single connection left out: Brian2 takes no empty lists."""
-    return [(index, p) for index, p in enumerate(spec.projections) if synapse_count(p.operator, spec.shape(p.source))]
-
-
-def pixel_offset(spec: NetworkSpec, source: str) -> int:
-    """Where a stimulus begins among the pixels of all stimuli; 0 for a population."""
-    if not spec.is_stimulus(source):
-        return 0
-    names = [s.name for s in spec.stimuli]
-    return sum(s.size for s in spec.stimuli[: names.index(source)])
 
 
 def group_text(spec: NetworkSpec, index: int, fused: bool = False) -> GroupText:

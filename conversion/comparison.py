@@ -12,8 +12,8 @@ import numpy as np
 
 from alade_brian.conversion.packed import PackedResponses, count, unpack, words
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.spec_error import Shape
+from alade_brian.spec.errors import Shape
+from alade_brian.spec.network import NetworkSpec
 
 if TYPE_CHECKING:
     from alade_brian.conversion.diagnosis import Diagnosis

@@ -12,9 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import matrix, placed_synapses
-from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
-from alade_brian.conversion.spec import (
+from alade_brian.spec.network import (
     Dense,
     Identity,
     NetworkSpec,
@@ -26,6 +24,8 @@ from alade_brian.conversion.spec import (
     Sparse,
     Stimulus,
 )
+from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
+from alade_brian.spec.synapses import matrix, placed_synapses
 
 
 @dataclass(frozen=True, eq=False)

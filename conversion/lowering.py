@@ -13,9 +13,7 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.compose import compose, scale_channels
-from alade_brian.conversion.connectivity import matrix, synapse_count
-from alade_brian.conversion.spec import (
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -29,6 +27,8 @@ from alade_brian.conversion.spec import (
     Sparse,
     Stimulus,
 )
+from alade_brian.spec.operator_algebra import compose, scale_channels
+from alade_brian.spec.synapses import matrix, synapse_count
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,13 +21,13 @@ from typing import Any
 import nest
 import numpy as np
 
-from alade_brian.conversion.brian2_text import pixel_offset
-from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.nest_neurons import NEVER
 from alade_brian.conversion.nest_plan import nest_plan
 from alade_brian.conversion.responses import Responses, read_out
-from alade_brian.conversion.spec import NetworkSpec, Population
-from alade_brian.conversion.spec_file import load_spec
+from alade_brian.spec.file import load_spec
+from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec.presentation import pixel_offset
+from alade_brian.spec.synapses import projection_synapses
 
 # One step in ms.
 STEP = 1.0

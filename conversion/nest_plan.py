@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alade_brian.conversion.brian2_text import period_steps
 from alade_brian.conversion.nest_neurons import NestNeurons, nest_neurons, refusal
-from alade_brian.conversion.spec import NetworkSpec, Projection
 from alade_brian.errors import UserError
+from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec.presentation import period_steps
 
 # A generator's spike arrives one step later at the earliest: whatever is shown at step s acts in step s + 1.
 FIRST = 1

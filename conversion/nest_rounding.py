@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.brian2_text import pixel_offset
-from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.nest_plan import NestPlan
-from alade_brian.conversion.spec import NetworkSpec, Population, Projection
+from alade_brian.spec.network import NetworkSpec, Population, Projection
+from alade_brian.spec.presentation import pixel_offset
+from alade_brian.spec.synapses import projection_synapses
 
 # Half the distance from 1 to the next number: the relative error of one operation.
 ROUNDING = np.finfo(np.float64).eps / 2

@@ -12,11 +12,11 @@ from math import prod
 import nir
 import numpy as np
 
-from alade_brian.conversion.compose import undilated
-from alade_brian.conversion.connectivity import synapses
 from alade_brian.conversion.nir_neurons import NotInNIR
-from alade_brian.conversion.operators import Convolution, Dense, Identity, Operator, Pooling
-from alade_brian.conversion.spec import NetworkSpec, Projection, Shape
+from alade_brian.spec.network import NetworkSpec, Projection, Shape
+from alade_brian.spec.operator_algebra import undilated
+from alade_brian.spec.operators import Convolution, Dense, Identity, Operator, Pooling
+from alade_brian.spec.synapses import synapses
 
 # A matrix of more numbers than this (1 GiB) is refused instead of written.
 LARGEST_MATRIX = 2**27

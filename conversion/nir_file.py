@@ -18,7 +18,7 @@ from nir.ir.graph import Identity as PassOn
 from nir.serialization import hdf2dict
 
 from alade_brian.conversion.nir_links import check_tree
-from alade_brian.conversion.table import Refusal
+from alade_brian.conversion.refusals import Refusal
 from alade_brian.errors import UserError
 
 METADATA_KEY = "alade_brian"

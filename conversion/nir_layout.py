@@ -20,8 +20,8 @@ from alade_brian.conversion.nir_chain import LARGEST_MATRIX, Chain, chain, is_ma
 from alade_brian.conversion.nir_metadata import Place
 from alade_brian.conversion.nir_neurons import NotInNIR, is_neuron, neuron_nodes
 from alade_brian.conversion.nir_order import cycle_among, late_edges, reached
-from alade_brian.conversion.operators import Identity, Pooling
-from alade_brian.conversion.spec import NetworkSpec, Population, Projection, Shape
+from alade_brian.spec.network import NetworkSpec, Population, Projection, Shape
+from alade_brian.spec.operators import Identity, Pooling
 
 
 @dataclass(frozen=True)

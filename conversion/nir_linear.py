@@ -14,10 +14,10 @@ from typing import Any
 import nir
 import numpy as np
 
-from alade_brian.conversion.compose import undilated
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, reshape, scale
-from alade_brian.conversion.operators import Convolution, Dense, Identity, Operator, Pooling, Sparse
-from alade_brian.conversion.spec import Shape
+from alade_brian.spec.network import Shape
+from alade_brian.spec.operator_algebra import undilated
+from alade_brian.spec.operators import Convolution, Dense, Identity, Operator, Pooling, Sparse
 
 
 @dataclass(frozen=True, eq=False)

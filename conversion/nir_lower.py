@@ -9,16 +9,16 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.connectivity import matrix
 from alade_brian.conversion.lowering import AffineInput, LinearTerm, SpecBuilder, add, is_plain, source_value
-from alade_brian.conversion.neuron_equations import memoryless
 from alade_brian.conversion.nir_file import FlatGraph, RefusedNodes
 from alade_brian.conversion.nir_linear import apply
 from alade_brian.conversion.nir_neurons import Method, is_neuron, read_neuron
 from alade_brian.conversion.nir_order import late_edges, prompt_through, reached, step_order
 from alade_brian.conversion.nir_shapes import Shapes, check_graph
-from alade_brian.conversion.operators import Dense, Identity, Operator, Sparse
-from alade_brian.conversion.spec import Population, Projection, Stimulus
+from alade_brian.spec.network import Population, Projection, Stimulus
+from alade_brian.spec.neuron import memoryless
+from alade_brian.spec.operators import Dense, Identity, Operator, Sparse
+from alade_brian.spec.synapses import matrix
 
 
 @dataclass

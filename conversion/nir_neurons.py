@@ -22,10 +22,10 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.lowering import CannotLower
-from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, memoryless
 from alade_brian.conversion.nir_linear import numbers
-from alade_brian.conversion.spec import Population, Shape
 from alade_brian.errors import UserError
+from alade_brian.spec.network import Population, Shape
+from alade_brian.spec.neuron import NeuronEquations, Parameter, memoryless
 
 Method = Literal["exact", "euler"]
 

@@ -29,7 +29,8 @@ from alade_brian.conversion.nir_metadata import marks, rebuild
 from alade_brian.conversion.nir_neurons import Method, is_neuron
 from alade_brian.conversion.nir_step import check_step, step_of
 from alade_brian.conversion.nir_write import written_spec
-from alade_brian.conversion.spec import (
+from alade_brian.errors import UserError
+from alade_brian.spec.network import (
     Coding,
     NetworkSpec,
     NeuronEquations,
@@ -39,7 +40,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.errors import UserError
 
 __all__ = ["NirNetwork", "RefusedNodes", "open_nir", "read_nir"]
 

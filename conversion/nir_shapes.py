@@ -12,8 +12,8 @@ from alade_brian.conversion.nir_file import FlatGraph
 from alade_brian.conversion.nir_linear import Linear, linear, linear_faults
 from alade_brian.conversion.nir_neurons import is_neuron, neuron_faults, neuron_shape
 from alade_brian.conversion.nir_order import cycle_among, reached
-from alade_brian.conversion.spec import Shape
-from alade_brian.conversion.table import Refusal
+from alade_brian.conversion.refusals import Refusal
+from alade_brian.spec.network import Shape
 
 # How far from a whole number of steps a delay may be, in steps: time in a file is rounded.
 STEP_TOLERANCE = 1e-6

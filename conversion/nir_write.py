@@ -20,8 +20,8 @@ from alade_brian.conversion.nir_file import METADATA_KEY
 from alade_brian.conversion.nir_layout import NirLayout
 from alade_brian.conversion.nir_metadata import CYCLE_DELAY, FORMAT, Place, describe, marks, rebuild, same_bits, taken
 from alade_brian.conversion.nir_neurons import NotInNIR
-from alade_brian.conversion.spec import NetworkSpec, Population
 from alade_brian.files import replacing
+from alade_brian.spec.network import NetworkSpec, Population
 
 __all__ = ["NotInNIR", "reader_warnings", "same_graph", "to_nir", "write_nir", "written_spec"]
 

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec_error import Shape
+from alade_brian.spec.errors import Shape
 
 
 def pack(raster: np.ndarray, shape: Shape) -> np.ndarray:

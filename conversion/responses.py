@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alade_brian.conversion.spec import Readout
+from alade_brian.spec.network import Readout
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from math import prod
 from typing import Any
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder
-from alade_brian.conversion.operators import same_operator
-from alade_brian.conversion.spec import Identity, Readout
 from alade_brian.conversion.torch_time import AllSteps, Membrane, OneStep, StepReduction, readout_of
+from alade_brian.spec.network import Identity, Readout
+from alade_brian.spec.operators import same_operator
 
 _HOW: Mapping[str, Any] = {
     "spike_count": "sum",

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import CannotLower
-from alade_brian.conversion.neuron_equations import Parameter, constant
 from alade_brian.conversion.torch_time import ForeignNeuron
 from alade_brian.models.neurons import time_constant
+from alade_brian.spec.neuron import Parameter, constant
 
 _ADAPTERS: Mapping[str, str] = MappingProxyType(
     {

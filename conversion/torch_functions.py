@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, add, concatenate, reshape, scale
-from alade_brian.conversion.spec import Shape
 from alade_brian.conversion.torch_shapes import to_numpy
+from alade_brian.spec.network import Shape
 
 FunctionLowering = Callable[..., Any]
 

@@ -22,8 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.packed import PackedResponses
-from alade_brian.conversion.parts import split
-from alade_brian.conversion.spec import NetworkSpec, Population
 from alade_brian.conversion.torch_foreign import reset_states
 from alade_brian.conversion.torch_record import (
     Reference,
@@ -35,6 +33,8 @@ from alade_brian.conversion.torch_record import (
     packed_spikes,
 )
 from alade_brian.source_digest import packages_digest
+from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec.parts import split
 
 log = logging.getLogger(__name__)
 

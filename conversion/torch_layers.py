@@ -13,7 +13,6 @@ import numpy as np
 from torch import nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
-from alade_brian.conversion.spec import Convolution, Dense, NeuronEquations, TransposedConvolution
 from alade_brian.conversion.torch_functions import flattened, unflattened
 from alade_brian.conversion.torch_pooling import (
     lower_adaptive_pool,
@@ -26,6 +25,7 @@ from alade_brian.conversion.torch_shapes import LowerFunction, along, check_axes
 from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
 from alade_brian.models.neuron import Neuron, numbers
 from alade_brian.models.time import Frames, HoldCurrent, OverSteps, PopulationVote
+from alade_brian.spec.network import Convolution, Dense, NeuronEquations, TransposedConvolution
 
 Conv = nn.Conv1d | nn.Conv2d
 TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d

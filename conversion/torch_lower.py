@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import CannotLower
-from alade_brian.conversion.spec import NetworkSpec, Shape, SpecError, Stimulus
-from alade_brian.conversion.table import Refusal, RefusedLayers
+from alade_brian.conversion.refusals import Refusal, RefusedLayers
 from alade_brian.conversion.torch_layers import LowerFunction, lowerings
 from alade_brian.conversion.torch_trace import ValueInterpreter, trace
+from alade_brian.spec.network import NetworkSpec, Shape, SpecError, Stimulus
 
 
 def convert(

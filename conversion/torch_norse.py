@@ -16,9 +16,9 @@ from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower
-from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
 from alade_brian.conversion.torch_foreign import NeuronAdapter, numbers, parameter
 from alade_brian.conversion.torch_time import ForeignNeuron
+from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
 
 _METHODS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc")
 _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
-from alade_brian.conversion.spec import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
 from alade_brian.conversion.torch_shapes import Pair, along, check_axes
 from alade_brian.models.linear import SumPool1d, SumPool2d
+from alade_brian.spec.network import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
 
 AvgPool = nn.AvgPool1d | nn.AvgPool2d
 MaxPool = nn.MaxPool1d | nn.MaxPool2d

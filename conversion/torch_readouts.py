@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
-from alade_brian.conversion.neuron_equations import memoryless
-from alade_brian.conversion.spec import Decoding, NeuronEquations, Readout
 from alade_brian.models.time import (
     EveryStep,
     FirstSpike,
@@ -21,6 +19,8 @@ from alade_brian.models.time import (
     PopulationVote,
     SumOverSteps,
 )
+from alade_brian.spec.network import Decoding, NeuronEquations, Readout
+from alade_brian.spec.neuron import memoryless
 
 # What is read: of neurons that spike, of neurons that do not, and of a population that was put behind a linear layer.
 _DECODINGS: dict[type[OverSteps], tuple[Decoding | None, Decoding | None, Decoding | None]] = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alade_brian.conversion.table import Refusal, RefusedLayers
+from alade_brian.conversion.refusals import Refusal, RefusedLayers
 from alade_brian.conversion.torch_foreign import container_kind, framework_of, neuron_adapter, reset_of
 
 # Frames of these packages are not the user's own code.

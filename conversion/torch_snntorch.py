@@ -16,9 +16,9 @@ from snntorch._neurons import rleaky, rsynaptic
 from torch import Tensor, nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, scale
-from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
 from alade_brian.conversion.torch_foreign import NeuronAdapter, comparison_of, numbers, parameter, time_constants
 from alade_brian.conversion.torch_time import ForeignNeuron
+from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
 
 
 def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:

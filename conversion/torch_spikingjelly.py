@@ -15,11 +15,11 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
-from alade_brian.conversion.neuron_equations import NeuronEquations, constant
-from alade_brian.conversion.spec import Dense
 from alade_brian.conversion.torch_foreign import NeuronAdapter, comparison_of, numbers
 from alade_brian.conversion.torch_layers import lowerings
 from alade_brian.conversion.torch_time import ForeignNeuron
+from alade_brian.spec.network import Dense
+from alade_brian.spec.neuron import NeuronEquations, constant
 
 # Layers that are torch's own but for the axis of steps.
 _WRAPPED = (

@@ -26,10 +26,10 @@ from alade_brian.conversion.lowering import (
     scale,
     source_value,
 )
-from alade_brian.conversion.neuron_equations import memoryless
-from alade_brian.conversion.operators import same_operator
-from alade_brian.conversion.spec import Decoding, NeuronEquations, Population, Readout
 from alade_brian.conversion.torch_readouts import integrator
+from alade_brian.spec.network import Decoding, NeuronEquations, Population, Readout
+from alade_brian.spec.neuron import memoryless
+from alade_brian.spec.operators import same_operator
 
 
 @dataclass(frozen=True, eq=False)

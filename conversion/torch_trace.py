@@ -16,8 +16,7 @@ import torch
 from torch import fx, nn
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, source_value
-from alade_brian.conversion.spec import Readout, SpecError, Stimulus
-from alade_brian.conversion.table import Refusal, RefusedLayers
+from alade_brian.conversion.refusals import Refusal, RefusedLayers
 from alade_brian.conversion.torch_answers import readout_for
 from alade_brian.conversion.torch_foreign import container_kind, framework_of, layer_adapters, neuron_adapter
 from alade_brian.conversion.torch_functions import Batch, function_lowerings, known_functions, method_lowerings
@@ -26,6 +25,7 @@ from alade_brian.conversion.torch_outer_loop import carried, required_arguments
 from alade_brian.conversion.torch_resets import ResetWatch
 from alade_brian.conversion.torch_time import AllSteps, CallCounter, Membrane, OneStep, StateToken, StepReduction
 from alade_brian.models.time import Frames
+from alade_brian.spec.network import Readout, SpecError, Stimulus
 
 Known = Mapping[type[nn.Module], LowerFunction]
 

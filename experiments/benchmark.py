@@ -19,7 +19,7 @@ from pathlib import Path
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarks import agreement, build, engine, growth, recording, training
+from alade_brian.benchmarks import agreement, build, engine, growth, recording, training
 
 # What adds a command's options to its parser and says what runs it.
 Command = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], int]]

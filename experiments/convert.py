@@ -22,14 +22,14 @@ from alade_brian.conversion.brian2_script import write_script
 from alade_brian.conversion.nir_neurons import Method
 from alade_brian.conversion.nir_read import Reset, ResetTiming, read_nir
 from alade_brian.conversion.nir_write import reader_warnings, write_nir
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.spec_file import load_spec, save_spec
-from alade_brian.conversion.table import format_rows, lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_new_file
 from alade_brian.simulation import SimulationSettings, advice
+from alade_brian.spec.cost_table import format_rows, lowering_table
+from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.network import NetworkSpec
 
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
 

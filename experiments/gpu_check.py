@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from gpu_checking import wheels
+from alade_brian.gpu_checking import wheels
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,9 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run all checks; the exit code."""
-    from gpu_checking import report
-    from gpu_checking.plan import GpuCheckPlan
-
+    from alade_brian.gpu_checking import report
+    from alade_brian.gpu_checking.plan import GpuCheckPlan
     from alade_brian.outputs import check_new_file
 
     check_new_file(arguments.json, "--json")

@@ -7,8 +7,8 @@ from typing import Unpack
 
 from torch import Tensor
 
-from alade_brian.conversion.spec import NeuronEquations, constant
 from alade_brian.models.neuron import Constant, Conventions, NeuronState, SpikingNeuron, numbers
+from alade_brian.spec.network import NeuronEquations, constant
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.spec import NeuronEquations, Parameter, constant
 from alade_brian.models.multistep import LeakyConstants, spikes_of
 from alade_brian.models.surrogate import triangle_spike
+from alade_brian.spec.network import NeuronEquations, Parameter, constant
 
 Comparison = Literal[">", ">="]
 Reset = Literal["value", "subtract", "none"]

@@ -10,7 +10,6 @@ from typing import Unpack
 
 from torch import Tensor
 
-from alade_brian.conversion.spec import NeuronEquations, constant
 from alade_brian.models.multistep import LeakyConstants, fusable
 from alade_brian.models.neuron import (
     Constant,
@@ -24,6 +23,7 @@ from alade_brian.models.neuron import (
     numbers,
     time_constant,
 )
+from alade_brian.spec.network import NeuronEquations, constant
 
 __all__ = ["IF", "LI", "LIF", "I", "Neuron", "PassiveNeuron", "SpikingNeuron", "neuron_classes", "time_constant"]
 

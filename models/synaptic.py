@@ -8,7 +8,6 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from alade_brian.conversion.spec import NeuronEquations, constant
 from alade_brian.models.neuron import (
     Constant,
     Conventions,
@@ -19,6 +18,7 @@ from alade_brian.models.neuron import (
     SpikingNeuron,
     numbers,
 )
+from alade_brian.spec.network import NeuronEquations, constant
 
 _MODEL = "dv/dt = -v/tau : 1\ndsyn/dt = -syn/tau_syn : 1"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from alade_brian.conversion.brian2_network import BatchLayout
-from alade_brian.conversion.spec_file import load_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.cuda_compiler import Target
 from alade_brian.simulation.cuda_network import Brian2CudaDevice
 from alade_brian.simulation.cuda_toolkit import find_toolkit
 from alade_brian.simulation.standalone import StandaloneNetwork
+from alade_brian.spec.file import load_spec
 
 if __name__ == "__main__":
     spec, cache, architecture = load_spec(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from alade_brian.conversion.spec import (
+from alade_brian.models.neuron import time_constant
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     NetworkSpec,
@@ -18,7 +19,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.models.neuron import time_constant
 
 LEAKY, SCALED = "dv/dt = -v/tau : 1", "dv/dt = -v/tau : 1\ndrive : 1"
 # With this step a time constant in seconds is as free of rounding as in steps, and exp(-dt/tau) is 0.5 to the last bit.

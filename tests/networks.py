@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps, Neuron, Scale, SpikingNeuron
 from alade_brian.simulation import SimulationSettings
+from alade_brian.spec.network import NetworkSpec
 
 NUMPY = SimulationSettings(backend="numpy")
 CPP = SimulationSettings(backend="cpp")

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import NetworkSpec, NeuronEquations, Population
+from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population
+from alade_brian.spec.synapses import projection_synapses
 
 
 class ReferenceLayer:

@@ -9,8 +9,9 @@ import pytest
 from test_spec_simulation import INTEGRATOR, LI, NEURONS, network
 
 from alade_brian.analysis.energy import Operations, Prices, current_operations, energy_metrics, relu_operations
-from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.spec import (
+from alade_brian.errors import UserError
+from alade_brian.spec.cost_table import synapses_per_projection
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -21,8 +22,7 @@ from alade_brian.conversion.spec import (
     Readout,
     Stimulus,
 )
-from alade_brian.conversion.table import synapses_per_projection
-from alade_brian.errors import UserError
+from alade_brian.spec.synapses import projection_synapses
 
 LIF = NEURONS["lif"]
 # A 3x3 kernel over a 4x4 image with a border of zeros: 4 corners see 4 pixels, 8 edges 6, 4 inner ones 9.

@@ -13,7 +13,7 @@ from alade_brian.analysis import incremental, statistics
 from alade_brian.analysis.energy import energy_metrics
 from alade_brian.analysis.records import LayerRecord, TaskRecord, load_record, save_record
 from alade_brian.analysis.statistics_summary import response_statistics
-from alade_brian.conversion.spec import (
+from alade_brian.spec.network import (
     Dense,
     NetworkSpec,
     NeuronEquations,

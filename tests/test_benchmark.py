@@ -17,11 +17,11 @@ from alade_brian.errors import UserError
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
 
-from benchmarks import field, limit, tensors  # noqa: E402
-from benchmarks.engine import rate_key, table_row  # noqa: E402
-from benchmarks.network import calibrated, random_images, reference, specification  # noqa: E402
-from benchmarks.ratios import crossing, crossings, ratios  # noqa: E402
-from benchmarks.rounds import Competitor, measure, summary  # noqa: E402
+from alade_brian.benchmarks import field, limit, tensors  # noqa: E402
+from alade_brian.benchmarks.engine import rate_key, table_row  # noqa: E402
+from alade_brian.benchmarks.network import calibrated, random_images, reference, specification  # noqa: E402
+from alade_brian.benchmarks.ratios import crossing, crossings, ratios  # noqa: E402
+from alade_brian.benchmarks.rounds import Competitor, measure, summary  # noqa: E402
 
 IMAGES = random_images(24, seed=7)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")

@@ -12,9 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-from benchmarks.engine import doubled, twice
-from benchmarks.memory import Memory, descendants, resident
-from benchmarks.rounds import Competitor
+from alade_brian.benchmarks.engine import doubled, twice
+from alade_brian.benchmarks.memory import Memory, descendants, resident
+from alade_brian.benchmarks.rounds import Competitor
 
 HOLDS = "held = bytearray(200_000_000); held[::4096] = b'x' * len(held[::4096]); print('ready', flush=True); input()"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux's /proc")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
-from benchmarks.network import SIZE, random_images
-from benchmarks.training import Worker, _growth
-from benchmarks.training_rivals import RIVALS, Folded
+from alade_brian.benchmarks.network import SIZE, random_images
+from alade_brian.benchmarks.training import Worker, _growth
+from alade_brian.benchmarks.training_rivals import RIVALS, Folded
 
 # torch.compile takes a minute and compiles `folded`.
 NAMES = [name for name in RIVALS if name != "compiled"]

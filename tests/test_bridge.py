@@ -16,11 +16,11 @@ from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_job import QUICK, metrics, run
 
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec_file import FORMAT
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.bridge import OtherPythonEngine
+from alade_brian.spec.file import FORMAT
 
 SPEC = convert(conv_net(), (2, 7, 6))
 IMAGES = dyadic_images(150, 2, 7, 6)
@@ -98,7 +98,7 @@ def test_what_is_no_python(text: str, words: str, tmp_path: Path) -> None:
 
 def test_a_network_from_another_version_is_refused(tmp_path: Path) -> None:
     code = (
-        "import sys, alade_brian.conversion.spec_file as f; f.FORMAT = 1; "
+        "import sys, alade_brian.spec.file as f; f.FORMAT = 1; "
         "from alade_brian.simulation.serving import main; main(sys.argv[1:])"
     )
     other = fakes.script(tmp_path / "other", f"#!/bin/sh\nshift 2\nexec '{sys.executable}' -c '{code}' \"$@\"\n")

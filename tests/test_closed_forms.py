@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from networks import NUMPY
 
-from alade_brian.conversion.spec import (
+from alade_brian.simulation import simulate
+from alade_brian.spec.network import (
     Dense,
     Identity,
     NetworkSpec,
@@ -20,7 +21,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.simulation import simulate
 
 Method = Literal["exact", "euler"]
 MILLISECOND = 1e-3

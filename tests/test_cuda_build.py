@@ -17,13 +17,13 @@ import pytest
 from networks import NUMPY, dyadic_, dyadic_images
 from torch import nn
 
-from alade_brian.conversion.spec_file import save_spec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import simulate
 from alade_brian.simulation.cuda_toolkit import find_gpu, find_toolkit
 from alade_brian.simulation.other_python import VARIABLE, environment
+from alade_brian.spec.file import save_spec
 
 PROGRAM = Path(__file__).parent / "cuda_project.py"
 IMAGES = dyadic_images(6, 6)

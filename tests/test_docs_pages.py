@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tiny_grid import learnt
 
-from alade_brian.conversion.neuron_equations import memoryless
-from alade_brian.conversion.spec import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.perturbations import Presentation, perturbation
 from alade_brian.perturbations.base import _REGISTRY
 from alade_brian.runs import read_json
+from alade_brian.spec.network import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.spec.neuron import memoryless
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -9,10 +9,13 @@ import pytest
 from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_spec_simulation import NEURONS, network
 
-from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import (
+from alade_brian.conversion.verify import verify
+from alade_brian.simulation import SimulationSettings, open_simulator, synaptic_events
+from alade_brian.simulation import simulator as simulators
+from alade_brian.simulation.events import EventCounter
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     NetworkSpec,
@@ -23,10 +26,7 @@ from alade_brian.conversion.spec import (
     Stimulus,
     TransposedConvolution,
 )
-from alade_brian.conversion.verify import verify
-from alade_brian.simulation import SimulationSettings, open_simulator, synaptic_events
-from alade_brian.simulation import simulator as simulators
-from alade_brian.simulation.events import EventCounter
+from alade_brian.spec.synapses import projection_synapses
 
 SEPARATE = dataclasses.replace(CPP, passes="separate")
 EXPLICIT = dataclasses.replace(NUMPY, connectivity="explicit")

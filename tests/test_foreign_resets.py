@@ -10,7 +10,7 @@ import torch
 from test_frameworks import STEPS, assert_spikes_agree, images, random_
 from torch import Tensor, nn
 
-from alade_brian.conversion.table import RefusedLayers
+from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.conversion.torch_lower import convert
 
 

@@ -11,7 +11,7 @@ import torch
 from networks import NUMPY
 from torch import Tensor, nn
 
-from alade_brian.conversion.table import RefusedLayers
+from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 

@@ -18,7 +18,19 @@ from nir_specs import specs
 from test_growing import grown
 from test_spec_simulation import LI, NEURONS, PROBE, lif, network, shown
 
-from alade_brian.conversion.spec import (
+from alade_brian.conversion.torch_lower import convert
+from alade_brian.errors import UserError
+from alade_brian.simulation import SimulationSettings, simulate
+from alade_brian.simulation.builds import PROGRAM
+from alade_brian.simulation.cuda_compiler import Target
+from alade_brian.simulation.cuda_toolkit import Gpu, check_gpu, find_gpu, find_toolkit
+from alade_brian.simulation.engine import make_engine
+from alade_brian.simulation.fused_cuda_limits import IMAGES_ON_GPU, NEURONS_ON_GPU
+from alade_brian.simulation.fused_cuda_program import LAMBDAS, FusedCudaProgram
+from alade_brian.simulation.growing import GrowingProgram
+from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.simulator import Images, arrays, pixels
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -35,18 +47,6 @@ from alade_brian.conversion.spec import (
     TransposedConvolution,
     constant,
 )
-from alade_brian.conversion.torch_lower import convert
-from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, simulate
-from alade_brian.simulation.builds import PROGRAM
-from alade_brian.simulation.cuda_compiler import Target
-from alade_brian.simulation.cuda_toolkit import Gpu, check_gpu, find_gpu, find_toolkit
-from alade_brian.simulation.engine import make_engine
-from alade_brian.simulation.fused_cuda_limits import IMAGES_ON_GPU, NEURONS_ON_GPU
-from alade_brian.simulation.fused_cuda_program import LAMBDAS, FusedCudaProgram
-from alade_brian.simulation.growing import GrowingProgram
-from alade_brian.simulation.program import FusedProgram
-from alade_brian.simulation.simulator import Images, arrays, pixels
 
 # ALADE_BRIAN_EXAMPLES=500 python -m pytest tests/test_fused_cuda.py for a long run: every example is compiled twice.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "3"))

@@ -18,8 +18,8 @@ from alade_brian.simulation import SimulationSettings, simulate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "experiments"))
 
-from gpu_checking import report, tensors, wheels  # noqa: E402
-from gpu_checking.networks import case  # noqa: E402
+from alade_brian.gpu_checking import report, tensors, wheels  # noqa: E402
+from alade_brian.gpu_checking.networks import case  # noqa: E402
 
 NUMPY = SimulationSettings(backend="numpy")
 

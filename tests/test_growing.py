@@ -14,8 +14,13 @@ from networks import CPP
 from test_spec_simulation import NEURONS
 
 from alade_brian.conversion.packed import PackedResponses
-from alade_brian.conversion.parts import split
-from alade_brian.conversion.spec import (
+from alade_brian.errors import UserError
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation import answers as kept_answers
+from alade_brian.simulation.answers import KeptAnswers
+from alade_brian.simulation.growing import GrowingProgram
+from alade_brian.simulation.program import FusedProgram
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -26,12 +31,7 @@ from alade_brian.conversion.spec import (
     Readout,
     Stimulus,
 )
-from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation import answers as kept_answers
-from alade_brian.simulation.answers import KeptAnswers
-from alade_brian.simulation.growing import GrowingProgram
-from alade_brian.simulation.program import FusedProgram
+from alade_brian.spec.parts import split
 
 PLAIN, READER = NEURONS["lif"], NEURONS["no memory"]
 

@@ -10,10 +10,8 @@ import torch
 from networks import assert_same, check, conv_net, dyadic_, dyadic_images
 from torch import Tensor, nn
 
-from alade_brian.conversion.connectivity import projection_synapses
 from alade_brian.conversion.lowering import AffineInput, SpecBuilder, scale
-from alade_brian.conversion.spec import Decoding
-from alade_brian.conversion.table import RefusedLayers, format_rows, lowering_table
+from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.models import (
     IF,
@@ -38,6 +36,9 @@ from alade_brian.models import (
     SumPool1d,
     SumPool2d,
 )
+from alade_brian.spec.cost_table import format_rows, lowering_table
+from alade_brian.spec.network import Decoding
+from alade_brian.spec.synapses import projection_synapses
 
 STEPS = 4
 

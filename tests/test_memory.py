@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from networks import CPP, NUMPY
 from test_operators import KINDS
 
-from alade_brian.conversion.operators import planar
-from alade_brian.conversion.spec import (
+from alade_brian.machine import compiler
+from alade_brian.simulation import builds, simulate
+from alade_brian.simulation.process import ProgramEnded
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -37,9 +39,7 @@ from alade_brian.conversion.spec import (
     TransposedConvolution,
     constant,
 )
-from alade_brian.machine import compiler
-from alade_brian.simulation import builds, simulate
-from alade_brian.simulation.process import ProgramEnded
+from alade_brian.spec.operators import planar
 
 FIRES = NeuronEquations("v : 1", {"v_threshold": constant(0.5)}, reset="none")
 READS = NeuronEquations("v : 1", spiking=False, reset="none")
@@ -311,7 +311,7 @@ def test_the_generated_program_stays_in_its_memory(seed: int, sanitized: Path) -
 def test_the_sanitizer_would_catch_an_offset_before_the_target(
     sanitized: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alade_brian.conversion.spec.integer", lambda value, *_, **__: value)
+    monkeypatch.setattr("alade_brian.spec.network.integer", lambda value, *_, **__: value)
     spec = network((4,), (4,), Dense(np.ones((2, 4))), first=-2)
     with pytest.raises(ProgramEnded, match="AddressSanitizer"):
         simulate(spec, np.ones((1, STEPS, 4)), dataclasses.replace(CPP, cache=sanitized, batch=1, workers=1))

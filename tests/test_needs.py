@@ -8,16 +8,6 @@ import numpy as np
 import pytest
 from networks import CPP, NUMPY, conv_net
 
-from alade_brian.conversion.spec import (
-    Dense,
-    Identity,
-    NetworkSpec,
-    Population,
-    Projection,
-    Readout,
-    Stimulus,
-)
-from alade_brian.conversion.table import lowering_table
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
@@ -30,6 +20,8 @@ from alade_brian.simulation.needs import (
     needed_bytes,
 )
 from alade_brian.simulation.pace import expected_seconds, slowness
+from alade_brian.spec.cost_table import lowering_table
+from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 
 SPEC = convert(conv_net(), (2, 7, 6))
 EXPLICIT = dataclasses.replace(NUMPY, connectivity="explicit")

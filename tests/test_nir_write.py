@@ -18,7 +18,10 @@ from test_random_networks import networks
 
 from alade_brian.conversion.nir_read import open_nir, read_nir
 from alade_brian.conversion.nir_write import NotInNIR, reader_warnings, same_graph, to_nir, write_nir, written_spec
-from alade_brian.conversion.spec import (
+from alade_brian.conversion.torch_record import record
+from alade_brian.models import LIF
+from alade_brian.simulation import simulate
+from alade_brian.spec.network import (
     Dense,
     Identity,
     NetworkSpec,
@@ -29,9 +32,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.conversion.torch_record import record
-from alade_brian.models import LIF
-from alade_brian.simulation import simulate
 
 # ALADE_BRIAN_EXAMPLES=3000 python -m pytest tests/test_nir_write.py for the long run.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "100"))

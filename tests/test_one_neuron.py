@@ -17,7 +17,12 @@ from torch import nn
 
 from alade_brian.conversion.nir_read import read_nir
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import (
+from alade_brian.conversion.verify import verify
+from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation import simulator as simulators
+from alade_brian.simulation.growing import GrowingProgram
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     NetworkSpec,
@@ -29,11 +34,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.conversion.verify import verify
-from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
-from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation import simulator as simulators
-from alade_brian.simulation.growing import GrowingProgram
 
 LEAK = "dv/dt = (v_leak - v)/tau : 1"
 DRAWS = 4

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from alade_brian.conversion.compose import compose, scale_channels, undilated
-from alade_brian.conversion.connectivity import matrix, synapse_count, synapses
-from alade_brian.conversion.operators import (
+from alade_brian.conversion.torch_layers import same_padding
+from alade_brian.spec.network import SpecError
+from alade_brian.spec.operator_algebra import compose, scale_channels, undilated
+from alade_brian.spec.operators import (
     Convolution,
     Dense,
     Identity,
@@ -25,8 +26,7 @@ from alade_brian.conversion.operators import (
     TransposedConvolution,
     operator_values,
 )
-from alade_brian.conversion.spec import SpecError
-from alade_brian.conversion.torch_layers import same_padding
+from alade_brian.spec.synapses import matrix, synapse_count, synapses
 
 Shape = tuple[int, ...]
 PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -15,7 +15,9 @@ from networks import NUMPY
 
 from alade_brian.analysis import report_html
 from alade_brian.conversion.brian2_script import script, write_script
-from alade_brian.conversion.spec import (
+from alade_brian.simulation import simulate
+from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.network import (
     Identity,
     NetworkSpec,
     NeuronEquations,
@@ -26,8 +28,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.conversion.spec_file import load_spec, save_spec
-from alade_brian.simulation import simulate
 
 SPIKE = {"v_threshold": constant(0.5), "v_reset": constant(0.0)}
 LIF = NeuronEquations("v : 1", SPIKE)

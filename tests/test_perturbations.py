@@ -11,9 +11,16 @@ import pytest
 import torch
 from scipy import stats
 
-from alade_brian.conversion.connectivity import matrix
-from alade_brian.conversion.release import chance
-from alade_brian.conversion.spec import (
+from alade_brian.conversion.torch_lower import convert
+from alade_brian.errors import UserError
+from alade_brian.models import ConvBackbone, ExpandableNetwork
+from alade_brian.perturbations import Perturbation, Presentation, available_perturbations, perturbation
+from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generator
+from alade_brian.perturbations.neurons import SelectiveLesion
+from alade_brian.perturbations.noise import MembraneNoise
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation.events import EventCounter
+from alade_brian.spec.network import (
     Dense,
     Identity,
     NetworkSpec,
@@ -24,15 +31,8 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.conversion.torch_lower import convert
-from alade_brian.errors import UserError
-from alade_brian.models import ConvBackbone, ExpandableNetwork
-from alade_brian.perturbations import Perturbation, Presentation, available_perturbations, perturbation
-from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generator
-from alade_brian.perturbations.neurons import SelectiveLesion
-from alade_brian.perturbations.noise import MembraneNoise
-from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation.events import EventCounter
+from alade_brian.spec.release import chance
+from alade_brian.spec.synapses import matrix
 
 NUMPY = SimulationSettings(backend="numpy")
 IMAGES = np.random.default_rng(2).random((6, 1, 8, 8))

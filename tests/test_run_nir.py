@@ -15,8 +15,8 @@ from nir_specs import assert_specs_equal
 
 from alade_brian.cli import run_command
 from alade_brian.conversion.nir_write import write_nir
-from alade_brian.conversion.spec_file import load_spec, save_spec
 from alade_brian.simulation import simulate
+from alade_brian.spec.file import load_spec, save_spec
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 DT = 1e-3

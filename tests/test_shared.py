@@ -18,9 +18,17 @@ from nir_specs import SpecNumbers, operators, reshaped, specs
 from test_operators import PROPERTY, convolutions, images, transposed
 from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 
-from alade_brian.conversion.connectivity import matrix
 from alade_brian.conversion.packed import count, pack, unpack
-from alade_brian.conversion.spec import (
+from alade_brian.conversion.torch_lower import convert
+from alade_brian.errors import UserError
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
+from alade_brian.simulation.builds import standalone_project
+from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels, stretches, stride
+from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.runtime import preferences
+from alade_brian.simulation.settings import DTYPES
+from alade_brian.simulation.shared_synapses import SharedSynapses
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     NetworkSpec,
@@ -34,15 +42,7 @@ from alade_brian.conversion.spec import (
     SpecError,
     Stimulus,
 )
-from alade_brian.conversion.torch_lower import convert
-from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
-from alade_brian.simulation.builds import standalone_project
-from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels, stretches, stride
-from alade_brian.simulation.program import FusedProgram
-from alade_brian.simulation.runtime import preferences
-from alade_brian.simulation.settings import DTYPES
-from alade_brian.simulation.shared_synapses import SharedSynapses
+from alade_brian.spec.synapses import matrix
 
 # ALADE_BRIAN_EXAMPLES=500 python -m pytest tests/test_shared.py for a long run: every example is compiled.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "10"))

@@ -15,11 +15,11 @@ from torch import nn
 
 from alade_brian.conversion.brian2_text import group_names, schedule
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import Dense, NetworkSpec
 from alade_brian.conversion.torch_record import record
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
+from alade_brian.spec.network import Dense, NetworkSpec
 
 IMAGES = dyadic_images(9, 2, 7, 6)
 

@@ -15,7 +15,10 @@ from alade_brian.conversion.brian2_script import script
 from alade_brian.conversion.nest_plan import nest_plan
 from alade_brian.conversion.nir_neurons import NotInNIR
 from alade_brian.conversion.nir_write import to_nir
-from alade_brian.conversion.spec import (
+from alade_brian.errors import UserError
+from alade_brian.simulation import simulate
+from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -33,9 +36,6 @@ from alade_brian.conversion.spec import (
     TransposedConvolution,
     constant,
 )
-from alade_brian.conversion.spec_file import load_spec, save_spec
-from alade_brian.errors import UserError
-from alade_brian.simulation import simulate
 
 SPIKING = NeuronEquations("v : 1", {"v_threshold": constant(1), "v_reset": constant(0)})
 READING = NeuronEquations("v : 1", spiking=False, reset="none")

@@ -13,7 +13,9 @@ from networks import CPP, NUMPY
 from reference import reference
 
 from alade_brian.conversion.brian2_script import write_script
-from alade_brian.conversion.spec import (
+from alade_brian.simulation import SimulationSettings, simulate
+from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -28,8 +30,6 @@ from alade_brian.conversion.spec import (
     TransposedConvolution,
     constant,
 )
-from alade_brian.conversion.spec_file import load_spec, save_spec
-from alade_brian.simulation import SimulationSettings, simulate
 
 DRAW = np.random.default_rng(7)
 LEAK = "dv/dt = (v_leak - v)/tau : 1"

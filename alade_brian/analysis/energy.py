@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alade_brian.conversion.spec import Identity, NetworkSpec, Pooling, Projection
 from alade_brian.errors import UserError
+from alade_brian.spec.network import Identity, NetworkSpec, Pooling, Projection
 
 HOROWITZ = (
     "32-bit floating point in 45 nm at 0.9 V: addition 0.9 pJ, multiplication 3.7 pJ (Horowitz, ISSCC 2014); neuron"
@@ -90,7 +90,7 @@ def energy_metrics(
 ) -> dict[str, Any]:
     """The energy of one image in joule, averaged over images, beside that of the ReLU network; JSON-ready.
 
-    synapses           connections of each projection (`synapses_per_projection` of conversion/table.py)
+    synapses           connections of each projection (`synapses_per_projection` of alade_brian/spec/cost_table.py)
     events_per_layer   synaptic events by target layer, added up over `images` images
     input_every_step   see `current_operations`: what ``joule_per_image`` and ``ratio`` stand for;
                        ``joule_per_image_input_once`` and ``joule_per_image_input_every_step`` say both

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from alade_brian.conversion.spec import Identity, NetworkSpec, NeuronEquations, Operator, Population, Projection
 from alade_brian.errors import UserError
+from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Operator, Population, Projection
 
 
 @dataclass(frozen=True, eq=False)

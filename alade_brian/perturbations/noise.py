@@ -10,8 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from alade_brian.conversion.spec import Identity, Population, Projection, Stimulus
 from alade_brian.perturbations.base import Perturbation, Presentation, as_sequences, generator, image_numbers
+from alade_brian.spec.network import Identity, Population, Projection, Stimulus
 
 
 class MembraneNoise(Perturbation):

@@ -6,16 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from alade_brian.conversion.release import TICKETS
-from alade_brian.conversion.spec import (
-    NetworkSpec,
-    NeuronEquations,
-    Population,
-    Projection,
-    Release,
-    Stimulus,
-    constant,
-)
 from alade_brian.perturbations.base import (
     Perturbation,
     Presentation,
@@ -28,6 +18,8 @@ from alade_brian.perturbations.base import (
     with_weights,
 )
 from alade_brian.perturbations.neurons import extended
+from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection, Release, Stimulus, constant
+from alade_brian.spec.release import TICKETS
 
 
 class WeightNoise(SpecPerturbation):

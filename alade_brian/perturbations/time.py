@@ -6,9 +6,16 @@ import dataclasses
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import projection_synapses
-from alade_brian.conversion.neuron_equations import memoryless
-from alade_brian.conversion.spec import (
+from alade_brian.perturbations.base import (
+    Perturbation,
+    Presentation,
+    SpecPerturbation,
+    as_sequences,
+    generator,
+    image_numbers,
+    scaled,
+)
+from alade_brian.spec.network import (
     Identity,
     NetworkSpec,
     NeuronEquations,
@@ -19,15 +26,8 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.perturbations.base import (
-    Perturbation,
-    Presentation,
-    SpecPerturbation,
-    as_sequences,
-    generator,
-    image_numbers,
-    scaled,
-)
+from alade_brian.spec.neuron import memoryless
+from alade_brian.spec.synapses import projection_synapses
 
 
 class AxonalDelay(SpecPerturbation):

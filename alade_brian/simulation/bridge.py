@@ -16,13 +16,13 @@ from queue import Queue
 import numpy as np
 
 from alade_brian.conversion.packed import PackedResponses
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.frames import SETTINGS, SPEC, Message, answer_from, frame, read_frame
 from alade_brian.simulation.other_python import ended_sentence, environment
 from alade_brian.simulation.process import BLOCKS_AHEAD, Child, ProgramEnded, answers_to, counted
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec.file import save_spec
+from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from brian2.codegen.generators.cpp_generator import c_data_type
 from brian2.core.variables import ArrayVariable, Variable
 from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 
-from alade_brian.conversion.spec import Projection
 from alade_brian.simulation.fused_layer import Current, FusedLayer, Rows
 from alade_brian.simulation.fused_network import Builder
 from alade_brian.simulation.gather import degrees
+from alade_brian.spec.network import Projection
 
 LANES = 32
 # Numbers of the target that a lane keeps in registers.

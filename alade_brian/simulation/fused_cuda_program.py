@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.simulation.builds import compile_by, find_or_build, one_file, toolchain
 from alade_brian.simulation.cuda_compiler import SOURCE
@@ -33,6 +32,7 @@ from alade_brian.simulation.program import (
 )
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import structure_key
+from alade_brian.spec.network import NetworkSpec
 
 HEADERS = "fused_cuda.cuh", "streams.h"
 # The part of Brian2's own library that its code for neurons calls.

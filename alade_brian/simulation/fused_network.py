@@ -14,19 +14,13 @@ import numpy as np
 from brian2.core.base import BrianObject
 from brian2.core.variables import Variables
 
-from alade_brian.conversion.brian2_text import (
-    GroupText,
-    group_text,
-    live_projections,
-    pixel_offset,
-    schedule,
-    slots,
-)
-from alade_brian.conversion.connectivity import out_degrees
-from alade_brian.conversion.spec import NetworkSpec, Parameter, Population, Projection
+from alade_brian.conversion.brian2_text import GroupText, group_text, schedule, slots
 from alade_brian.simulation.events import sends
 from alade_brian.simulation.fused_layer import Current, FusedLayer, GivenSpikes, Input, Rows
 from alade_brian.simulation.gather import aligned, channels_last, gather, is_list, kernel, pixels
+from alade_brian.spec.network import NetworkSpec, Parameter, Population, Projection
+from alade_brian.spec.presentation import pixel_offset
+from alade_brian.spec.synapses import live_projections, out_degrees
 
 
 @dataclass(frozen=True, eq=False)

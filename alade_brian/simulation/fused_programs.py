@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation.cuda_compiler import this_machine
 from alade_brian.simulation.fused_cuda_program import FusedCudaProgram
 from alade_brian.simulation.program import FusedProgram, StreamedProgram
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec.network import NetworkSpec
 
 
 def fused_program(spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str] = ()) -> StreamedProgram:

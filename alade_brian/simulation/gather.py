@@ -12,9 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import out_degrees, placed_synapses
-from alade_brian.conversion.operators import planar
-from alade_brian.conversion.spec import (
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -25,6 +23,8 @@ from alade_brian.conversion.spec import (
     Sparse,
     TransposedConvolution,
 )
+from alade_brian.spec.operators import planar
+from alade_brian.spec.synapses import out_degrees, placed_synapses
 
 # Rows of a kernel begin at a multiple of this many bytes: the widest vector of today's processors.
 ALIGNMENT = 64

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from math import prod
 
-from alade_brian.conversion.spec import NetworkSpec, Projection, operator_values
-from alade_brian.conversion.table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
 from alade_brian.errors import UserError
 from alade_brian.simulation.cuda_toolkit import find_gpu
 from alade_brian.simulation.gather import is_list
 from alade_brian.simulation.pace import ACTIVITY, expected_seconds
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.settings import BYTES_PER_BLOCK, GPU_IMAGES_PER_RUN, SimulationSettings
+from alade_brian.spec.cost_table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
+from alade_brian.spec.network import NetworkSpec, Projection, operator_values
 
 # What one program is given and gives back at a time, with copies on both sides of its pipes.
 STREAM_BYTES = 6 * BYTES_PER_BLOCK

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from alade_brian.conversion.connectivity import synapse_count
 from alade_brian.conversion.nest_plan import nest_plan
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.spec_file import save_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.needs import available_bytes, format_bytes
 from alade_brian.simulation.process import check_interrupt
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
+from alade_brian.spec.file import save_spec
+from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec.synapses import synapse_count
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 import joblib
 import numpy as np
 
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.table import synapses_per_projection
 from alade_brian.simulation.events import sends
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec.cost_table import synapses_per_projection
+from alade_brian.spec.network import NetworkSpec
 
 # Spikes per neuron and step that are assumed before there is any: trained networks lie between 0.02 and 0.2.
 ACTIVITY = 0.1

@@ -17,7 +17,6 @@ import numpy as np
 
 from alade_brian.conversion.packed import PackedResponses, pack, unpack
 from alade_brian.conversion.responses import read_out
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation.builds import (
     Arrays,
     Build,
@@ -38,6 +37,7 @@ from alade_brian.simulation.gather import channels_last
 from alade_brian.simulation.process import BLOCKS_AHEAD, Process, answers_to, counted
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import anonymous, structure_key
+from alade_brian.spec.network import NetworkSpec
 
 # What the generated code of a fused network includes.
 HEADERS = "shared_kernels.h", "streams.h"

@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from alade_brian.conversion.spec import SpecError
-from alade_brian.conversion.spec_file import load_spec
 from alade_brian.errors import UserError
 from alade_brian.simulation.engine import make_engine
 from alade_brian.simulation.frames import SETTINGS, SPEC, answer_parts, frame, read_frame
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec.file import load_spec
+from alade_brian.spec.network import SpecError
 
 
 def main(arguments: list[str]) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import joblib
 
-from alade_brian.conversion.spec import NetworkSpec
-from alade_brian.conversion.table import lowering_table
 from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler
@@ -20,6 +18,8 @@ from alade_brian.simulation.cuda_network import explicit_target
 from alade_brian.simulation.fused_cuda_limits import images_on_gpu, refusal
 from alade_brian.simulation.gather import can_gather
 from alade_brian.simulation.other_python import check_python, simulating_python
+from alade_brian.spec.cost_table import lowering_table
+from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
 

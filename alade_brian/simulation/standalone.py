@@ -19,10 +19,8 @@ import brian2 as b2
 import numpy as np
 
 from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, build_network, stimulus_values
-from alade_brian.conversion.brian2_text import live_projections, period_steps, projection_name
-from alade_brian.conversion.connectivity import synapse_count
+from alade_brian.conversion.brian2_text import projection_name
 from alade_brian.conversion.responses import Responses
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.simulation import builds
 from alade_brian.simulation.builds import (
     PROGRAM,
@@ -38,6 +36,9 @@ from alade_brian.simulation.process import ProgramEnded, check_interrupt, compla
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.shared_synapses import connector, separate_values
 from alade_brian.simulation.structure import structure_key
+from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec.presentation import period_steps
+from alade_brian.spec.synapses import live_projections, synapse_count
 
 
 class Device(Protocol):

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from alade_brian.benchmarks.machine import cores, machine
+from alade_brian.benchmarks.network import DESCRIPTION, SIZE, PlainNetwork, calibrated, model, specification
+from alade_brian.benchmarks.reporting import add_options, check_options
 from alade_brian.conversion.verify import verify
 from alade_brian.data import load_dataset
 from alade_brian.files import write_json
 from alade_brian.simulation import SimulationSettings, open_simulator
-from benchmarks.machine import cores, machine
-from benchmarks.network import DESCRIPTION, SIZE, PlainNetwork, calibrated, model, specification
-from benchmarks.reporting import add_options, check_options
 
 BATCH = 64
 

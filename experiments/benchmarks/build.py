@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.spec import NetworkSpec
+from alade_brian.benchmarks.machine import cores, machine
+from alade_brian.benchmarks.network import DESCRIPTION, calibrated, random_images, specification
+from alade_brian.benchmarks.reporting import add_options, check_options
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.machine import compiler
 from alade_brian.simulation import SimulationSettings, builds, open_simulator
-from benchmarks.machine import cores, machine
-from benchmarks.network import DESCRIPTION, calibrated, random_images, specification
-from benchmarks.reporting import add_options, check_options
+from alade_brian.spec.network import NetworkSpec
 
 WAYS = {
     "shared, fused": {"connectivity": "shared", "passes": "fused"},

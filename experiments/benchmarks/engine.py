@@ -15,17 +15,24 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.benchmarks.field import EXPLICIT, LIMITS, NAMES, SHARED, Competitors, process_counts
+from alade_brian.benchmarks.figure import write_figure
+from alade_brian.benchmarks.machine import cores, machine
+from alade_brian.benchmarks.network import (
+    CALIBRATION_IMAGES,
+    DESCRIPTION,
+    HIGHEST_RATE,
+    SIZE,
+    calibrated,
+    random_images,
+)
+from alade_brian.benchmarks.ratios import crossings, ratios
+from alade_brian.benchmarks.reporting import check_folder, progress_shown
+from alade_brian.benchmarks.rounds import Competitor, log, measure, summary
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.outputs import check_new_file
-from benchmarks.field import EXPLICIT, LIMITS, NAMES, SHARED, Competitors, process_counts
-from benchmarks.figure import write_figure
-from benchmarks.machine import cores, machine
-from benchmarks.network import CALIBRATION_IMAGES, DESCRIPTION, HIGHEST_RATE, SIZE, calibrated, random_images
-from benchmarks.ratios import crossings, ratios
-from benchmarks.reporting import check_folder, progress_shown
-from benchmarks.rounds import Competitor, log, measure, summary
 
 RATES = (0.02, 0.05, 0.10, 0.18)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import limit, tensors
-from benchmarks.network import Weights, reference, specification
-from benchmarks.rounds import Competitor, first_line, log
-from benchmarks.simulators import FIRST_IMAGES, SimulatorRunner, settings
+from alade_brian.benchmarks import limit, tensors
+from alade_brian.benchmarks.network import Weights, reference, specification
+from alade_brian.benchmarks.rounds import Competitor, first_line, log
+from alade_brian.benchmarks.simulators import FIRST_IMAGES, SimulatorRunner, settings
 
 TORCH = ("torch_eager", "torch_compile", "torch_eager_float64", "torch_compile_float64")
 LIMITS = ("limit_float32", "limit_float64")

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from alade_brian.analysis import style
+from alade_brian.benchmarks.ratios import speed
 from alade_brian.files import write_bytes
-from benchmarks.ratios import speed
 
 Result = Mapping[str, Any]
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from alade_brian.benchmarks.network import CLASSES, Weights
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler
-from benchmarks.network import CLASSES, Weights
 
 SOURCE = Path(__file__).resolve().parent / "limit.cpp"
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-std=c++17")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+from alade_brian.spec.network import NetworkSpec
 
 DESCRIPTION = (
     "conv 1-32-64-128, 3x3, padding 1, strides 1 2 2, images 28x28, LIF decay 0.5, threshold 1, reset to 0, 4 steps, "

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.benchmarks.machine import cores, machine
+from alade_brian.benchmarks.network import DESCRIPTION, calibrated, random_images, specification
+from alade_brian.benchmarks.reporting import add_options, check_options, progress_shown
+from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
 from alade_brian.conversion.comparison import Comparison
 from alade_brian.conversion.packed import PackedResponses
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.simulation import SimulationSettings, Simulator, open_simulator
-from benchmarks.machine import cores, machine
-from benchmarks.network import DESCRIPTION, calibrated, random_images, specification
-from benchmarks.reporting import add_options, check_options, progress_shown
-from benchmarks.rounds import Competitor, measure, summary, timed
+from alade_brian.spec.network import NetworkSpec
 
 RATES = (0.02, 0.05, 0.18)
 IMAGES = 1024

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from alade_brian.benchmarks.rounds import log
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
-from benchmarks.rounds import log
 
 
 def add_options(parser: ArgumentParser, rounds: int) -> None:

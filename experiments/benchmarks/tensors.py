@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.network import PlainNetwork, Weights
-from benchmarks.rounds import first_line, log, timed
+from alade_brian.benchmarks.network import PlainNetwork, Weights
+from alade_brian.benchmarks.rounds import first_line, log, timed
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 EAGER_BATCHES = (16, 64, 128, 256)

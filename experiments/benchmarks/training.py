@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from alade_brian.benchmarks.machine import cores, machine
+from alade_brian.benchmarks.memory import resident
+from alade_brian.benchmarks.network import CLASSES, SIZE, random_images
+from alade_brian.benchmarks.reporting import add_options, check_options, progress_shown
+from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
+from alade_brian.benchmarks.tensors import LAYOUTS
+from alade_brian.benchmarks.training_rivals import DESCRIPTION, RIVALS
 from alade_brian.config import config_from
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.learning import TaskData
 from alade_brian.learning.learner import Learner
-from benchmarks.machine import cores, machine
-from benchmarks.memory import resident
-from benchmarks.network import CLASSES, SIZE, random_images
-from benchmarks.reporting import add_options, check_options, progress_shown
-from benchmarks.rounds import Competitor, measure, summary, timed
-from benchmarks.tensors import LAYOUTS
-from benchmarks.training_rivals import DESCRIPTION, RIVALS
 
 FOLDER = Path(__file__).resolve().parent.parent
 EPOCHS, CLASSES_PER_TASK, EXEMPLARS_PER_CLASS = 4, 2, 20

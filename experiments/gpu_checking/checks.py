@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from alade_brian.conversion.responses import Responses
+from alade_brian.gpu_checking.networks import GpuCase
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.simulator import Simulator
-from gpu_checking.networks import GpuCase
 
 CPP = SimulationSettings(backend="cpp", workers=None)
 

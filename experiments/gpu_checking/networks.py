@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from alade_brian.conversion.spec import (
+from alade_brian.data import load_dataset
+from alade_brian.errors import UserError
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     NetworkSpec,
@@ -20,8 +22,6 @@ from alade_brian.conversion.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.data import load_dataset
-from alade_brian.errors import UserError
 
 DECAY, STEPS, CLASSES = 0.5, 4, 10
 CALIBRATION_IMAGES = 16

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alade_brian.errors import UserError
+from alade_brian.gpu_checking import checks, tensors
+from alade_brian.gpu_checking.networks import GpuCase, case
+from alade_brian.gpu_checking.report import least_bytes, ratios
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.cuda_toolkit import find_gpu
 from alade_brian.simulation.needs import gpu_bytes
-from gpu_checking import checks, tensors
-from gpu_checking.networks import GpuCase, case
-from gpu_checking.report import least_bytes, ratios
 
 log = logging.getLogger("alade_brian.gpu_check")
 

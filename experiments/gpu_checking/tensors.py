@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.spec import Convolution, Dense, NetworkSpec
-from gpu_checking.networks import DECAY, GpuCase
+from alade_brian.gpu_checking.networks import DECAY, GpuCase
+from alade_brian.spec.network import Convolution, Dense, NetworkSpec
 
 COPIED_BYTES = 2**30
 

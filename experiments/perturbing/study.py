@@ -18,7 +18,6 @@ import numpy as np
 
 from alade_brian.analysis.statistics_tuning import class_selectivity
 from alade_brian.config import config_from
-from alade_brian.conversion.spec import NetworkSpec
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.data import ImageSet
 from alade_brian.errors import UserError
@@ -31,6 +30,7 @@ from alade_brian.perturbations import Perturbation, Presentation
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.runs import RunFolder, read_json
 from alade_brian.simulation import SimulationSettings, open_simulator
+from alade_brian.spec.network import NetworkSpec
 
 FORMAT = 2
 # Noise is drawn and shown for so many images at a time.

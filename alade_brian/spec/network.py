@@ -19,8 +19,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from alade_brian.conversion.neuron_equations import NeuronEquations, Parameter, constant
-from alade_brian.conversion.operators import (
+from alade_brian.spec.errors import LARGEST, Shape, SpecError, check_name, check_shape, float64, integer, require
+from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
+from alade_brian.spec.operators import (
     Convolution,
     Dense,
     Identity,
@@ -30,17 +31,7 @@ from alade_brian.conversion.operators import (
     TransposedConvolution,
     operator_values,
 )
-from alade_brian.conversion.release import Release
-from alade_brian.conversion.spec_error import (
-    LARGEST,
-    Shape,
-    SpecError,
-    check_name,
-    check_shape,
-    float64,
-    integer,
-    require,
-)
+from alade_brian.spec.release import Release
 
 __all__ = [
     "SPEC_CLASSES",

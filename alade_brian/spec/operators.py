@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.spec_error import LARGEST, Pair, Shape, check_shape, float64, integer, pair, require
+from alade_brian.spec.errors import LARGEST, Pair, Shape, check_shape, float64, integer, pair, require
 
 
 def planar(shape: Shape) -> Shape:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alade_brian.conversion.spec import NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.spec.network import NetworkSpec, Population, Projection, Readout, Stimulus
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.spec import NetworkSpec, SpecError, file_keys, from_file
 from alade_brian.files import write_bytes
+from alade_brian.spec.network import NetworkSpec, SpecError, file_keys, from_file
 
 FORMAT = 3
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alade_brian.conversion.connectivity import synapse_count
-from alade_brian.conversion.spec import (
-    NetworkSpec,
-    Population,
-    Projection,
-    Stimulus,
-)
+from alade_brian.spec.network import NetworkSpec, Population, Projection, Stimulus
+from alade_brian.spec.synapses import synapse_count
 
 # What plain Brian2 keeps per synapse in C++: pre and post index, weight, position by source, delay bookkeeping.
 BYTES_PER_SYNAPSE = 4 + 4 + 8 + 4
@@ -27,33 +22,6 @@ class Row:
     synapses: int
     bytes: int
     path: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A layer that cannot be lowered exactly: which argument, its value, and why and what to do."""
-
-    layer: str
-    argument: str
-    value: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.layer}: {self.argument} = {self.value} {self.remedy}"
-
-
-class RefusedLayers(ValueError):
-    """Everything in a model that cannot be lowered exactly, with the table of what can."""
-
-    def __init__(
-        self,
-        refusals: Sequence[Refusal],
-        lowered: tuple[Sequence[Stimulus], Sequence[Population], Sequence[Projection]] | None,
-    ) -> None:
-        self.refusals = tuple(refusals)
-        self.rows = _rows(*lowered) if lowered else []
-        lines = [f"{len(self.refusals)} layer(s) cannot be converted exactly:", *(f"  {r}" for r in self.refusals)]
-        super().__init__("\n".join([*lines, *([format_rows(self.rows)] if self.rows else [])]))
 
 
 def lowering_table(spec: NetworkSpec) -> list[Row]:

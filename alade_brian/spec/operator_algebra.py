@@ -11,9 +11,7 @@ import dataclasses
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.connectivity import matrix
-from alade_brian.conversion.operators import planar
-from alade_brian.conversion.spec import (
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -23,6 +21,8 @@ from alade_brian.conversion.spec import (
     Sparse,
     TransposedConvolution,
 )
+from alade_brian.spec.operators import planar
+from alade_brian.spec.synapses import matrix
 
 
 def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:

@@ -8,8 +8,7 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.operators import planar
-from alade_brian.conversion.spec import (
+from alade_brian.spec.network import (
     Convolution,
     Dense,
     Identity,
@@ -22,6 +21,7 @@ from alade_brian.conversion.spec import (
     TransposedConvolution,
     operator_values,
 )
+from alade_brian.spec.operators import planar
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,3 +189,8 @@ def _taps(operator: Convolution, source: Shape, shape: Shape) -> tuple[int, int]
         taps = [range(s, s + kernel * operator.dilation[axis], operator.dilation[axis]) for s in starts]
         counts.append(sum(0 <= tap < size for window in taps for tap in window))
     return counts[0], counts[1]
+
+
+def live_projections(spec: NetworkSpec) -> list[tuple[int, Projection]]:
+    """Projections with their numbers, those without a single connection left out: Brian2 takes no empty lists."""
+    return [(index, p) for index, p in enumerate(spec.projections) if synapse_count(p.operator, spec.shape(p.source))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alade_brian.conversion.spec_error import require
+from alade_brian.spec.errors import require
 
 # Tickets are whole numbers below this.
 TICKETS = 2**31

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Collection
 
-from alade_brian.conversion.spec_error import SpecError, require
+from alade_brian.spec.errors import SpecError, require
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Functions of Brian2 that give the same number every time.

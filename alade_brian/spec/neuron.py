@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from alade_brian.conversion.neuron_grammar import check_expression, check_model, check_names, check_statements
-from alade_brian.conversion.spec_error import float64, require
+from alade_brian.spec.errors import float64, require
+from alade_brian.spec.neuron_grammar import check_expression, check_model, check_names, check_statements
 
 Unit = Literal["1", "step"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alade_brian.conversion.spec import NetworkSpec, Shape, Stimulus
 from alade_brian.errors import UserError
+from alade_brian.spec.network import NetworkSpec, Shape, Stimulus
 
 TRANSPOSE = "the axis of the images comes first, then that of the steps; transpose them: images.swapaxes(0, 1)"
 
