@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from alade_brian.analysis.records import LayerRecord, TaskRecord, save_record
 from alade_brian.analysis.report import write_report
 from alade_brian.config import RunConfig
 from alade_brian.conversion.nir_write import write_nir
@@ -40,6 +39,7 @@ from alade_brian.runs import RunFolder
 from alade_brian.simulation import advice
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
 
 log = logging.getLogger(__name__)
 

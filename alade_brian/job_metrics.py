@@ -11,7 +11,6 @@ import numpy as np
 from alade_brian.analysis import incremental
 from alade_brian.analysis.energy import energy_metrics
 from alade_brian.analysis.metrics_csv import metrics_csv
-from alade_brian.analysis.records import LayerRecord
 from alade_brian.analysis.statistics import layer_statistics
 from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.config import RunConfig, to_mapping
@@ -22,6 +21,7 @@ from alade_brian.learning import TaskHistory
 from alade_brian.runs import RunFolder
 from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.task_record import LayerRecord
 
 
 def run_metrics(config: RunConfig, scenario: Scenario, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses, count, unpack, words
-from alade_brian.conversion.responses import Responses
 from alade_brian.spec.errors import Shape
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses, count, unpack, words
+from alade_brian.spikes.responses import Responses
 
 if TYPE_CHECKING:
     from alade_brian.conversion.diagnosis import Diagnosis

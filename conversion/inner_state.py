@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.states import InnerState
 
 if TYPE_CHECKING:
     from torch import nn

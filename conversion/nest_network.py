@@ -23,11 +23,11 @@ import numpy as np
 
 from alade_brian.conversion.nest_neurons import NEVER
 from alade_brian.conversion.nest_plan import nest_plan
-from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.spec.file import load_spec
 from alade_brian.spec.network import NetworkSpec, Population
 from alade_brian.spec.presentation import pixel_offset
 from alade_brian.spec.synapses import projection_synapses
+from alade_brian.spikes.responses import Responses, read_out
 
 # One step in ms.
 STEP = 1.0

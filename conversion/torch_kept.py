@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.torch_foreign import reset_states
 from alade_brian.conversion.torch_record import (
     Reference,
@@ -35,6 +34,7 @@ from alade_brian.conversion.torch_record import (
 from alade_brian.source_digest import packages_digest
 from alade_brian.spec.network import NetworkSpec, Population
 from alade_brian.spec.parts import split
+from alade_brian.spikes.packed import PackedResponses
 
 log = logging.getLogger(__name__)
 

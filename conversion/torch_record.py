@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.packed import PackedResponses, pack
-from alade_brian.conversion.responses import Responses, read_out
 from alade_brian.conversion.torch_foreign import framework_of, in_double, reset_states
 from alade_brian.conversion.torch_lower import detached
 from alade_brian.conversion.torch_outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.spec.image_axes import check_axes
 from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spikes.packed import PackedResponses, pack
+from alade_brian.spikes.responses import Responses, read_out
 
 # Neurons times steps of a batch: with many more, what a layer puts out leaves the cache before the next takes it in.
 NEURON_STEPS = 2**21

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alade_brian.conversion.comparison import Comparison, Divergence, LayerAgreement, Verification
-from alade_brian.conversion.packed import PackedResponses, packed
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.conversion.responses import Responses
 from alade_brian.errors import UserError
 from alade_brian.spec.image_axes import TRANSPOSE, described, sequence_steps
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses, packed
+from alade_brian.spikes.responses import Responses
 
 if TYPE_CHECKING:
     from torch import nn

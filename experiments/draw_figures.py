@@ -21,16 +21,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.records import TaskRecord, load_record
 from alade_brian.analysis.report_raster import spread_over_classes
 from alade_brian.analysis.report_spike_figures import rdm_of, responses_of
-from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.analysis.statistics_similarity import representational_drift
 from alade_brian.analysis.statistics_tuning import class_selectivity
 from alade_brian.analysis.style import write_figure
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
 from alade_brian.runs import RunFolder, read_json
+from alade_brian.spikes.spike_record import SpikeRecord
+from alade_brian.spikes.task_record import TaskRecord, load_record
 
 LAYERS, IMAGES, NEURONS = 6, 10, 40
 

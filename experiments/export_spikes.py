@@ -7,7 +7,7 @@
 RUN_OR_RECORD is a run folder, one of its spikes/task-NN.npz, or an .npz that this command wrote. The ending of --to
 decides what is written: .csv (a line for each spike, and a .json of the same name with the images, layers and the time
 step), .nwb (Neurodata Without Borders; Neo reads it with --gap 0), .npz (for load_spikes of
-alade_brian.analysis.spike_record; to_neo and to_dataframe of alade_brian.analysis.spike_export take it on).
+alade_brian.spikes.spike_record; to_neo and to_dataframe of alade_brian.spikes.neo_nwb take it on).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import get_args
 
 import numpy as np
 
-from alade_brian.analysis.records import load_record
-from alade_brian.analysis.spike_csv import sidecar, write_csv
-from alade_brian.analysis.spike_export import GAP, write_nwb
-from alade_brian.analysis.spike_record import Network, SpikeRecord, load_spikes, save_spikes
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
+from alade_brian.spikes.csv_file import sidecar, write_csv
+from alade_brian.spikes.neo_nwb import GAP, write_nwb
+from alade_brian.spikes.spike_record import Network, SpikeRecord, load_spikes, save_spikes
+from alade_brian.spikes.task_record import load_record
 
 ENDINGS = (".csv", ".nwb", ".npz")
 

@@ -33,12 +33,12 @@ import numpy as np
 
 from alade_brian.conversion.nir_neurons import Method
 from alade_brian.conversion.nir_read import NirNetwork, Reset, ResetTiming, as_sequences, open_nir
-from alade_brian.conversion.responses import Responses
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
 from alade_brian.outputs import check_new_file
 from alade_brian.simulation import BACKENDS, SimulationSettings, simulate
 from alade_brian.spec.network import Shape
+from alade_brian.spikes.responses import Responses
 
 
 def parser() -> argparse.ArgumentParser:

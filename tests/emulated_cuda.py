@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.machine import compiler
 from alade_brian.simulation.builds import FLAGS, NATIVE, PROGRAM
 from alade_brian.simulation.cuda_compiler import SOURCE
 from alade_brian.simulation.fused_cuda_program import FusedCudaProgram
 from alade_brian.simulation.simulator import Images, arrays, pixels
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.responses import Responses, concatenate
 
 SHIM = Path(__file__).parent / "cuda_shim"
 

@@ -12,7 +12,6 @@ from test_analysis_synthetic import DT, LAYERS, flip, make_record, make_spikes
 from alade_brian.analysis import figures, style
 from alade_brian.analysis.figures_raster import choose
 from alade_brian.analysis.figures_tuning import tuning_order
-from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.analysis.statistics_similarity import RDM, representational_drift
 from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.analysis.statistics_timing import cv2, interval_variations, lv, lvr
@@ -23,6 +22,7 @@ from alade_brian.analysis.statistics_tuning import (
     lifetime_sparseness,
 )
 from alade_brian.errors import UserError
+from alade_brian.spikes.spike_record import SpikeRecord
 
 STEPS = 6
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_analysis_synthetic import flip, make_record, make_spikes
 
-from alade_brian.analysis.records import LayerRecord, load_record, save_record
 from alade_brian.errors import UserError
+from alade_brian.spikes.task_record import LayerRecord, load_record, save_record
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import pytest
 from test_analysis_spike_record import assert_same, small
 from test_analysis_synthetic import LAYERS, flip, make_record, make_run, make_spikes
 
-from alade_brian.analysis import spike_csv, spike_export
-from alade_brian.analysis.records import load_record, save_record
-from alade_brian.analysis.spike_csv import COLUMNS, read_csv, sidecar, write_csv
-from alade_brian.analysis.spike_export import from_neo, to_dataframe, to_neo, write_nwb
-from alade_brian.analysis.spike_record import SpikeRecord, load_spikes, save_spikes
 from alade_brian.cli import run_command
 from alade_brian.errors import UserError
+from alade_brian.spikes import csv_file as spike_csv
+from alade_brian.spikes import neo_nwb as spike_export
+from alade_brian.spikes.csv_file import COLUMNS, read_csv, sidecar, write_csv
+from alade_brian.spikes.neo_nwb import from_neo, to_dataframe, to_neo, write_nwb
+from alade_brian.spikes.spike_record import SpikeRecord, load_spikes, save_spikes
+from alade_brian.spikes.task_record import load_record, save_record
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "export_spikes.py"
 # dt of which no multiple is a short decimal; names that a table has to quote; a silent image.

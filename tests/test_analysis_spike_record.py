@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from test_analysis_synthetic import LAYERS, flip, make_record, make_spikes
 
-from alade_brian.analysis import spike_record
-from alade_brian.analysis.records import TaskRecord
-from alade_brian.analysis.spike_record import SpikeRecord, load_spikes, save_spikes
 from alade_brian.errors import UserError
+from alade_brian.spikes import spike_record
+from alade_brian.spikes.spike_record import SpikeRecord, load_spikes, save_spikes
+from alade_brian.spikes.task_record import TaskRecord
 
 FIELDS = ("images", "labels", "tasks", "image", "step", "layer", "neuron")
 

@@ -10,9 +10,9 @@ from test_analysis_report import ReportPage
 from test_analysis_synthetic import DT, make_run
 
 from alade_brian.analysis.report import write_report
-from alade_brian.analysis.state_record import StateRecord, load_states, save_states
-from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.errors import UserError
+from alade_brian.spikes.state_record import StateRecord, load_states, save_states
+from alade_brian.spikes.states import InnerState
 
 
 def state(layer: str, images: int = 1, steps: int = 4, variable: str = "v") -> InnerState:

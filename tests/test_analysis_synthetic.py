@@ -11,7 +11,6 @@ import numpy as np
 
 from alade_brian.analysis import incremental, statistics
 from alade_brian.analysis.energy import energy_metrics
-from alade_brian.analysis.records import LayerRecord, TaskRecord, load_record, save_record
 from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.spec.network import (
     Dense,
@@ -23,6 +22,7 @@ from alade_brian.spec.network import (
     Stimulus,
     constant,
 )
+from alade_brian.spikes.task_record import LayerRecord, TaskRecord, load_record, save_record
 
 DT = 1e-3
 STEPS = 8

@@ -15,12 +15,12 @@ import yaml
 from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_job import QUICK, metrics, run
 
-from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.bridge import OtherPythonEngine
 from alade_brian.spec.file import FORMAT
+from alade_brian.spikes.responses import Responses
 
 SPEC = convert(conv_net(), (2, 7, 6))
 IMAGES = dyadic_images(150, 2, 7, 6)

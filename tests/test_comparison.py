@@ -8,9 +8,9 @@ from networks import conv_net, convert, dyadic_images
 
 from alade_brian.conversion import comparison
 from alade_brian.conversion.comparison import Comparison, Verification
-from alade_brian.conversion.packed import PackedResponses, packed
-from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.torch_record import record
+from alade_brian.spikes.packed import PackedResponses, packed
+from alade_brian.spikes.responses import Responses
 
 SPEC = convert(conv_net(), (2, 7, 6))
 SHAPES = {p.name: p.shape for p in SPEC.spiking}

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import pytest
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.simulation import crew
 from alade_brian.simulation.process import ProgramEnded
+from alade_brian.spikes.packed import PackedResponses
 
 
 def block(number: int) -> np.ndarray:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from alade_brian.conversion.diagnosis import diagnose
 from alade_brian.conversion.diagnosis_layer import isolate, stack
-from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.torch_record import record
 from alade_brian.conversion.verify import Verification, compare, verify
 from alade_brian.models import LIF, EveryStep, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.simulation import simulate
 from alade_brian.simulation.fused_network import fused_values
 from alade_brian.spec.network import Convolution, Dense, NetworkSpec, Readout, constant
+from alade_brian.spikes.responses import Responses
 
 STEPS = 5
 # The first, second and third spiking layer of `net`.

@@ -9,8 +9,6 @@ import pytest
 from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_spec_simulation import NEURONS, network
 
-from alade_brian.conversion.packed import PackedResponses
-from alade_brian.conversion.responses import Responses
 from alade_brian.conversion.verify import verify
 from alade_brian.simulation import SimulationSettings, open_simulator, synaptic_events
 from alade_brian.simulation import simulator as simulators
@@ -27,6 +25,8 @@ from alade_brian.spec.network import (
     TransposedConvolution,
 )
 from alade_brian.spec.synapses import projection_synapses
+from alade_brian.spikes.packed import PackedResponses
+from alade_brian.spikes.responses import Responses
 
 SEPARATE = dataclasses.replace(CPP, passes="separate")
 EXPLICIT = dataclasses.replace(NUMPY, connectivity="explicit")

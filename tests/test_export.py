@@ -16,13 +16,13 @@ from networks import NUMPY, conv_net, convert, dyadic_images
 from alade_brian.cli import run_command
 from alade_brian.config import NetworkConfig, RunConfig
 from alade_brian.conversion.brian2_script import script, write_script
-from alade_brian.conversion.responses import Responses
 from alade_brian.learning import Learner
 from alade_brian.learning.checkpoint import save_checkpoint
 from alade_brian.models import LIF
 from alade_brian.simulation import simulate
 from alade_brian.spec.file import load_spec
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.responses import Responses
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "convert.py"
 # Runs a script where neither torch nor this package can be imported.

@@ -13,7 +13,6 @@ import pytest
 from networks import CPP
 from test_spec_simulation import NEURONS
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation import answers as kept_answers
@@ -32,6 +31,7 @@ from alade_brian.spec.network import (
     Stimulus,
 )
 from alade_brian.spec.parts import split
+from alade_brian.spikes.packed import PackedResponses
 
 PLAIN, READER = NEURONS["lif"], NEURONS["no memory"]
 

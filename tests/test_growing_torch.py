@@ -14,7 +14,6 @@ from networks import CPP, NUMPY
 from torch import Tensor, nn
 
 from alade_brian.conversion import torch_record
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.torch_kept import GrowingReference, Undigestable, digest, with_kept_answers
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.torch_record import Reference
@@ -23,6 +22,7 @@ from alade_brian.models import LIF, ConvBackbone, ExpandableNetwork, MeanOverSte
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.answers import KeptAnswers, keys_of
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses
 
 STEPS = 3
 

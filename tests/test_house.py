@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "alade_brian.conversion": {"alade_brian.conversion"},
     "alade_brian.models": SPEC,
     "alade_brian.simulation": {"alade_brian.conversion"},
-    "alade_brian.analysis": SPEC | {"alade_brian.conversion.recorded_state"},
+    "alade_brian.analysis": SPEC | {"alade_brian.spikes.states"},
     "alade_brian.data": SPEC,
     "alade_brian.learning": {"alade_brian.models", "alade_brian.config"},
 }

@@ -12,7 +12,6 @@ from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from tiny_grid import GRID, learnt
 from torch import nn
 
-from alade_brian.analysis.records import load_record
 from alade_brian.cli import run_command
 from alade_brian.conversion.inner_state import TOLERANCE, inner_states
 from alade_brian.errors import UserError
@@ -20,6 +19,7 @@ from alade_brian.models import LIF, AdaptiveLIF, Frames, HoldCurrent, MeanOverSt
 from alade_brian.outputs import LOCK
 from alade_brian.simulation import simulate
 from alade_brian.simulation.inner_state import record_states, threshold_needs, variables
+from alade_brian.spikes.task_record import load_record
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 STATES = ("v", "a", "syn")

@@ -18,11 +18,11 @@ import pytest
 import torch
 import yaml
 
-from alade_brian.analysis.records import load_record
 from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.cli import run_command
 from alade_brian.data import load_dataset
 from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.spikes.task_record import load_record
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "experiments" / "run_cil.py"

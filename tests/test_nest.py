@@ -19,11 +19,11 @@ from networks import NUMPY, conv_net, convert, dyadic_images
 from alade_brian.cli import run_command
 from alade_brian.conversion.nest_plan import nest_plan
 from alade_brian.conversion.nest_rounding import margins
-from alade_brian.conversion.responses import Responses
 from alade_brian.simulation import simulate
 from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.spikes.responses import Responses
 
 # Not by importorskip: NEST is imported in processes of its own alone.
 if importlib.util.find_spec("nest") is None:

@@ -18,9 +18,9 @@ from nir_graphs import DT, Shape, graphs
 from nir_interpreter import NirInterpreter
 
 from alade_brian.conversion.nir_read import NirNetwork, RefusedNodes, as_sequences, open_nir, read_nir
-from alade_brian.conversion.responses import Responses
 from alade_brian.errors import UserError
 from alade_brian.simulation import simulate
+from alade_brian.spikes.responses import Responses
 
 # ALADE_BRIAN_EXAMPLES=3000 python -m pytest tests/test_nir_read.py for the long run.
 EXAMPLES = max(1, int(os.environ.get("ALADE_BRIAN_EXAMPLES", "100")) // 5)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from networks import CPP, NUMPY, conv_net, dyadic_images
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator
@@ -23,6 +22,7 @@ from alade_brian.simulation.process import Process
 from alade_brian.simulation.program import FusedProgram
 from alade_brian.simulation.shards import ShardedEngine, Work
 from alade_brian.simulation.simulator import pixels
+from alade_brian.spikes.packed import PackedResponses
 
 SPEC = convert(conv_net(), (2, 7, 6))
 IMAGES = dyadic_images(61, 2, 7, 6)

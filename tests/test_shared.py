@@ -18,7 +18,6 @@ from nir_specs import SpecNumbers, operators, reshaped, specs
 from test_operators import PROPERTY, convolutions, images, transposed
 from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 
-from alade_brian.conversion.packed import count, pack, unpack
 from alade_brian.conversion.torch_lower import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
@@ -43,6 +42,7 @@ from alade_brian.spec.network import (
     Stimulus,
 )
 from alade_brian.spec.synapses import matrix
+from alade_brian.spikes.packed import count, pack, unpack
 
 # ALADE_BRIAN_EXAMPLES=500 python -m pytest tests/test_shared.py for a long run: every example is compiled.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "10"))

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from alade_brian.analysis import style
 from alade_brian.analysis.statistics_input import Spikes, Values
-from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.errors import UserError
+from alade_brian.spikes.states import InnerState
 
 
 def plot_membrane(

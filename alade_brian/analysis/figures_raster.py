@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from alade_brian.analysis import style
-from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.errors import UserError
+from alade_brian.spikes.spike_record import SpikeRecord
 
 Numbers = NDArray[np.int64]
 NETWORKS = ("PyTorch", "Brian2")

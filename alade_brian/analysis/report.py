@@ -15,11 +15,11 @@ from alade_brian.analysis import report_figures as pictures
 from alade_brian.analysis import report_html as html
 from alade_brian.analysis import report_sections as sections
 from alade_brian.analysis import report_spike_figures as spike_figures
-from alade_brian.analysis.records import TaskRecord, load_record
 from alade_brian.analysis.report_raster import Raster
-from alade_brian.analysis.state_record import load_states
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
+from alade_brian.spikes.state_record import load_states
+from alade_brian.spikes.task_record import TaskRecord, load_record
 
 Metrics = Mapping[str, Any]
 

@@ -16,8 +16,8 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.records import TaskRecord
-from alade_brian.analysis.spike_record import SpikeRecord
+from alade_brian.spikes.spike_record import SpikeRecord
+from alade_brian.spikes.task_record import TaskRecord
 
 # About one byte each, a third more in base64.
 MOST_SPIKES = 100_000

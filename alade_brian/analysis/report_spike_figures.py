@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.records import TaskRecord
 from alade_brian.analysis.report_figures import Picture, draw_picture
 from alade_brian.analysis.report_raster import spread_over_classes
-from alade_brian.analysis.spike_record import SpikeRecord
-from alade_brian.analysis.state_record import StateRecord
 from alade_brian.analysis.statistics_similarity import RDM, correlation_distance, representational_drift
 from alade_brian.analysis.statistics_tuning import ClassResponses, class_responses, class_selectivity
 from alade_brian.analysis.style import literal, new_row, new_stack, png_bytes, svg_bytes
+from alade_brian.spikes.spike_record import SpikeRecord
+from alade_brian.spikes.state_record import StateRecord
+from alade_brian.spikes.task_record import TaskRecord
 
 # A raster is read, not counted: more layers or neurons than this make bands too thin to look at.
 _RASTER_LAYERS = 6

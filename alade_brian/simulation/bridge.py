@@ -15,7 +15,6 @@ from queue import Queue
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.errors import UserError
 from alade_brian.simulation.frames import SETTINGS, SPEC, Message, answer_from, frame, read_frame
 from alade_brian.simulation.other_python import ended_sentence, environment
@@ -23,6 +22,7 @@ from alade_brian.simulation.process import BLOCKS_AHEAD, Child, ProgramEnded, an
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.spec.file import save_spec
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses
 
 log = logging.getLogger(__name__)
 

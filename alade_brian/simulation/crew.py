@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.simulation.engine import Engine
 from alade_brian.simulation.process import ProgramEnded
+from alade_brian.spikes.packed import PackedResponses
 
 # Blocks that are under way in one program: one is simulated while another waits.
 BLOCKS_PER_PROGRAM = 2

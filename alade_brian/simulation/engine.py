@@ -9,8 +9,6 @@ from typing import Protocol
 import numpy as np
 
 from alade_brian.conversion.brian2_network import BatchLayout
-from alade_brian.conversion.packed import PackedResponses, packed
-from alade_brian.conversion.responses import Responses
 from alade_brian.simulation.bridge import OtherPythonEngine
 from alade_brian.simulation.cuda_network import Brian2CudaDevice, explicit_target
 from alade_brian.simulation.events import EventCounter
@@ -29,6 +27,8 @@ from alade_brian.simulation.shared_synapses import connector
 from alade_brian.simulation.standalone import StandaloneNetwork
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.parts import split
+from alade_brian.spikes.packed import PackedResponses, packed
+from alade_brian.spikes.responses import Responses
 
 
 class Engine(Protocol):

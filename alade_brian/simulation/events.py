@@ -12,12 +12,12 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.responses import Responses
 from alade_brian.simulation.gather import degrees
 from alade_brian.spec.network import NetworkSpec, Projection
 from alade_brian.spec.presentation import pixel_offset
 from alade_brian.spec.release import draw, synapse_number
 from alade_brian.spec.synapses import projection_synapses
+from alade_brian.spikes.responses import Responses
 
 
 def sends(spec: NetworkSpec, source: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses
+from alade_brian.spikes.packed import PackedResponses
 
 # The files in the folder that is handed over.
 SPEC, SETTINGS = "network.npz", "settings.json"

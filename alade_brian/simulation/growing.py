@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.simulation.answers import KeptAnswers, Key, digest, keys_of
 from alade_brian.simulation.builds import generator_digest
 from alade_brian.simulation.fused_programs import fused_program
@@ -16,6 +15,7 @@ from alade_brian.simulation.program import StreamedProgram
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.parts import Parts
+from alade_brian.spikes.packed import PackedResponses
 
 EVENT_BYTES = 8
 

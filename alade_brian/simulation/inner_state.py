@@ -13,11 +13,11 @@ from sympy import lambdify
 
 from alade_brian.conversion.brian2_network import BatchLayout
 from alade_brian.conversion.brian2_text import group_text
-from alade_brian.conversion.responses import Responses
 from alade_brian.errors import UserError
 from alade_brian.simulation.runtime import RuntimeNetwork
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.responses import Responses
 
 # By population, by variable: (images, steps, neurons).
 States = Mapping[str, Mapping[str, np.ndarray]]

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from alade_brian.conversion.nest_plan import nest_plan
-from alade_brian.conversion.responses import Responses
 from alade_brian.errors import UserError
 from alade_brian.simulation.needs import available_bytes, format_bytes
 from alade_brian.simulation.process import check_interrupt
@@ -22,6 +21,7 @@ from alade_brian.simulation.simulator import Images, arrays, check_images, pixel
 from alade_brian.spec.file import save_spec
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.synapses import synapse_count
+from alade_brian.spikes.responses import Responses
 
 log = logging.getLogger(__name__)
 

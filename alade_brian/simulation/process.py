@@ -18,9 +18,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.errors import UserError
 from alade_brian.simulation.builds import PROGRAM, Arrays, write_numbers
+from alade_brian.spikes.packed import PackedResponses
 
 # The size of both pipes.
 STREAM_BYTES = 2**20

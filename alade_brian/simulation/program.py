@@ -15,8 +15,6 @@ from typing import Any
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses, pack, unpack
-from alade_brian.conversion.responses import read_out
 from alade_brian.simulation.builds import (
     Arrays,
     Build,
@@ -38,6 +36,8 @@ from alade_brian.simulation.process import BLOCKS_AHEAD, Process, answers_to, co
 from alade_brian.simulation.runtime import float_type
 from alade_brian.simulation.structure import anonymous, structure_key
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses, pack, unpack
+from alade_brian.spikes.responses import read_out
 
 # What the generated code of a fused network includes.
 HEADERS = "shared_kernels.h", "streams.h"

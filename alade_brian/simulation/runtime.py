@@ -10,9 +10,9 @@ import numpy as np
 
 from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, Connect, build_network
 from alade_brian.conversion.brian2_text import slots
-from alade_brian.conversion.responses import Responses
 from alade_brian.simulation.decoding import Recorded, by_image, decode
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.responses import Responses
 
 
 @contextmanager

@@ -19,7 +19,6 @@ import numpy as np
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from alade_brian import remote
-from alade_brian.conversion.packed import PackedResponses
 from alade_brian.errors import UserError
 from alade_brian.remote import Block
 from alade_brian.simulation import crew
@@ -30,6 +29,7 @@ from alade_brian.simulation.engine import Engine, make_engine
 from alade_brian.simulation.process import ProgramEnded
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses
 
 # Blocks that are under way, for each worker: one is simulated while another waits.
 BLOCKS_PER_WORKER = 2

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alade_brian.conversion.packed import PackedResponses
-from alade_brian.conversion.responses import Responses, concatenate
 from alade_brian.errors import UserError
 from alade_brian.simulation.engine import Engine, make_engine
 from alade_brian.simulation.needs import check_memory
@@ -17,6 +15,8 @@ from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.shards import ShardedEngine, shard
 from alade_brian.spec.image_axes import check_axes
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses
+from alade_brian.spikes.responses import Responses, concatenate
 
 # Parts of images for different workers are a multiple of this.
 WHOLE = 8

@@ -20,7 +20,6 @@ import numpy as np
 
 from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, build_network, stimulus_values
 from alade_brian.conversion.brian2_text import projection_name
-from alade_brian.conversion.responses import Responses
 from alade_brian.simulation import builds
 from alade_brian.simulation.builds import (
     PROGRAM,
@@ -39,6 +38,7 @@ from alade_brian.simulation.structure import structure_key
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.presentation import period_steps
 from alade_brian.spec.synapses import live_projections, synapse_count
+from alade_brian.spikes.responses import Responses
 
 
 class Device(Protocol):

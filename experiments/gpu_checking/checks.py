@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.conversion.responses import Responses
 from alade_brian.gpu_checking.networks import GpuCase
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.simulator import Simulator
+from alade_brian.spikes.responses import Responses
 
 CPP = SimulationSettings(backend="cpp", workers=None)
 
@@ -38,7 +38,7 @@ def check(case: GpuCase, settings: SimulationSettings) -> dict[str, Any]:
 
 def answers(simulator: Simulator, images: np.ndarray) -> Responses:
     """All responses of a simulator."""
-    from alade_brian.conversion.responses import concatenate
+    from alade_brian.spikes.responses import concatenate
 
     return concatenate([found for _, found in simulator.chunks(images)])
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from alade_brian.conversion.comparison import Comparison, LayerAgreement, Verification
 from alade_brian.conversion.nest_plan import NestPlan, nest_plan
 from alade_brian.conversion.nest_rounding import Margin, margins
-from alade_brian.conversion.packed import packed
 from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import packed
 
 # NEST is set up anew for so many.
 IMAGES_AT_ONCE = 100

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
+from alade_brian.spikes.spike_record import SpikeRecord
 
 # Seconds between two presentations on the one time axis of an NWB file.
 GAP = 0.1

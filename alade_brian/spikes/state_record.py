@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.archive import reading_archive, write_archive
-from alade_brian.conversion.recorded_state import InnerState
 from alade_brian.errors import UserError
+from alade_brian.spikes.archive import reading_archive, write_archive
+from alade_brian.spikes.states import InnerState
 
 
 @dataclass(frozen=True, eq=False)

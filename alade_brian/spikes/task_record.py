@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.archive import reading_archive, write_archive
 from alade_brian.errors import UserError
+from alade_brian.spikes.archive import reading_archive, write_archive
 
 _PER_IMAGE = ("labels", "tasks", "predictions_torch", "predictions_brian2", "logits_torch", "logits_brian2")
 _ALL_IMAGES = slice(None)

@@ -13,8 +13,8 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.responses import Responses
 from alade_brian.spec.errors import Shape
+from alade_brian.spikes.responses import Responses
 
 
 def pack(raster: np.ndarray, shape: Shape) -> np.ndarray:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.analysis.spike_record import SpikeRecord
 from alade_brian.errors import UserError
 from alade_brian.files import replacing, write_json
+from alade_brian.spikes.spike_record import SpikeRecord
 
 COLUMNS = ("image", "class", "task", "layer", "neuron", "step", "time_s")
 # Lines turned into text at one time.

@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alade_brian.analysis.archive import reading_archive, write_archive
-from alade_brian.analysis.records import LayerRecord, TaskRecord
 from alade_brian.errors import UserError
+from alade_brian.spikes.archive import reading_archive, write_archive
+from alade_brian.spikes.task_record import LayerRecord, TaskRecord
 
 Network = Literal["brian2", "torch"]
 Integers = NDArray[np.int64]

@@ -1,0 +1,1 @@
+"""What flows back from a network: responses, records, and the files that hold them."""
