@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from alade_brian.analysis.report import write_report
 from alade_brian.config import RunConfig
-from alade_brian.conversion.nir_write import write_nir
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
+from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError

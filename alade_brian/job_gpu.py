@@ -8,7 +8,7 @@ import logging
 import torch
 
 from alade_brian.config import RunConfig
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.data import Dataset, Scenario
 from alade_brian.errors import UserError
 from alade_brian.job_setup import convert_options, make_learner

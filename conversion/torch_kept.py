@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.torch_foreign import reset_states
+from alade_brian.conversion.from_torch.frameworks.registry import reset_states
 from alade_brian.conversion.torch_record import (
     Reference,
     batch_for,

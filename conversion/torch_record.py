@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.torch_foreign import framework_of, in_double, reset_states
-from alade_brian.conversion.torch_lower import detached
-from alade_brian.conversion.torch_outer_loop import carried, takes_one_step
+from alade_brian.conversion.from_torch.convert import detached
+from alade_brian.conversion.from_torch.frameworks.registry import framework_of, in_double, reset_states
+from alade_brian.conversion.from_torch.outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.spec.image_axes import check_axes
 from alade_brian.spec.network import NetworkSpec, Population

@@ -58,8 +58,8 @@ def verify(
     torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly, UserError where the images
     do not fit it.
     """
+    from alade_brian.conversion.from_torch.convert import convert
     from alade_brian.conversion.torch_kept import with_kept_answers
-    from alade_brian.conversion.torch_lower import convert
     from alade_brian.conversion.torch_record import Reference, membranes
 
     if spec is None:
@@ -82,7 +82,7 @@ def verify(
 
 def _of_a_sequence(model: nn.Module, shape: tuple[int, ...], steps: int | None, **how: Any) -> NetworkSpec:
     """The module's specification for images ``(n, steps, ...)``; UserError where it fits ``(steps, n, ...)`` only."""
-    from alade_brian.conversion.torch_lower import convert
+    from alade_brian.conversion.from_torch.convert import convert
 
     try:
         return convert(model, shape[2:], steps=sequence_steps(shape, steps), sequence=True, **how)

@@ -18,11 +18,11 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from alade_brian.conversion.brian2_script import write_script
-from alade_brian.conversion.nir_neurons import Method
-from alade_brian.conversion.nir_read import Reset, ResetTiming, read_nir
-from alade_brian.conversion.nir_write import reader_warnings, write_nir
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
+from alade_brian.conversion.nir_graphs.neurons import Method
+from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, read_nir
+from alade_brian.conversion.nir_graphs.write import reader_warnings, write_nir
+from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_new_file

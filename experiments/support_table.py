@@ -13,8 +13,8 @@ from alade_brian.cli import run_command  # isort: split
 import argparse
 from pathlib import Path
 
-from alade_brian.conversion.torch_foreign import adapters, frameworks
-from alade_brian.conversion.torch_support import sections
+from alade_brian.conversion.from_torch.frameworks.registry import adapters, frameworks
+from alade_brian.conversion.support_table import sections
 from alade_brian.errors import UserError
 from alade_brian.files import write_text
 

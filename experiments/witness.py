@@ -27,7 +27,7 @@ from perturbing.study import read_trained_network
 from witnessing.agreement import ComparedNetwork, compare
 from witnessing.dense import accuracy, read_images, train_dense
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.outputs import check_new_file

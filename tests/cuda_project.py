@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BatchLayout
+from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.errors import UserError
 from alade_brian.simulation.cuda_compiler import Target
 from alade_brian.simulation.cuda_network import Brian2CudaDevice

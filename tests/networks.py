@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.verify import Verification, verify
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps, Neuron, Scale, SpikingNeuron
 from alade_brian.simulation import SimulationSettings

@@ -15,7 +15,7 @@ import yaml
 from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_job import QUICK, metrics, run
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.bridge import OtherPythonEngine

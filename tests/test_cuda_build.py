@@ -17,7 +17,7 @@ import pytest
 from networks import NUMPY, dyadic_, dyadic_images
 from torch import nn
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import simulate

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from networks import CPP, conv_net
 
-from alade_brian.conversion.brian2_network import BatchLayout
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
+from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
 from alade_brian.simulation.cuda_device import check_packages

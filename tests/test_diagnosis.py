@@ -322,7 +322,7 @@ def test_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.update(shape=shape, **how)
         return spec
 
-    monkeypatch.setattr("alade_brian.conversion.torch_lower.convert", converted)
+    monkeypatch.setattr("alade_brian.conversion.from_torch.convert.convert", converted)
     found = verify(SecondOfTwo(hold=False), images, None, NUMPY, sequence=True, output=1, readout="every_step")
     assert asked == {"shape": (6,), "steps": 4, "sequence": True, "output": 1, "readout": "every_step"}
     assert found.agrees and found.layers[0].spikes_reference > 0, str(found)

@@ -13,8 +13,8 @@ from test_analysis_synthetic import make_run
 
 from alade_brian.analysis import figures
 from alade_brian.cli import run_command
-from alade_brian.conversion.torch_foreign import frameworks
-from alade_brian.conversion.torch_support import sections
+from alade_brian.conversion.from_torch.frameworks.registry import frameworks
+from alade_brian.conversion.support_table import sections
 from alade_brian.outputs import LOCK
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "convert-your-network.md"

@@ -119,7 +119,7 @@ def test_spikes_that_were_shown_must_be_given() -> None:
 
 
 def test_who_answers_does_not_change_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    from alade_brian.conversion.torch_lower import convert
+    from alade_brian.conversion.from_torch.convert import convert
 
     monkeypatch.setattr(simulators, "WHOLE", 1)
     spec, images = convert(conv_net(), (2, 7, 6)), dyadic_images(7, 2, 7, 6)

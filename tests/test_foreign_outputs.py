@@ -13,9 +13,9 @@ from test_foreign_resets import hidden
 from test_frameworks import STEPS, images, random_
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.convert import convert, detached
+from alade_brian.conversion.from_torch.frameworks.registry import in_double
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.conversion.torch_foreign import in_double
-from alade_brian.conversion.torch_lower import convert, detached
 from alade_brian.conversion.torch_record import record
 from alade_brian.conversion.verify import verify
 

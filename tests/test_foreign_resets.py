@@ -10,8 +10,8 @@ import torch
 from test_frameworks import STEPS, assert_spikes_agree, images, random_
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.conversion.torch_lower import convert
 
 
 class Resets(nn.Module):

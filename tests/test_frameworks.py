@@ -11,8 +11,8 @@ import torch
 from networks import NUMPY
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.verify import Verification, verify
 
 STEPS = 8
@@ -462,6 +462,6 @@ def test_a_model_fresh_from_training_is_copied(framework: str) -> None:
 
 def test_another_version_of_a_framework_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     snn = pytest.importorskip("snntorch")
-    monkeypatch.setattr("alade_brian.conversion.torch_foreign.version", lambda package: "0.9.4")
+    monkeypatch.setattr("alade_brian.conversion.from_torch.frameworks.registry.version", lambda package: "0.9.4")
     with pytest.raises(RefusedLayers, match=r"version of snntorch = 0.9.4 .*install snntorch==1.0"):
         convert(SnnTorchNet(snn.Leaky(0.9), snn.Leaky(0.8)), (20,))

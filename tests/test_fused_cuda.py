@@ -18,7 +18,7 @@ from nir_specs import specs
 from test_growing import grown
 from test_spec_simulation import LI, NEURONS, PROBE, lif, network, shown
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, simulate
 from alade_brian.simulation.builds import PROGRAM

@@ -14,8 +14,8 @@ from networks import CPP, NUMPY
 from torch import Tensor, nn
 
 from alade_brian.conversion import torch_record
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.torch_kept import GrowingReference, Undigestable, digest, with_kept_answers
-from alade_brian.conversion.torch_lower import convert
 from alade_brian.conversion.torch_record import Reference
 from alade_brian.conversion.verify import verify
 from alade_brian.models import LIF, ConvBackbone, ExpandableNetwork, MeanOverSteps

@@ -62,7 +62,7 @@ HEAVY = {
     "brian2cuda": ("alade_brian.simulation.cuda_device",),
     "nir": ("alade_brian.conversion.nir_",),
     # Run as a program in a process of its own.
-    "nest": ("alade_brian.conversion.nest_network",),
+    "nest": ("alade_brian.conversion.to_nest.network",),
     "matplotlib": ("alade_brian.analysis",),
 }
 
@@ -141,7 +141,7 @@ def test_the_rules_would_catch_a_breach(tmp_path: Path) -> None:
         "alade_brian.spec.network",
         "alade_brian.simulation",
         "alade_brian.analysis.report",
-        "alade_brian.conversion.nir_write",
+        "alade_brian.conversion.nir_graphs.write",
         "alade_brian.conversion.lowering",
     ],
 )

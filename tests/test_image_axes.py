@@ -12,8 +12,8 @@ import torch
 from networks import NUMPY, dyadic_
 from torch import Tensor, nn
 
-from alade_brian.conversion.brian2_script import write_script
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
+from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.conversion.torch_record import record
 from alade_brian.conversion.verify import verify
 from alade_brian.errors import UserError

@@ -18,9 +18,9 @@ from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from torch import nn
 
 from alade_brian.cli import run_command
-from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, build_network
-from alade_brian.conversion.brian2_script import write_script
-from alade_brian.conversion.nir_write import write_nir
+from alade_brian.conversion.nir_graphs.write import write_nir
+from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, build_network
+from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.conversion.verify import verify
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps

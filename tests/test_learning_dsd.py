@@ -16,7 +16,7 @@ from test_learning_synthetic import PER_CLASS, SHAPE, STAGE, images_of, one_thre
 from torch import nn
 
 from alade_brian.config import DsdConfig, NetworkConfig, RunConfig
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData, TaskHistory
 from alade_brian.learning import learner as learner_module

@@ -10,9 +10,9 @@ import torch
 from networks import assert_same, check, conv_net, dyadic_, dyadic_images
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.lowering import AffineInput, SpecBuilder, scale
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.conversion.torch_lower import convert
 from alade_brian.models import (
     IF,
     LI,

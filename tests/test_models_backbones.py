@@ -8,7 +8,7 @@ import torch
 from networks import NUMPY
 from torch import nn
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.verify import verify
 from alade_brian.learning.data import time_first
 from alade_brian.models import ExpandableNetwork, make_backbone

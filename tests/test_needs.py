@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from networks import CPP, NUMPY, conv_net
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
 from alade_brian.simulation.needs import (

@@ -17,8 +17,8 @@ from nest_specs import DT, INTEGRATOR, SCALED, each_alone, lif, random_spec
 from networks import NUMPY, conv_net, convert, dyadic_images
 
 from alade_brian.cli import run_command
-from alade_brian.conversion.nest_plan import nest_plan
-from alade_brian.conversion.nest_rounding import margins
+from alade_brian.conversion.to_nest.plan import nest_plan
+from alade_brian.conversion.to_nest.rounding import margins
 from alade_brian.simulation import simulate
 from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nest_specs import DT, HALF, INTEGRATOR, LEAKY, each_alone, lif, random_spec
 
-from alade_brian.conversion.nest_plan import nest_plan
+from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
 from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from alade_brian.cli import run_command
-from alade_brian.conversion.nir_read import read_nir
+from alade_brian.conversion.nir_graphs.read import read_nir
 from alade_brian.errors import UserError
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "run_nir.py"

@@ -17,7 +17,7 @@ from networks import NUMPY
 from nir_graphs import DT, Shape, graphs
 from nir_interpreter import NirInterpreter
 
-from alade_brian.conversion.nir_read import NirNetwork, RefusedNodes, as_sequences, open_nir, read_nir
+from alade_brian.conversion.nir_graphs.read import NirNetwork, RefusedNodes, as_sequences, open_nir, read_nir
 from alade_brian.errors import UserError
 from alade_brian.simulation import simulate
 from alade_brian.spikes.responses import Responses

@@ -15,8 +15,8 @@ from nir_specs import assert_specs_equal
 from torch import nn
 
 from alade_brian.cli import run_command
-from alade_brian.conversion.nir_read import open_nir, read_nir
-from alade_brian.conversion.nir_write import to_nir
+from alade_brian.conversion.nir_graphs.read import open_nir, read_nir
+from alade_brian.conversion.nir_graphs.write import to_nir
 from alade_brian.simulation import SimulationSettings, simulate
 
 snn, export = pytest.importorskip("snntorch"), pytest.importorskip("snntorch.export_nir")

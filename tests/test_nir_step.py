@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from networks import NUMPY
 
-from alade_brian.conversion.nir_read import read_nir
+from alade_brian.conversion.nir_graphs.read import read_nir
 from alade_brian.errors import UserError
 from alade_brian.simulation import simulate
 

@@ -16,8 +16,15 @@ from nir_interpreter import NirInterpreter
 from nir_specs import assert_specs_equal, specs
 from test_random_networks import networks
 
-from alade_brian.conversion.nir_read import open_nir, read_nir
-from alade_brian.conversion.nir_write import NotInNIR, reader_warnings, same_graph, to_nir, write_nir, written_spec
+from alade_brian.conversion.nir_graphs.read import open_nir, read_nir
+from alade_brian.conversion.nir_graphs.write import (
+    NotInNIR,
+    reader_warnings,
+    same_graph,
+    to_nir,
+    write_nir,
+    written_spec,
+)
 from alade_brian.conversion.torch_record import record
 from alade_brian.models import LIF
 from alade_brian.simulation import simulate
@@ -234,7 +241,7 @@ def test_what_nir_has_no_words_for_is_refused_and_no_file_is_left(case: str, tmp
 
 
 def test_a_matrix_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alade_brian.conversion.nir_chain.LARGEST_MATRIX", 5)
+    monkeypatch.setattr("alade_brian.conversion.nir_graphs.chain.LARGEST_MATRIX", 5)
     with pytest.raises(NotInNIR, match="image -> cells.*matrix of 6 numbers"):
         to_nir(small(NeuronEquations("v : 1", SPIKE)))
 

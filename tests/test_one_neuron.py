@@ -15,7 +15,7 @@ from networks import CPP, NUMPY
 from reference import reference
 from torch import nn
 
-from alade_brian.conversion.nir_read import read_nir
+from alade_brian.conversion.nir_graphs.read import read_nir
 from alade_brian.conversion.verify import verify
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate

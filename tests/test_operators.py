@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from alade_brian.conversion.torch_layers import same_padding
+from alade_brian.conversion.from_torch.layers import same_padding
 from alade_brian.spec.network import SpecError
 from alade_brian.spec.operator_algebra import compose, scale_channels, undilated
 from alade_brian.spec.operators import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.models import ConvBackbone, ExpandableNetwork
 from alade_brian.perturbations import Perturbation, Presentation, available_perturbations, perturbation

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from networks import CPP, NUMPY, conv_net, dyadic_images
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, shared_synapses, simulate, standalone
 from alade_brian.simulation import program as programs

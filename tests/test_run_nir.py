@@ -14,7 +14,7 @@ from nir_interpreter import NirInterpreter
 from nir_specs import assert_specs_equal
 
 from alade_brian.cli import run_command
-from alade_brian.conversion.nir_write import write_nir
+from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.simulation import simulate
 from alade_brian.spec.file import load_spec, save_spec
 

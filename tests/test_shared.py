@@ -18,7 +18,7 @@ from nir_specs import SpecNumbers, operators, reshaped, specs
 from test_operators import PROPERTY, convolutions, images, transposed
 from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
 from alade_brian.simulation.builds import standalone_project

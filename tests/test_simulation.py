@@ -13,7 +13,7 @@ import pytest
 from networks import CPP, NUMPY, assert_same, conv_net, convert, dyadic_, dyadic_images
 from torch import nn
 
-from alade_brian.conversion.brian2_text import group_names, schedule
+from alade_brian.conversion.to_brian2.text import group_names, schedule
 from alade_brian.conversion.torch_record import record
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from networks import NUMPY, conv_net, convert, dyadic_images
 
-from alade_brian.conversion.brian2_script import script
-from alade_brian.conversion.nest_plan import nest_plan
-from alade_brian.conversion.nir_neurons import NotInNIR
-from alade_brian.conversion.nir_write import to_nir
+from alade_brian.conversion.nir_graphs.neurons import NotInNIR
+from alade_brian.conversion.nir_graphs.write import to_nir
+from alade_brian.conversion.to_brian2.script import script
+from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
 from alade_brian.simulation import simulate
 from alade_brian.spec.file import load_spec, save_spec

@@ -12,7 +12,7 @@ import pytest
 from networks import CPP, NUMPY
 from reference import reference
 
-from alade_brian.conversion.brian2_script import write_script
+from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.simulation import SimulationSettings, simulate
 from alade_brian.spec.file import load_spec, save_spec
 from alade_brian.spec.network import (

@@ -39,7 +39,7 @@ CACHE_BYTES = 4 * 2**30
 STALE_SECONDS = 24 * 3600
 PROGRAM = "main"
 # Where code is generated, and what it is generated from.
-GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.conversion")
+GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.spec", "alade_brian.conversion.to_brian2")
 
 # By its name in the program's arguments, an array's number of elements and their type.
 Arrays = Mapping[str, Sequence[Any]]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BatchLayout
+from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.simulation.bridge import OtherPythonEngine
 from alade_brian.simulation.cuda_network import Brian2CudaDevice, explicit_target
 from alade_brian.simulation.events import EventCounter

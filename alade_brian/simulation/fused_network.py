@@ -14,7 +14,7 @@ import numpy as np
 from brian2.core.base import BrianObject
 from brian2.core.variables import Variables
 
-from alade_brian.conversion.brian2_text import GroupText, group_text, schedule, slots
+from alade_brian.conversion.to_brian2.text import GroupText, group_text, schedule, slots
 from alade_brian.simulation.events import sends
 from alade_brian.simulation.fused_layer import Current, FusedLayer, GivenSpikes, Input, Rows
 from alade_brian.simulation.gather import aligned, channels_last, gather, is_list, kernel, pixels

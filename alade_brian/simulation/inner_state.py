@@ -11,8 +11,8 @@ import numpy as np
 from brian2.parsing.sympytools import str_to_sympy
 from sympy import lambdify
 
-from alade_brian.conversion.brian2_network import BatchLayout
-from alade_brian.conversion.brian2_text import group_text
+from alade_brian.conversion.to_brian2.network import BatchLayout
+from alade_brian.conversion.to_brian2.text import group_text
 from alade_brian.errors import UserError
 from alade_brian.simulation.runtime import RuntimeNetwork
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alade_brian.conversion.nest_plan import nest_plan
+from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
 from alade_brian.simulation.needs import available_bytes, format_bytes
 from alade_brian.simulation.process import check_interrupt
@@ -26,7 +26,7 @@ from alade_brian.spikes.responses import Responses
 log = logging.getLogger(__name__)
 
 # Imported by name in the other process alone: it imports NEST.
-PROGRAM = "alade_brian.conversion.nest_network"
+PROGRAM = "alade_brian.conversion.to_nest.network"
 # While a connection is made, in lists of its ends, weight and delay, and in NEST.
 BYTES_PER_SYNAPSE = 120
 

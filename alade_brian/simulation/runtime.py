@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, Connect, build_network
-from alade_brian.conversion.brian2_text import slots
+from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, Connect, build_network
+from alade_brian.conversion.to_brian2.text import slots
 from alade_brian.simulation.decoding import Recorded, by_image, decode
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses

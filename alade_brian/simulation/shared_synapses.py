@@ -15,8 +15,8 @@ from brian2.groups.group import CodeRunner
 from brian2.parsing.statements import parse_statement
 from brian2.utils.stringtools import get_identifiers
 
-from alade_brian.conversion.brian2_network import Connect
-from alade_brian.conversion.brian2_text import network_values, projection_name, synapses_text
+from alade_brian.conversion.to_brian2.network import Connect
+from alade_brian.conversion.to_brian2.text import network_values, projection_name, synapses_text
 from alade_brian.simulation.fused_layer import SharedCode
 from alade_brian.simulation.gather import Gather, gather, gathers, kernel, pixels
 from alade_brian.spec.network import NetworkSpec, Projection, Shape

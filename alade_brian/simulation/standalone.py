@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import brian2 as b2
 import numpy as np
 
-from alade_brian.conversion.brian2_network import BatchLayout, BrianNetwork, build_network, stimulus_values
-from alade_brian.conversion.brian2_text import projection_name
+from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, build_network, stimulus_values
+from alade_brian.conversion.to_brian2.text import projection_name
 from alade_brian.simulation import builds
 from alade_brian.simulation.builds import (
     PROGRAM,

@@ -18,7 +18,7 @@ import numpy as np
 
 from alade_brian.analysis.statistics_tuning import class_selectivity
 from alade_brian.config import config_from
-from alade_brian.conversion.torch_lower import convert
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.data import ImageSet
 from alade_brian.errors import UserError
 from alade_brian.files import write_json

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from alade_brian.conversion.comparison import Comparison, LayerAgreement, Verification
-from alade_brian.conversion.nest_plan import NestPlan, nest_plan
-from alade_brian.conversion.nest_rounding import Margin, margins
+from alade_brian.conversion.to_nest.plan import NestPlan, nest_plan
+from alade_brian.conversion.to_nest.rounding import Margin, margins
 from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels

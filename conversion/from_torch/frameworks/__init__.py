@@ -1,0 +1,1 @@
+"""Adapters for the layers and neurons of other frameworks, each imported only if its framework is installed."""

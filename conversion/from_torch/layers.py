@@ -1,0 +1,224 @@
+"""How each kind of torch layer is lowered: one small function per kind.
+
+Each takes the network so far, the layer's name, the layer, and its input, and gives its output. What it cannot lower
+exactly it refuses, with the argument, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from alade_brian.conversion.from_torch.functions import flattened, unflattened
+from alade_brian.conversion.from_torch.pooling import (
+    lower_adaptive_pool,
+    lower_avg_pool,
+    lower_max_pool,
+    lower_sum_pool,
+)
+from alade_brian.conversion.from_torch.readouts import lower_over_steps, lower_population_vote
+from alade_brian.conversion.from_torch.shapes import LowerFunction, along, check_axes, per_channel, to_numpy
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
+from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
+from alade_brian.models.neuron import Neuron, numbers
+from alade_brian.models.time import Frames, HoldCurrent, OverSteps, PopulationVote
+from alade_brian.spec.network import Convolution, Dense, NeuronEquations, TransposedConvolution
+
+Conv = nn.Conv1d | nn.Conv2d
+TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d
+
+# Batch norms of other packages with statistics or weights of their own for every step, by the beginning of their name.
+_NORMS_OF_STEPS = ("BatchNormTT", "BatchNormThroughTime", "BNTT", "TemporalEffectiveBatchNorm", "TEBN", "NeuNorm")
+
+
+def is_refused_class(kind: type) -> bool:
+    """Whether a class of layers is known by its name to have no exact counterpart."""
+    return any(cls.__name__.startswith(_NORMS_OF_STEPS) for cls in kind.__mro__)
+
+
+def refuse_class(module: nn.Module) -> None:
+    """Refuse layers that are known by the name of their class to have no exact counterpart."""
+    if is_refused_class(type(module)):
+        name = type(module).__name__
+        raise CannotLower("class", name, "differs from step to step, weights do not; use one batch norm for all steps")
+
+
+def _lower_neuron(lowering: SpecBuilder, name: str, module: Neuron, value: AffineInput) -> AffineInput:
+    return lowering.add_population(name, value, _equations(module), module.steps)
+
+
+def _equations(module: Neuron) -> NeuronEquations:
+    try:
+        return module.equations()
+    except ValueError as error:
+        raise CannotLower("parameters", str(error).split(":")[0], str(error).split(":")[-1].strip()) from None
+
+
+def _lower_recurrent(lowering: SpecBuilder, name: str, module: Recurrent, value: AffineInput) -> AffineInput:
+    """Neurons with a projection onto themselves that takes one step."""
+    sent = lowering.add_population(name, value, _equations(module.neuron), module.steps)
+    before = replace(sent, terms=(replace(sent.terms[0], delay=1),))
+    fed = lower_chain(lowering, f"{name}.connection", module.connection, before)
+    if fed.shape != value.shape:
+        raise CannotLower("connection", fed.shape, f"does not make the neurons' own shape {value.shape}")
+    lowering.connect(name, fed)
+    lowering.set_bias(name, value.bias + fed.bias)
+    return sent
+
+
+def lower_chain(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
+    """A linear layer, or several in an nn.Sequential, that stand inside another module."""
+    if isinstance(module, nn.Sequential):
+        for key, layer in module.named_children():
+            value = lower_chain(lowering, f"{name}.{key}", layer, value)
+        return value
+    linear = _linear_lowerings()
+    function = next((linear[cls] for cls in type(module).__mro__ if cls in linear), None)
+    if function is None:
+        raise CannotLower(name, type(module).__name__, "is no linear layer; use nn.Linear, nn.Conv2d or Scale")
+    return function(lowering, name, module, value)
+
+
+def _lower_pass(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
+    return value
+
+
+def _lower_conv(lowering: SpecBuilder, name: str, module: Conv, value: AffineInput) -> AffineInput:
+    axes = 2 if isinstance(module, nn.Conv2d) else 1
+    check_axes(value, axes)
+    if module.padding_mode != "zeros":
+        raise CannotLower("padding_mode", module.padding_mode, "is not exact as synapses yet; use 'zeros'")
+    stride, dilation = along(axes, module.stride, 1), along(axes, module.dilation, 1)
+    weight = _planar_kernel(module)
+    if module.padding == "same":
+        whole = same_padding(weight, dilation, module.groups)
+    else:
+        padding = (0, 0) if module.padding == "valid" else along(axes, module.padding, 0)
+        whole = Convolution(weight, stride, padding, module.groups, dilation=dilation)
+    return _with_bias(apply_operator(lowering, whole, value), module)
+
+
+def _planar_kernel(module: Conv | TransposedConv) -> np.ndarray:
+    """A kernel with two spatial axes."""
+    weight = to_numpy(module.weight)
+    return weight if weight.ndim == 4 else weight[:, :, None, :]
+
+
+def same_padding(weight: np.ndarray, dilation: tuple[int, int], groups: int) -> Convolution:
+    """A convolution that keeps the image's size.
+
+    Where the number of pixels to add is odd, torch pads one more behind than in front; a kernel with a zero in front
+    makes both sides equal.
+    """
+    total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    odd = [t % 2 for t in total]
+    if any(odd):
+        wide = np.zeros((*weight.shape[:2], total[0] + 1 + odd[0], total[1] + 1 + odd[1]))
+        wide[:, :, odd[0] :: dilation[0], odd[1] :: dilation[1]] = weight
+        weight, dilation = wide, (1, 1)
+    return Convolution(weight, (1, 1), (-(-total[0] // 2), -(-total[1] // 2)), groups, dilation=dilation)
+
+
+def _lower_transposed_conv(lowering: SpecBuilder, name: str, module: TransposedConv, value: AffineInput) -> AffineInput:
+    axes = 2 if isinstance(module, nn.ConvTranspose2d) else 1
+    check_axes(value, axes)
+    whole = TransposedConvolution(
+        _planar_kernel(module),
+        along(axes, module.stride, 1),
+        along(axes, module.padding, 0),
+        along(axes, module.output_padding, 0),
+        module.groups,
+        along(axes, module.dilation, 1),
+    )
+    return _with_bias(apply_operator(lowering, whole, value), module)
+
+
+def _with_bias(value: AffineInput, module: Any) -> AffineInput:
+    """A value with the bias of a layer, one number per channel, added."""
+    if module.bias is None:
+        return value
+    return replace(value, bias=value.bias + per_channel(to_numpy(module.bias), value))
+
+
+def _lower_linear(lowering: SpecBuilder, name: str, module: nn.Linear, value: AffineInput) -> AffineInput:
+    if len(value.shape) != 1:
+        raise CannotLower("input", value.shape, "is not flat; put nn.Flatten before the linear layer")
+    return _with_bias(apply_operator(lowering, Dense(to_numpy(module.weight)), value), module)
+
+
+def _lower_batch_norm(
+    lowering: SpecBuilder, name: str, module: nn.modules.batchnorm._BatchNorm, value: AffineInput
+) -> AffineInput:
+    if module.running_mean is None or module.running_var is None:
+        raise CannotLower("track_running_stats", False, "leaves nothing to fold; train with running statistics")
+    if module.num_features != value.shape[0]:
+        raise CannotLower("num_features", module.num_features, f"is not the number of channels, {value.shape[0]}")
+    gain = 1 / np.sqrt(to_numpy(module.running_var) + module.eps)
+    if module.affine:
+        gain = gain * to_numpy(module.weight)
+    shift = -to_numpy(module.running_mean) * gain
+    if module.affine:
+        shift = shift + to_numpy(module.bias)
+    return scale(lowering, value, per_channel(gain, value), per_channel(shift, value))
+
+
+def _lower_scale(lowering: SpecBuilder, name: str, module: Scale, value: AffineInput) -> AffineInput:
+    gain = numbers(module.gain)
+    try:
+        np.broadcast_to(gain, value.shape)
+    except ValueError:
+        raise CannotLower(
+            "gain", gain.shape, f"does not fit the input, {value.shape}; use (C, 1, 1) for channels"
+        ) from None
+    return scale(lowering, value, gain)
+
+
+def _lower_flatten(lowering: SpecBuilder, name: str, module: nn.Flatten, value: AffineInput) -> AffineInput:
+    return flattened(lowering, value, module.start_dim, module.end_dim)
+
+
+def _lower_unflatten(lowering: SpecBuilder, name: str, module: nn.Unflatten, value: AffineInput) -> AffineInput:
+    if not isinstance(module.dim, int):
+        raise CannotLower("dim", module.dim, "is a name; use the axis' number")
+    return unflattened(lowering, value, module.dim, module.unflattened_size)
+
+
+def _linear_lowerings() -> dict[type[nn.Module], LowerFunction]:
+    return {
+        nn.Conv1d: _lower_conv,
+        nn.Conv2d: _lower_conv,
+        nn.ConvTranspose1d: _lower_transposed_conv,
+        nn.ConvTranspose2d: _lower_transposed_conv,
+        nn.Linear: _lower_linear,
+        nn.BatchNorm1d: _lower_batch_norm,
+        nn.BatchNorm2d: _lower_batch_norm,
+        nn.AvgPool1d: lower_avg_pool,
+        nn.AvgPool2d: lower_avg_pool,
+        SumPool1d: lower_sum_pool,
+        SumPool2d: lower_sum_pool,
+        nn.AdaptiveAvgPool1d: lower_adaptive_pool,
+        nn.AdaptiveAvgPool2d: lower_adaptive_pool,
+        Scale: _lower_scale,
+        nn.Flatten: _lower_flatten,
+        nn.Unflatten: _lower_unflatten,
+        nn.Identity: _lower_pass,
+        **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout), _lower_pass),
+    }
+
+
+def lowerings() -> dict[type[nn.Module], LowerFunction]:
+    """The built-in lowering function of every layer kind; a subclass is lowered like its base."""
+    return {
+        Neuron: _lower_neuron,
+        Recurrent: _lower_recurrent,
+        HoldCurrent: _lower_pass,
+        Frames: _lower_pass,
+        **_linear_lowerings(),
+        nn.MaxPool1d: lower_max_pool,
+        nn.MaxPool2d: lower_max_pool,
+        OverSteps: lower_over_steps,
+        PopulationVote: lower_population_vote,
+    }

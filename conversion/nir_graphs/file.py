@@ -1,0 +1,206 @@
+"""A NIR file, or a graph in memory, as a flat list of nodes and edges; everything damaged in it, listed at once.
+
+`nir.read` stops at the first fault with whatever Python raises there, and its type check refuses valid graphs (grouped
+convolutions), so the file's content is taken apart here and each node is made on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+from nir.ir.graph import Identity as PassOn
+from nir.serialization import hdf2dict
+
+from alade_brian.conversion.nir_graphs.links import check_tree
+from alade_brian.conversion.refusals import Refusal
+from alade_brian.errors import UserError
+
+METADATA_KEY = "alade_brian"
+
+
+class RefusedNodes(UserError):
+    """Everything in a NIR graph that cannot be read: node, attribute, value and remedy, all at once."""
+
+    def __init__(self, source: str, refusals: Sequence[Refusal]) -> None:
+        self.refusals = tuple(refusals)
+        if len(self.refusals) == 1:
+            super().__init__(f"{source}: {self.refusals[0]}")
+        else:
+            lines = [f"{source}: {len(self.refusals)} things cannot be read:", *(f"  {r}" for r in self.refusals)]
+            super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class FlatGraph:
+    """A NIR graph without sub-graphs: the nodes of a sub-graph stand under ``sub-graph.node``.
+
+    inputs, outputs   the graph's own `Input` and `Output` nodes, in the order in which the edges first name them;
+                      those of sub-graphs are nodes that pass their input on
+    metadata          that of the outermost graph
+    """
+
+    nodes: Mapping[str, nir.NIRNode]
+    edges: tuple[tuple[str, str], ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    metadata: Mapping[str, Any]
+
+
+def load_graph(source: Path | str | nir.NIRGraph) -> nir.NIRGraph:
+    """The graph in a file (a graph is passed on as it is).
+
+    UserError where there is no such file, it is no HDF5, refers to other files (see `nir_links`) or is of a NIR version
+    that is not known; RefusedNodes where nodes
+    cannot be made of what stands in it.
+    """
+    if isinstance(source, nir.NIRGraph):
+        return source
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: check the path")
+    try:
+        with h5py.File(path, "r") as file:
+            check_tree(file, path)
+            version = file["version"][()] if "version" in file else None
+            content = hdf2dict(file["node"]) if isinstance(file.get("node"), h5py.Group) else None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{path} is damaged or no HDF5 file ({reason}): write it again with nir.write") from None
+    _check_version(path, version)
+    if content is None:
+        raise UserError(f"{path} holds no NIR graph (no group 'node'): write it again with nir.write")
+    refusals: list[Refusal] = []
+    graph = _node("graph", content, refusals)
+    if graph is not None and not isinstance(graph, nir.NIRGraph):
+        graph = nir.NIRGraph.from_list(graph, type_check=False)
+    if refusals or graph is None:
+        raise RefusedNodes(str(path), refusals)
+    return graph
+
+
+def _check_version(path: Path, version: object) -> None:
+    text = version.decode("utf8", "replace") if isinstance(version, bytes) else str(version)
+    if version is None or text.split(".")[0] not in ("0", "1"):
+        said = "says no NIR version" if version is None else f"is of the NIR version '{text}'"
+        raise UserError(f"{path} {said}, this program reads 0.x and 1.x: write it with the package nir, version 1")
+
+
+def _node(name: str, content: Any, refusals: list[Refusal]) -> nir.NIRNode | None:
+    """A node made of what a file says about it; None, and a refusal more, where that is not possible."""
+    kind = content.get("type") if isinstance(content, Mapping) else None
+    if isinstance(kind, str) and kind == "NIRGraph":
+        return _subgraph(name, content, refusals)
+    known = [k for k in nir.ir.__all__ if isinstance(getattr(nir, k), type) and k != "NIRNode"]
+    if not isinstance(kind, str) or kind not in known:
+        refusals.append(Refusal(f"node '{name}'", "type", repr(kind), f"is unknown; use one of {', '.join(known)}"))
+        return None
+    try:
+        return nir.dict2NIRNode(dict(content))
+    except Exception as error:  # nir raises AssertionError, KeyError, TypeError, AttributeError and more
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).strip() or type(error).__name__
+        refusals.append(
+            Refusal(f"node '{name}'", "type", str(kind), f"cannot be made ({reason}); write the node again")
+        )
+        return None
+
+
+def _subgraph(name: str, content: Mapping[str, Any], refusals: list[Refusal]) -> nir.NIRGraph | None:
+    prefix = "" if name == "graph" else f"{name}."
+    inner = content.get("nodes", {})
+    if not isinstance(inner, Mapping) or not inner:
+        refusals.append(
+            Refusal(f"graph '{name}'", "nodes", "none", "are missing; write at least an Input and an Output")
+        )
+        return None
+    made = {str(key): _node(f"{prefix}{key}", value, refusals) for key, value in inner.items()}
+    edges = np.asarray(content.get("edges", np.zeros((0, 2))))
+    if edges.ndim != 2 or edges.shape[1] != 2:
+        refusals.append(Refusal(f"graph '{name}'", "edges", f"of shape {edges.shape}", "are no pairs of node names"))
+        return None
+    pairs = [(_text(a), _text(b)) for a, b in edges.tolist()]
+    metadata = content.get("metadata", {})
+    nodes = {key: node for key, node in made.items() if node is not None}
+    return nir.NIRGraph(
+        nodes, pairs, metadata=dict(metadata) if isinstance(metadata, Mapping) else {}, type_check=False
+    )
+
+
+def _text(name: object) -> str:
+    return name.decode("utf8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def flatten(graph: nir.NIRGraph) -> FlatGraph:
+    """The graph without sub-graphs. RefusedNodes where an edge's end cannot be found or names are used twice."""
+    nodes: dict[str, nir.NIRNode] = {}
+    edges: list[tuple[str, str]] = []
+    refusals: list[Refusal] = []
+    _unfold("", graph, nodes, edges, refusals)
+    for edge in sorted({e for e in edges if edges.count(e) > 1}):
+        refusals.append(Refusal("edge", "ends", f"'{edge[0]}' -> '{edge[1]}'", "stands there twice; keep one of them"))
+    if refusals:
+        raise RefusedNodes("the NIR graph", refusals)
+    named = list(dict.fromkeys([*(end for edge in edges for end in edge), *nodes]))
+    ordered = {name: nodes[name] for name in named}
+    inputs = tuple(n for n in ordered if n in graph.nodes and isinstance(nodes[n], nir.Input))
+    outputs = tuple(n for n in ordered if n in graph.nodes and isinstance(nodes[n], nir.Output))
+    return FlatGraph(ordered, tuple(edges), inputs, outputs, graph.metadata or {})
+
+
+def _unfold(
+    prefix: str,
+    graph: nir.NIRGraph,
+    nodes: dict[str, nir.NIRNode],
+    edges: list[tuple[str, str]],
+    refusals: list[Refusal],
+) -> None:
+    for key, node in graph.nodes.items():
+        name = f"{prefix}{key}"
+        if isinstance(node, nir.NIRGraph):
+            _unfold(f"{name}.", node, nodes, edges, refusals)
+        elif name in nodes:
+            refusals.append(Refusal(f"node '{name}'", "name", repr(name), "is used twice; rename one of the two"))
+        else:
+            nodes[name] = node
+    for a, b in graph.edges:
+        start, end = _end(graph, str(a), nir.Output, refusals), _end(graph, str(b), nir.Input, refusals)
+        if start is not None and end is not None:
+            edges.append((f"{prefix}{start}", f"{prefix}{end}"))
+
+
+def _end(graph: nir.NIRGraph, name: str, port: type[nir.NIRNode], refusals: list[Refusal]) -> str | None:
+    """The node that an edge's end means: a sub-graph stands for its only Input or Output, ``sub.port`` for one of
+    several."""
+    node = graph.nodes.get(name)
+    if isinstance(node, nir.NIRGraph):
+        ports = [key for key, inner in node.nodes.items() if isinstance(inner, port)]
+        if len(ports) == 1:
+            return f"{name}.{ports[0]}"
+        refusals.append(
+            Refusal(
+                f"sub-graph '{name}'",
+                port.__name__,
+                f"{len(ports)} of them",
+                "leaves open which one an edge means; give it one, or write the edge to 'sub-graph.node'",
+            )
+        )
+        return None
+    if node is not None:
+        return name
+    for outer in (key for key, value in graph.nodes.items() if isinstance(value, nir.NIRGraph)):
+        inner = name.removeprefix(f"{outer}.")
+        if inner != name and isinstance(graph.nodes[outer].nodes.get(inner), port):
+            return name
+    refusals.append(Refusal("edge", "end", repr(name), "is no node of the graph; add the node, or remove the edge"))
+    return None
+
+
+def passes_on(graph: FlatGraph, name: str) -> bool:
+    """Whether a node only passes its input on: the ports of sub-graphs, and the graph's outputs."""
+    node = graph.nodes[name]
+    return isinstance(node, nir.Input | nir.Output | PassOn) and name not in graph.inputs

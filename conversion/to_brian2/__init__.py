@@ -1,0 +1,1 @@
+"""`NetworkSpec` to Brian2: equations, networks, scripts."""

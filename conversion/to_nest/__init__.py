@@ -1,0 +1,1 @@
+"""`NetworkSpec` to NEST."""
