@@ -17,7 +17,6 @@ from alade_brian.analysis.report import write_report
 from alade_brian.config import RunConfig
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.nir_graphs.write import write_nir
-from alade_brian.conversion.verify import Verification, verify
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
 from alade_brian.job_gpu import check_job_memory
@@ -40,6 +39,7 @@ from alade_brian.simulation import advice
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
+from alade_brian.verification.verify import Verification, verify
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from alade_brian.analysis.metrics_csv import metrics_csv
 from alade_brian.analysis.statistics import layer_statistics
 from alade_brian.analysis.statistics_summary import response_statistics
 from alade_brian.config import RunConfig, to_mapping
-from alade_brian.conversion.comparison import LayerAgreement, Verification
 from alade_brian.data import ImageSet, Scenario, Task
 from alade_brian.files import write_json, write_text
 from alade_brian.learning import TaskHistory
@@ -22,6 +21,7 @@ from alade_brian.runs import RunFolder
 from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord
+from alade_brian.verification.comparison import LayerAgreement, Verification
 
 
 def run_metrics(config: RunConfig, scenario: Scenario, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from perturbing.study import read_trained_network
 
 from alade_brian.analysis.figures import plot_inner_state
 from alade_brian.analysis.style import literal, new_axes, write_figure
-from alade_brian.conversion.inner_state import TOLERANCE, inner_states
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_not_locked, is_unused, writing_to
@@ -37,6 +36,7 @@ from alade_brian.simulation.inner_state import variables
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.state_record import StateRecord, save_states
 from alade_brian.spikes.states import InnerState
+from alade_brian.verification.inner_states import TOLERANCE, inner_states
 
 ALL = "all"
 # So many lines can be told apart in one figure.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from networks import conv_net, convert, dyadic_images
 
-from alade_brian.conversion import comparison
-from alade_brian.conversion.comparison import Comparison, Verification
-from alade_brian.conversion.torch_record import record
 from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification import comparison
+from alade_brian.verification.comparison import Comparison, Verification
+from alade_brian.verification.reference import record
 
 SPEC = convert(conv_net(), (2, 7, 6))
 SHAPES = {p.name: p.shape for p in SPEC.spiking}

@@ -13,15 +13,15 @@ from networks import CPP, NUMPY, convert, dyadic_, dyadic_images
 from test_spec_simulation import NEURONS, network, shown
 from torch import Tensor, nn
 
-from alade_brian.conversion.diagnosis import diagnose
-from alade_brian.conversion.diagnosis_layer import isolate, stack
-from alade_brian.conversion.torch_record import record
-from alade_brian.conversion.verify import Verification, compare, verify
 from alade_brian.models import LIF, EveryStep, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.simulation import simulate
 from alade_brian.simulation.fused_network import fused_values
 from alade_brian.spec.network import Convolution, Dense, NetworkSpec, Readout, constant
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.diagnosis.diagnose import diagnose
+from alade_brian.verification.diagnosis.isolated_layer import isolate, stack
+from alade_brian.verification.reference import record
+from alade_brian.verification.verify import Verification, compare, verify
 
 STEPS = 5
 # The first, second and third spiking layer of `net`.
@@ -289,7 +289,7 @@ def test_recorded_responses_are_compared_without_torch() -> None:
         compare(SPEC, Responses({}, RECORDED.logits), IMAGES, NUMPY)
     with pytest.raises(ValueError, match="10 images, there are 4"):
         compare(SPEC, RECORDED, IMAGES[:4], NUMPY)
-    code = "import sys; sys.modules['torch'] = None; from alade_brian.conversion.verify import compare"
+    code = "import sys; sys.modules['torch'] = None; from alade_brian.verification.verify import compare"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

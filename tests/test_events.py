@@ -9,7 +9,6 @@ import pytest
 from networks import CPP, NUMPY, conv_net, dyadic_images
 from test_spec_simulation import NEURONS, network
 
-from alade_brian.conversion.verify import verify
 from alade_brian.simulation import SimulationSettings, open_simulator, synaptic_events
 from alade_brian.simulation import simulator as simulators
 from alade_brian.simulation.events import EventCounter
@@ -27,6 +26,7 @@ from alade_brian.spec.network import (
 from alade_brian.spec.synapses import projection_synapses
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.verify import verify
 
 SEPARATE = dataclasses.replace(CPP, passes="separate")
 EXPLICIT = dataclasses.replace(NUMPY, connectivity="explicit")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.conversion.verify import Verification, verify
+from alade_brian.verification.verify import Verification, verify
 
 STEPS = 8
 

@@ -13,16 +13,16 @@ import torch
 from networks import CPP, NUMPY
 from torch import Tensor, nn
 
-from alade_brian.conversion import torch_record
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.conversion.torch_kept import GrowingReference, Undigestable, digest, with_kept_answers
-from alade_brian.conversion.torch_record import Reference
-from alade_brian.conversion.verify import verify
 from alade_brian.models import LIF, ConvBackbone, ExpandableNetwork, MeanOverSteps
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.answers import KeptAnswers, keys_of
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
+from alade_brian.verification import reference as torch_record
+from alade_brian.verification.kept_reference import GrowingReference, Undigestable, digest, with_kept_answers
+from alade_brian.verification.reference import Reference
+from alade_brian.verification.verify import verify
 
 STEPS = 3
 

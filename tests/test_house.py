@@ -40,9 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "alade_brian.conversion.torch_": {"alade_brian.models", "alade_brian.conversion"},
     # The loop is closed here: both networks run, so both sides are needed.
-    "alade_brian.conversion.verify": {"alade_brian.simulation", "alade_brian.conversion"},
-    "alade_brian.conversion.inner_state": {"alade_brian.simulation", "alade_brian.conversion"},
-    "alade_brian.conversion.diagnosis": {"alade_brian.simulation", "alade_brian.conversion"},
+    "alade_brian.verification.verify": {"alade_brian.simulation", "alade_brian.conversion"},
+    "alade_brian.verification.inner_states": {"alade_brian.simulation", "alade_brian.conversion"},
+    "alade_brian.verification.diagnosis.diagnose": {"alade_brian.simulation", "alade_brian.conversion"},
     "alade_brian.conversion": {"alade_brian.conversion"},
     "alade_brian.models": SPEC,
     "alade_brian.simulation": {"alade_brian.conversion"},

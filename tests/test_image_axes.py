@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.to_brian2.script import write_script
-from alade_brian.conversion.torch_record import record
-from alade_brian.conversion.verify import verify
 from alade_brian.errors import UserError
 from alade_brian.models import IF, LIF, EveryStep, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import simulate
+from alade_brian.verification.reference import record
+from alade_brian.verification.verify import verify
 
 STEPS, COUNT, PIXELS = 7, 3, 6
 SHOWN = np.random.default_rng(0).integers(-8, 17, (COUNT, STEPS, PIXELS)) / 8

@@ -21,7 +21,6 @@ from alade_brian.cli import run_command
 from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, build_network
 from alade_brian.conversion.to_brian2.script import write_script
-from alade_brian.conversion.verify import verify
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, program, runtime, simulate, standalone
@@ -29,6 +28,7 @@ from alade_brian.simulation.inner_state import record_states
 from alade_brian.simulation.process import ProgramEnded
 from alade_brian.simulation.program import FusedProgram
 from alade_brian.simulation.standalone import StandaloneNetwork
+from alade_brian.verification.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
 NET = dyadic_(nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4)))

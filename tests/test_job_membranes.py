@@ -10,11 +10,11 @@ import pytest
 from tiny_grid import GRID, learnt
 
 from alade_brian import job_membranes
-from alade_brian.conversion.inner_state import TOLERANCE
 from alade_brian.job_membranes import representative_neurons
 from alade_brian.spikes.state_record import load_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.spikes.task_record import load_record
+from alade_brian.verification.inner_states import TOLERANCE
 
 
 def state(spikes: list[list[int]], membrane: list[list[float]]) -> InnerState:

@@ -9,9 +9,9 @@ from networks import NUMPY
 from torch import nn
 
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.conversion.verify import verify
 from alade_brian.learning.data import time_first
 from alade_brian.models import ExpandableNetwork, make_backbone
+from alade_brian.verification.verify import verify
 
 STEPS = 3
 

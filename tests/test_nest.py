@@ -32,7 +32,7 @@ if importlib.util.find_spec("nest") is None:
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))
 
-from witnessing.agreement import ComparedNetwork, compare  # noqa: E402
+from alade_brian.verification.second_simulator import ComparedNetwork, compare  # noqa: E402
 
 ABOVE, BELOW = math.nextafter(1, 2), math.nextafter(1, 0)
 # Neuron, its input in four steps, the steps in which it fires, its membrane at the end of each.

@@ -25,7 +25,6 @@ from alade_brian.conversion.nir_graphs.write import (
     write_nir,
     written_spec,
 )
-from alade_brian.conversion.torch_record import record
 from alade_brian.models import LIF
 from alade_brian.simulation import simulate
 from alade_brian.spec.network import (
@@ -39,6 +38,7 @@ from alade_brian.spec.network import (
     Stimulus,
     constant,
 )
+from alade_brian.verification.reference import record
 
 # ALADE_BRIAN_EXAMPLES=3000 python -m pytest tests/test_nir_write.py for the long run.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "100"))

@@ -16,7 +16,6 @@ from reference import reference
 from torch import nn
 
 from alade_brian.conversion.nir_graphs.read import read_nir
-from alade_brian.conversion.verify import verify
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation import simulator as simulators
@@ -34,6 +33,7 @@ from alade_brian.spec.network import (
     constant,
 )
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.verify import verify
 
 LEAK = "dv/dt = (v_leak - v)/tau : 1"
 DRAWS = 4

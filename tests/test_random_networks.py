@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from networks import NUMPY, convert, dyadic_images
 from torch import nn
 
-from alade_brian.conversion.verify import verify
 from alade_brian.models import neuron_classes
+from alade_brian.verification.verify import verify
 
 # ALADE_BRIAN_EXAMPLES=3000 python -m pytest tests/test_random_networks.py for the long run.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "150"))

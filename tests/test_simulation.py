@@ -14,12 +14,12 @@ from networks import CPP, NUMPY, assert_same, conv_net, convert, dyadic_, dyadic
 from torch import nn
 
 from alade_brian.conversion.to_brian2.text import group_names, schedule
-from alade_brian.conversion.torch_record import record
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
 from alade_brian.spec.network import Dense, NetworkSpec
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.reference import record
 
 IMAGES = dyadic_images(9, 2, 7, 6)
 

@@ -17,10 +17,10 @@ import torch
 from alade_brian.benchmarks.machine import cores, machine
 from alade_brian.benchmarks.network import DESCRIPTION, SIZE, PlainNetwork, calibrated, model, specification
 from alade_brian.benchmarks.reporting import add_options, check_options
-from alade_brian.conversion.verify import verify
 from alade_brian.data import load_dataset
 from alade_brian.files import write_json
 from alade_brian.simulation import SimulationSettings, open_simulator
+from alade_brian.verification.verify import verify
 
 BATCH = 64
 

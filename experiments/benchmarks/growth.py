@@ -19,11 +19,11 @@ from alade_brian.benchmarks.machine import machine
 from alade_brian.benchmarks.memory import Memory
 from alade_brian.benchmarks.network import DECAY, SIZE, STEPS, THRESHOLD, random_images
 from alade_brian.benchmarks.reporting import add_options, check_options
-from alade_brian.conversion.verify import verify
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.models import ConvBackbone, ExpandableNetwork
 from alade_brian.simulation import SimulationSettings
+from alade_brian.verification.verify import verify
 
 CLASSES_PER_TASK = 2
 

@@ -15,12 +15,12 @@ from alade_brian.benchmarks.machine import cores, machine
 from alade_brian.benchmarks.network import DESCRIPTION, calibrated, random_images, specification
 from alade_brian.benchmarks.reporting import add_options, check_options, progress_shown
 from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
-from alade_brian.conversion.comparison import Comparison
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.simulation import SimulationSettings, Simulator, open_simulator
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
+from alade_brian.verification.comparison import Comparison
 
 RATES = (0.02, 0.05, 0.18)
 IMAGES = 1024

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.verify import verify
 from alade_brian.data import load_dataset
 from alade_brian.files import write_text
+from alade_brian.verification.verify import verify
 
 EPOCHS, BATCH = 12, 64
 

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alade_brian.conversion.comparison import Comparison, Divergence, LayerAgreement, Verification
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.errors import UserError
 from alade_brian.spec.image_axes import TRANSPOSE, described, sequence_steps
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.comparison import Comparison, Divergence, LayerAgreement, Verification
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from alade_brian.conversion.diagnosis import Diagnosis
-    from alade_brian.conversion.torch_kept import RecordStore
     from alade_brian.simulation import SimulationSettings
     from alade_brian.simulation.simulator import Images
+    from alade_brian.verification.diagnosis.diagnose import Diagnosis
+    from alade_brian.verification.kept_reference import RecordStore
 
 __all__ = ["Comparison", "Divergence", "LayerAgreement", "Verification", "compare", "first_divergence", "verify"]
 
@@ -59,8 +59,8 @@ def verify(
     do not fit it.
     """
     from alade_brian.conversion.from_torch.convert import convert
-    from alade_brian.conversion.torch_kept import with_kept_answers
-    from alade_brian.conversion.torch_record import Reference, membranes
+    from alade_brian.verification.kept_reference import with_kept_answers
+    from alade_brian.verification.reference import Reference, membranes
 
     if spec is None:
         if sequence:
@@ -163,7 +163,7 @@ def _compare(
     if result.first_divergence is not None:
         result.diagnosis = _diagnosis(spec, images, result)
     elif not result.agrees:
-        from alade_brian.conversion.diagnosis_readout import diagnose_readout
+        from alade_brian.verification.diagnosis.readout import diagnose_readout
 
         result.diagnosis = diagnose_readout(spec, images, result.logits_reference, result.logits_brian2)
     spent = time.perf_counter() - began - simulator.seconds_simulate
@@ -207,8 +207,8 @@ def _brian2_membrane(spec: NetworkSpec, images: Images, image: int, layer: str) 
 
 def _diagnosis(spec: NetworkSpec, images: Images, found: Verification) -> Diagnosis:
     """Diagnose the first differing layer; if feedback caused the difference, the next one."""
-    from alade_brian.conversion.diagnosis import diagnose
     from alade_brian.simulation.simulator import arrays
+    from alade_brian.verification.diagnosis.diagnose import diagnose
 
     differing = [a for a in found.layers if a.mismatched_spikes]
     by_time = sorted(differing[1:], key=lambda a: int(a.mismatched()[:, 1].min()))

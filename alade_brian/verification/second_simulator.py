@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from alade_brian.conversion.comparison import Comparison, LayerAgreement, Verification
 from alade_brian.conversion.to_nest.plan import NestPlan, nest_plan
 from alade_brian.conversion.to_nest.rounding import Margin, margins
 from alade_brian.simulation import SimulationSettings, open_simulator
@@ -19,6 +18,7 @@ from alade_brian.simulation.nest_process import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import packed
+from alade_brian.verification.comparison import Comparison, LayerAgreement, Verification
 
 # NEST is set up anew for so many.
 IMAGES_AT_ONCE = 100

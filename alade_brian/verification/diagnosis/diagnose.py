@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alade_brian.conversion.diagnosis_layer import Isolated, alone, isolate, stack, structure
-from alade_brian.conversion.diagnosis_patterns import CURRENT, Hypothesis, bias_variants, hypotheses, said
-from alade_brian.conversion.diagnosis_scans import Scan, bias_scan, scans
 from alade_brian.simulation.inner_state import record_states, threshold_needs, thresholds
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.diagnosis.isolated_layer import Isolated, alone, isolate, stack, structure
+from alade_brian.verification.diagnosis.known_faults import CURRENT, Hypothesis, bias_variants, hypotheses, said
+from alade_brian.verification.diagnosis.scans import Scan, bias_scan, scans
 
 # Bounds of the work: images and neurons looked at, neurons and synapses simulated at once, synapses of a layer.
 IMAGES, NEURONS = 8, 1024

@@ -8,14 +8,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from alade_brian.conversion.comparison import LOGIT_TOLERANCE
-from alade_brian.conversion.diagnosis import IMAGES, LARGEST, Diagnosis
 from alade_brian.simulation.inner_state import record_states
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.spec.network import Decoding, NetworkSpec, Readout, SpecError
 from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import read_out
+from alade_brian.verification.comparison import LOGIT_TOLERANCE
+from alade_brian.verification.diagnosis.diagnose import IMAGES, LARGEST, Diagnosis
 
 _OF_SPIKES: tuple[Decoding, ...] = ("spike_count", "spike_rate", "first_spike", "every_step")
 _OF_MEMBRANES: tuple[Decoding, ...] = ("last_membrane", "mean_membrane", "max_membrane", "mean_input")

@@ -9,10 +9,10 @@ from dataclasses import fields
 import numpy as np
 from torch import Tensor, nn
 
-from alade_brian.conversion.torch_record import Reference, by_image
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.models.neuron import NeuronState
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.verification.reference import Reference, by_image
 
 
 def torch_states(

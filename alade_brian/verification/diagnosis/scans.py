@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alade_brian.conversion.diagnosis_layer import Isolated
-from alade_brian.conversion.diagnosis_patterns import CURRENT, decay_of, describe_reset, said, snapped, with_reset
+from alade_brian.verification.diagnosis.isolated_layer import Isolated
+from alade_brian.verification.diagnosis.known_faults import CURRENT, decay_of, describe_reset, said, snapped, with_reset
 
 
 @dataclass(frozen=True, eq=False)

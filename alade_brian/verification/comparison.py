@@ -16,7 +16,7 @@ from alade_brian.spikes.packed import PackedResponses, count, unpack, words
 from alade_brian.spikes.responses import Responses
 
 if TYPE_CHECKING:
-    from alade_brian.conversion.diagnosis import Diagnosis
+    from alade_brian.verification.diagnosis.diagnose import Diagnosis
 
 # Wide enough for sums in float32, far below what any fault of the readout would make.
 LOGIT_TOLERANCE = 1e-4

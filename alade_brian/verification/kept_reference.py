@@ -22,7 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import reset_states
-from alade_brian.conversion.torch_record import (
+from alade_brian.source_digest import packages_digest
+from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec.parts import split
+from alade_brian.spikes.packed import PackedResponses
+from alade_brian.verification.reference import (
     Reference,
     batch_for,
     by_image,
@@ -31,10 +35,6 @@ from alade_brian.conversion.torch_record import (
     outputs,
     packed_spikes,
 )
-from alade_brian.source_digest import packages_digest
-from alade_brian.spec.network import NetworkSpec, Population
-from alade_brian.spec.parts import split
-from alade_brian.spikes.packed import PackedResponses
 
 log = logging.getLogger(__name__)
 

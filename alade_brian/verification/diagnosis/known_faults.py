@@ -10,8 +10,8 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.conversion.diagnosis_layer import Feed, Isolated
 from alade_brian.spec.network import Convolution, Dense, constant
+from alade_brian.verification.diagnosis.isolated_layer import Feed, Isolated
 
 FACTORS = (2, 3, 4, 5, 10, 20, 50, 100, 1000)
 # Long enough that a step's decay is 1 in floating point.

@@ -1,0 +1,1 @@
+"""Why two networks part: known faults, tried on the first layer that differs."""
