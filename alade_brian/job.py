@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from alade_brian.analysis.report import write_report
+from alade_brian.analysis.report.report import write_report
 from alade_brian.config import RunConfig
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.nir_graphs.write import write_nir

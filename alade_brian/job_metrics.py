@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.analysis import incremental
-from alade_brian.analysis.energy import energy_metrics
-from alade_brian.analysis.metrics_csv import metrics_csv
-from alade_brian.analysis.statistics import layer_statistics
-from alade_brian.analysis.statistics_summary import response_statistics
+from alade_brian.analysis.metrics import incremental
+from alade_brian.analysis.metrics.energy import energy_metrics
+from alade_brian.analysis.metrics.metrics_csv import metrics_csv
+from alade_brian.analysis.statistics.rates import layer_statistics
+from alade_brian.analysis.statistics.summary import response_statistics
 from alade_brian.config import RunConfig, to_mapping
 from alade_brian.data import ImageSet, Scenario, Task
 from alade_brian.files import write_json, write_text

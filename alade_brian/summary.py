@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alade_brian.analysis.report_sections import agrees
+from alade_brian.analysis.metrics.verdict import agrees
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:

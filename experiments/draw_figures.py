@@ -21,11 +21,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.report_raster import spread_over_classes
-from alade_brian.analysis.report_spike_figures import rdm_of, responses_of
-from alade_brian.analysis.statistics_similarity import representational_drift
-from alade_brian.analysis.statistics_tuning import class_selectivity
-from alade_brian.analysis.style import write_figure
+from alade_brian.analysis.figures.style import write_figure
+from alade_brian.analysis.report.raster import spread_over_classes
+from alade_brian.analysis.report.spike_figures import rdm_of, responses_of
+from alade_brian.analysis.statistics.similarity import representational_drift
+from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
 from alade_brian.runs import RunFolder, read_json

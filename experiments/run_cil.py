@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from alade_brian.analysis.report_sections import agrees
+from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.data import available_datasets
 from alade_brian.job import SECONDS_BETWEEN_STATES, IncrementalJob

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from perturbing.study import read_trained_network
 
 from alade_brian.analysis.figures import plot_inner_state
-from alade_brian.analysis.style import literal, new_axes, write_figure
+from alade_brian.analysis.figures.style import literal, new_axes, write_figure
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_not_locked, is_unused, writing_to

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_spec_simulation import INTEGRATOR, LI, NEURONS, network
 
-from alade_brian.analysis.energy import Operations, Prices, current_operations, energy_metrics, relu_operations
+from alade_brian.analysis.metrics.energy import Operations, Prices, current_operations, energy_metrics, relu_operations
 from alade_brian.errors import UserError
 from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.network import (

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from test_analysis_synthetic import DT, flip, make_run, make_spikes
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.statistics_tuning import class_responses
-from alade_brian.analysis.style import new_axes, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.figures.style import new_axes, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.statistics.tuning import class_responses
 from alade_brian.errors import UserError
 
 

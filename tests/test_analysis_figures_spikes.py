@@ -9,13 +9,14 @@ import pytest
 from matplotlib.axes import Axes
 from test_analysis_synthetic import DT, LAYERS, flip, make_record, make_spikes
 
-from alade_brian.analysis import figures, style
-from alade_brian.analysis.figures_raster import choose
-from alade_brian.analysis.figures_tuning import tuning_order
-from alade_brian.analysis.statistics_similarity import RDM, representational_drift
-from alade_brian.analysis.statistics_summary import response_statistics
-from alade_brian.analysis.statistics_timing import cv2, interval_variations, lv, lvr
-from alade_brian.analysis.statistics_tuning import (
+from alade_brian.analysis import figures
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.figures.raster import choose
+from alade_brian.analysis.figures.tuning import tuning_order
+from alade_brian.analysis.statistics.similarity import RDM, representational_drift
+from alade_brian.analysis.statistics.summary import response_statistics
+from alade_brian.analysis.statistics.timing import cv2, interval_variations, lv, lvr
+from alade_brian.analysis.statistics.tuning import (
     ClassResponses,
     class_responses,
     class_selectivity,

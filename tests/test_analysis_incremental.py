@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alade_brian.analysis import incremental
+from alade_brian.analysis.metrics import incremental
 from alade_brian.errors import UserError
 
 THREE = [[0.9], [0.7, 0.8], [0.75, 0.5, 0.95]]

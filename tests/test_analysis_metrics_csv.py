@@ -8,7 +8,7 @@ from pathlib import Path
 
 from test_analysis_synthetic import make_run
 
-from alade_brian.analysis.metrics_csv import metrics_csv
+from alade_brian.analysis.metrics.metrics_csv import metrics_csv
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from test_analysis_synthetic import make_run
 
-from alade_brian.analysis.report import write_report
-from alade_brian.analysis.report_html import duration, number, percent
+from alade_brian.analysis.report.html import duration, number, percent
+from alade_brian.analysis.report.report import write_report
 from alade_brian.errors import UserError
 from alade_brian.summary import summary
 

@@ -9,7 +9,7 @@ import pytest
 from test_analysis_report import ReportPage
 from test_analysis_synthetic import DT, make_run
 
-from alade_brian.analysis.report import write_report
+from alade_brian.analysis.report.report import write_report
 from alade_brian.errors import UserError
 from alade_brian.spikes.state_record import StateRecord, load_states, save_states
 from alade_brian.spikes.states import InnerState

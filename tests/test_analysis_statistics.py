@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from spike_trains import trains
 
-from alade_brian.analysis import statistics, statistics_input
+from alade_brian.analysis.statistics import input as statistics_input
+from alade_brian.analysis.statistics import rates as statistics
 from alade_brian.errors import UserError
 
 

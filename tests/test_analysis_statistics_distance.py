@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from spike_trains import trains
 
-from alade_brian.analysis import statistics_distance, statistics_input
+from alade_brian.analysis.statistics import distance as statistics_distance
+from alade_brian.analysis.statistics import input as statistics_input
 from alade_brian.errors import UserError
 
 DT = 1e-3

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from alade_brian.analysis import statistics, statistics_correlation, statistics_distance, statistics_timing
+from alade_brian.analysis.statistics import correlation as statistics_correlation
+from alade_brian.analysis.statistics import distance as statistics_distance
+from alade_brian.analysis.statistics import rates as statistics
+from alade_brian.analysis.statistics import timing as statistics_timing
 
 pytest.importorskip("elephant")
 

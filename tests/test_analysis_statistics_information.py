@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from spike_trains import counted
 
-from alade_brian.analysis import statistics_input
-from alade_brian.analysis.statistics_information import mutual_information
+from alade_brian.analysis.statistics import input as statistics_input
+from alade_brian.analysis.statistics.information import mutual_information
 from alade_brian.errors import UserError
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 from spike_trains import counted
 
-from alade_brian.analysis.statistics_similarity import (
+from alade_brian.analysis.statistics.similarity import (
     RDM,
     correlation_distance,
     rdm,

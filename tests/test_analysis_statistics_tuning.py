@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from spike_trains import counted
 
-from alade_brian.analysis import statistics_input, statistics_tuning
+from alade_brian.analysis.statistics import input as statistics_input
+from alade_brian.analysis.statistics import tuning as statistics_tuning
 from alade_brian.errors import UserError
 
 NAN = np.nan

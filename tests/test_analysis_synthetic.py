@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.analysis import incremental, statistics
-from alade_brian.analysis.energy import energy_metrics
-from alade_brian.analysis.statistics_summary import response_statistics
+from alade_brian.analysis.metrics import incremental
+from alade_brian.analysis.metrics.energy import energy_metrics
+from alade_brian.analysis.statistics import rates as statistics
+from alade_brian.analysis.statistics.summary import response_statistics
 from alade_brian.spec.network import (
     Dense,
     NetworkSpec,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tiny_grid import cells, table
 
-from alade_brian.analysis import style
-from alade_brian.analysis.figures_comparison import plot_cost, plot_curves, plot_forgetting
-from alade_brian.analysis.seeds import mean_std, pooled_difference
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.figures.comparison import plot_cost, plot_curves, plot_forgetting
+from alade_brian.analysis.metrics.seeds import mean_std, pooled_difference
 from alade_brian.errors import UserError
 
 

@@ -140,7 +140,7 @@ def test_the_rules_would_catch_a_breach(tmp_path: Path) -> None:
     [
         "alade_brian.spec.network",
         "alade_brian.simulation",
-        "alade_brian.analysis.report",
+        "alade_brian.analysis.report.report",
         "alade_brian.conversion.nir_graphs.write",
         "alade_brian.conversion.lowering",
     ],

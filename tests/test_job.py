@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from alade_brian.analysis.statistics_summary import response_statistics
+from alade_brian.analysis.statistics.summary import response_statistics
 from alade_brian.cli import run_command
 from alade_brian.data import load_dataset
 from alade_brian.learning.checkpoint import load_checkpoint

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from networks import NUMPY
 
-from alade_brian.analysis import report_html
+from alade_brian.analysis.report import html as report_html
 from alade_brian.conversion.to_brian2.script import script, write_script
 from alade_brian.simulation import simulate
 from alade_brian.spec.file import load_spec, save_spec

@@ -15,7 +15,7 @@ import yaml
 from matplotlib.axes import Axes
 from tiny_grid import GRID
 
-from alade_brian.analysis import style
+from alade_brian.analysis.figures import style
 from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
 

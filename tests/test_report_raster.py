@@ -14,8 +14,8 @@ import pytest
 from chromium import Chromium, find_chromium
 from test_analysis_synthetic import LAYERS, make_record, make_run, make_spikes
 
-from alade_brian.analysis.report import write_report
-from alade_brian.analysis.report_raster import Raster, spread_over_classes, varints
+from alade_brian.analysis.report.raster import Raster, spread_over_classes, varints
+from alade_brian.analysis.report.report import write_report
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, load_record
 
 STEPS = 8

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from alade_brian.analysis import style
+from alade_brian.analysis.figures import style
 from alade_brian.benchmarks.ratios import speed
 from alade_brian.files import write_bytes
 

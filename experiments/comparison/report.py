@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from alade_brian.analysis import style
-from alade_brian.analysis.figures_comparison import plot_cost, plot_curves, plot_forgetting
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.figures.comparison import plot_cost, plot_curves, plot_forgetting
 from alade_brian.files import write_bytes, write_json, write_text
 from comparison.grid import FIGURES
 from comparison.table import csv_text, markdown

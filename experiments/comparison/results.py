@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alade_brian.analysis.report_sections import agrees
+from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config import to_mapping
 from alade_brian.errors import UserError
 from alade_brian.runs import RunFolder, read_json

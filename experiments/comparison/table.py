@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alade_brian.analysis.seeds import mean_std, pooled_difference
+from alade_brian.analysis.metrics.seeds import mean_std, pooled_difference
 from comparison.results import COSTS, NETWORKS, SUMMARIES, disagreeing
 
 Results = Mapping[str, Any]

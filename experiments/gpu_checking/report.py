@@ -92,7 +92,7 @@ def write(result: Found, json: Path | None, figure: Path | None) -> None:
 
 def picture(result: Found) -> bytes:
     """Images per second over the batch, a panel for each type and rate, as PNG."""
-    from alade_brian.analysis import style
+    from alade_brian.analysis.figures import style
 
     rows = result["throughput"]
     drawn, panels = style.new_stack(6.5, 2.8, len(rows))

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import PercentFormatter
 
-from alade_brian.analysis import style
+from alade_brian.analysis.figures import style
 from alade_brian.files import write_bytes
 from perturbing.ages import retained
 from perturbing.comparison_table import (

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
-from alade_brian.analysis import style
+from alade_brian.analysis.figures import style
 from perturbing.summary import curve
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.analysis.statistics_tuning import class_selectivity
+from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.config import config_from
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.data import ImageSet

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.statistics_input import (
+from alade_brian.analysis.statistics.input import (
     Spikes,
     Values,
     blocks,

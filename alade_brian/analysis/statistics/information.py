@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from alade_brian.analysis.statistics_input import Spikes, Values, blocks, check_labels, check_spikes, spike_counts
+from alade_brian.analysis.statistics.input import Spikes, Values, blocks, check_labels, check_spikes, spike_counts
 
 
 def mutual_information(spikes: Spikes, labels: NDArray[Any], bias_correction: bool = True) -> Values:

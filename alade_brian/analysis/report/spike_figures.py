@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.report_figures import Picture, draw_picture
-from alade_brian.analysis.report_raster import spread_over_classes
-from alade_brian.analysis.statistics_similarity import RDM, correlation_distance, representational_drift
-from alade_brian.analysis.statistics_tuning import ClassResponses, class_responses, class_selectivity
-from alade_brian.analysis.style import literal, new_row, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.figures.style import literal, new_row, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.report.figures import Picture, draw_picture
+from alade_brian.analysis.report.raster import spread_over_classes
+from alade_brian.analysis.statistics.similarity import RDM, correlation_distance, representational_drift
+from alade_brian.analysis.statistics.tuning import ClassResponses, class_responses, class_selectivity
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.state_record import StateRecord
 from alade_brian.spikes.task_record import TaskRecord

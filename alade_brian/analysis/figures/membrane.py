@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from alade_brian.analysis import style
-from alade_brian.analysis.statistics_input import Spikes, Values
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.statistics.input import Spikes, Values
 from alade_brian.errors import UserError
 from alade_brian.spikes.states import InnerState
 

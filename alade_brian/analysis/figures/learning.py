@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from alade_brian.analysis import style
+from alade_brian.analysis.figures import style
 from alade_brian.errors import UserError
 
 Metrics = Mapping[str, Any]

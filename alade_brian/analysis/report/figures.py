@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.style import new_axes, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.figures.style import new_axes, new_stack, png_bytes, svg_bytes
 
 Metrics = Mapping[str, Any]
 

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from alade_brian.analysis import style
-from alade_brian.analysis.seeds import mean_std
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.metrics.seeds import mean_std
 
 Results = Mapping[str, Any]
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.statistics_input import Spikes, Values
-from alade_brian.analysis.statistics_tuning import class_responses
+from alade_brian.analysis.statistics.input import Spikes, Values
+from alade_brian.analysis.statistics.tuning import class_responses
 
 # Distances are ranked: those that differ by rounding alone must not be put in order.
 _DECIMALS = 12

@@ -1,11 +1,11 @@
 """All figures by one import: each `plot_*` draws into the Axes it is given, returns it, and never shows or saves."""
 
-from alade_brian.analysis.figures_cost import plot_energy, plot_energy_tasks, plot_time
-from alade_brian.analysis.figures_learning import plot_accuracy_matrix, plot_confusion, plot_incremental_accuracy
-from alade_brian.analysis.figures_membrane import plot_inner_state, plot_membrane
-from alade_brian.analysis.figures_raster import plot_spikes, plot_spikes_pair
-from alade_brian.analysis.figures_spikes import plot_isi, plot_raster, plot_rates
-from alade_brian.analysis.figures_training import (
+from alade_brian.analysis.figures.cost import plot_energy, plot_energy_tasks, plot_time
+from alade_brian.analysis.figures.learning import plot_accuracy_matrix, plot_confusion, plot_incremental_accuracy
+from alade_brian.analysis.figures.membrane import plot_inner_state, plot_membrane
+from alade_brian.analysis.figures.raster import plot_spikes, plot_spikes_pair
+from alade_brian.analysis.figures.spikes import plot_isi, plot_raster, plot_rates
+from alade_brian.analysis.figures.training import (
     has_epochs,
     has_gap,
     plot_alignment,
@@ -13,7 +13,7 @@ from alade_brian.analysis.figures_training import (
     plot_training,
     training_panels,
 )
-from alade_brian.analysis.figures_tuning import plot_drift, plot_selectivity, plot_tuning
+from alade_brian.analysis.figures.tuning import plot_drift, plot_selectivity, plot_tuning
 
 __all__ = [
     "has_epochs",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from alade_brian.analysis import style
+from alade_brian.analysis.figures import style
 
 Metrics = Mapping[str, Any]
 

@@ -91,7 +91,7 @@ class Raster:
         named = {str(label): f"{label}: {name}" for label, name in enumerate(class_names)}
         classes = [(str(label), named.get(str(label), str(label))) for label in np.unique(spikes.labels)]
         tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
-        script = resources.files("alade_brian.analysis").joinpath("report_raster.js").read_text(encoding="utf-8")
+        script = resources.files("alade_brian.analysis.report").joinpath("raster.js").read_text(encoding="utf-8")
         return f"""<figure id="raster" class="raster" hidden>
 <div class="controls">
 {_choice("layer", "Layer", layers)}

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from alade_brian.analysis import style
-from alade_brian.analysis.figures_raster import choose
-from alade_brian.analysis.statistics import isi_histogram
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.figures.raster import choose
+from alade_brian.analysis.statistics.rates import isi_histogram
 from alade_brian.errors import UserError
 
 Spikes = NDArray[np.bool_]

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis import figures
-from alade_brian.analysis import report_figures as pictures
-from alade_brian.analysis import report_html as html
-from alade_brian.analysis import report_sections as sections
-from alade_brian.analysis import report_spike_figures as spike_figures
-from alade_brian.analysis.report_raster import Raster
+from alade_brian.analysis.report import figures as pictures
+from alade_brian.analysis.report import html, sections, spike_figures
+from alade_brian.analysis.report.raster import Raster
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
 from alade_brian.spikes.state_record import load_states

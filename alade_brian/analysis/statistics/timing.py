@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.statistics_input import Spikes, Values, blocks, check_positive, check_spikes
+from alade_brian.analysis.statistics.input import Spikes, Values, blocks, check_positive, check_spikes
 from alade_brian.errors import UserError
 
 _Integers = NDArray[np.int64]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from alade_brian.analysis import style
-from alade_brian.analysis.statistics_input import Values
-from alade_brian.analysis.statistics_tuning import ClassResponses
+from alade_brian.analysis.figures import style
+from alade_brian.analysis.statistics.input import Values
+from alade_brian.analysis.statistics.tuning import ClassResponses
 from alade_brian.errors import UserError
 
 SELECTIVITY_BINS = 20

@@ -6,11 +6,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from alade_brian.analysis.statistics import defined_mean
-from alade_brian.analysis.statistics_information import mutual_information
-from alade_brian.analysis.statistics_input import Spikes
-from alade_brian.analysis.statistics_timing import interval_variations
-from alade_brian.analysis.statistics_tuning import class_selectivity, lifetime_sparseness, population_sparseness
+from alade_brian.analysis.statistics.information import mutual_information
+from alade_brian.analysis.statistics.input import Spikes
+from alade_brian.analysis.statistics.rates import defined_mean
+from alade_brian.analysis.statistics.timing import interval_variations
+from alade_brian.analysis.statistics.tuning import class_selectivity, lifetime_sparseness, population_sparseness
 
 
 def response_statistics(spikes: Spikes, labels: NDArray[Any], dt: float) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from alade_brian.analysis.statistics_input import Spikes, Values, blocks, check_positive, check_spikes
+from alade_brian.analysis.statistics.input import Spikes, Values, blocks, check_positive, check_spikes
 from alade_brian.errors import UserError
 
 

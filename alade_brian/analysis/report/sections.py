@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from alade_brian.analysis import report_html as html
-from alade_brian.analysis.incremental import average_incremental_accuracy
+from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
+from alade_brian.analysis.metrics.verdict import agrees
+from alade_brian.analysis.report import html
 
 Metrics = Mapping[str, Any]
 
@@ -26,15 +27,6 @@ def progress(metrics: Metrics) -> str:
     how = f"All {planned} tasks" if done >= planned > 1 else f"{done} of {planned} task{'s' if planned > 1 else ''}"
     unfinished = "" if done >= planned else " The run is unfinished; averages are over the finished tasks."
     return f"{how} learnt: {last['classes_seen']} classes, tested on {last['images']:,} images at the end.{unfinished}"
-
-
-def agrees(metrics: Metrics) -> bool:
-    """Whether spikes were compared and none differed, and predictions and logits were the same, in every task."""
-    tasks = metrics["tasks"]
-    same = all(task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0 for task in tasks)
-    # `agrees` also knows the logits' scale; records from elsewhere may lack it.
-    same = same and all(task.get("agrees", True) for task in tasks)
-    return same and any(task["spikes_compared"] > 0 for task in tasks)
 
 
 def verdict(metrics: Metrics) -> str:

@@ -1,0 +1,1 @@
+"""The numbers of a run: accuracies, forgetting, energy, and the verdict."""

@@ -1,0 +1,1 @@
+"""Spike statistics of layers and neurons."""
