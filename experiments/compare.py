@@ -28,7 +28,7 @@ from comparison.table import markdown
 
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_not_locked, writing_to
-from alade_brian.runs import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder, read_json
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ from alade_brian.analysis.statistics.similarity import representational_drift
 from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
-from alade_brian.runs import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.task_record import TaskRecord, load_record
 

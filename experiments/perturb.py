@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from perturbing.figure import write_figures
-from perturbing.study import PARTS, Study, measure_missing, measurements, read_trained_network
+from perturbing.study import Study, measure_missing, measurements
 from perturbing.summary import csv_text, markdown, rows
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ from alade_brian.errors import UserError
 from alade_brian.files import write_text
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.perturbations import Perturbation, available_perturbations, perturbation
+from alade_brian.runs.subject import PARTS, read_trained_network
 from alade_brian.simulation import BACKENDS, SimulationSettings
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees
-from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
+from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.data import available_datasets
-from alade_brian.job import SECONDS_BETWEEN_STATES, IncrementalJob
 from alade_brian.learning import available_methods
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
 from alade_brian.outputs import check_not_locked, writing_to
-from alade_brian.runs import RunFolder
-from alade_brian.summary import summary
+from alade_brian.runs.folder import RunFolder
+from alade_brian.runs.incremental_run import SECONDS_BETWEEN_STATES, IncrementalJob
+from alade_brian.runs.summary import summary
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 

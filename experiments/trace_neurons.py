@@ -25,13 +25,12 @@ import numpy as np
 # Also where this file is not run as a program.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from perturbing.study import read_trained_network
-
 from alade_brian.analysis.figures import plot_inner_state
 from alade_brian.analysis.figures.style import literal, new_axes, write_figure
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_not_locked, is_unused, writing_to
+from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation.inner_state import variables
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.state_record import StateRecord, save_states

@@ -15,7 +15,7 @@ from test_analysis_synthetic import make_run
 from alade_brian.analysis.report.html import duration, number, percent
 from alade_brian.analysis.report.report import write_report
 from alade_brian.errors import UserError
-from alade_brian.summary import summary
+from alade_brian.runs.summary import summary
 
 
 class ReportPage(HTMLParser):

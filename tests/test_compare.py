@@ -19,9 +19,9 @@ import torch
 from tiny_grid import GRID, PROGRAMS, cells, compare, write_grid
 from tiny_grid import grid as grids
 
-from alade_brian import job
 from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
+from alade_brian.runs import incremental_run as job
 
 CELLS = ("grown-der/1", "finetune/1", "grown-der/2", "finetune/2")
 

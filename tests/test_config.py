@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alade_brian.config import RunConfig, apply_overrides, config_from, differing_keys, read_mapping, to_mapping
+from alade_brian.config.run import RunConfig, apply_overrides, config_from, differing_keys, read_mapping, to_mapping
 from alade_brian.errors import UserError
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from alade_brian.config import RunConfig, config_from, read_mapping
+from alade_brian.config.run import RunConfig, config_from, read_mapping
 from alade_brian.data import augmentation, make_dataset, named_class_order
-from alade_brian.job_setup import convert_options
 from alade_brian.learning import Learner, TaskData
+from alade_brian.runs.setup import convert_options
 from alade_brian.verification.verify import verify
 
 CONFIGS = Path(__file__).resolve().parent.parent / "experiments" / "configs"

@@ -11,7 +11,7 @@ from tiny_grid import learnt
 
 from alade_brian.perturbations import Presentation, perturbation
 from alade_brian.perturbations.base import _REGISTRY
-from alade_brian.runs import read_json
+from alade_brian.runs.folder import read_json
 from alade_brian.spec.network import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spec.neuron import memoryless
 

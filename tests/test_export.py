@@ -14,7 +14,7 @@ import pytest
 from networks import NUMPY, conv_net, convert, dyadic_images
 
 from alade_brian.cli import run_command
-from alade_brian.config import NetworkConfig, RunConfig
+from alade_brian.config.run import NetworkConfig, RunConfig
 from alade_brian.conversion.to_brian2.script import script, write_script
 from alade_brian.learning import Learner
 from alade_brian.learning.checkpoint import save_checkpoint

@@ -48,15 +48,15 @@ ALLOWED: dict[str, set[str]] = {
     "alade_brian.simulation": {"alade_brian.conversion"},
     "alade_brian.analysis": SPEC | {"alade_brian.spikes.states"},
     "alade_brian.data": SPEC,
-    "alade_brian.learning": {"alade_brian.models", "alade_brian.config"},
+    "alade_brian.learning": {"alade_brian.models", "alade_brian.config.run"},
 }
 HEAVY = {
     "torch": (
         "alade_brian.models",
         "alade_brian.learning",
         "alade_brian.conversion.torch_",
-        "alade_brian.runs",
-        "alade_brian.job",
+        "alade_brian.runs.folder",
+        "alade_brian.runs.incremental_run",
     ),
     "brian2": ("alade_brian.simulation", "alade_brian.conversion.brian2_"),
     "brian2cuda": ("alade_brian.simulation.cuda_device",),

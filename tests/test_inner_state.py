@@ -179,9 +179,8 @@ def test_nothing_is_overwritten(checkpoint: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.slow
 def test_the_compiled_network_leaves_the_membranes_that_pytorch_leaves(checkpoint: Path) -> None:
     sys.path.insert(0, str(PROGRAMS))
-    from perturbing.study import read_trained_network
-
     from alade_brian.learning.checkpoint import load_checkpoint
+    from alade_brian.runs.subject import read_trained_network
 
     subject = read_trained_network(checkpoint, 6)
     network, _ = load_checkpoint(checkpoint)

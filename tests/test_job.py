@@ -296,7 +296,7 @@ def test_a_run_in_bfloat16_learns_and_is_verified(quick: Path, finished: Path, t
 def test_a_disagreement_is_exit_code_1_with_a_report(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import alade_brian.job as job
+    import alade_brian.runs.incremental_run as job
 
     def late(model: object, shape: tuple[int, ...]):  # type: ignore[no-untyped-def]
         spec = convert(model, shape)

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from test_job import QUICK, run
 
-from alade_brian.config import config_from
-from alade_brian.job_gpu import final_network, training_bytes
-from alade_brian.job_setup import load_images, make_scenario
+from alade_brian.config.run import config_from
+from alade_brian.runs.gpu_memory import final_network, training_bytes
+from alade_brian.runs.setup import load_images, make_scenario
 
 
 @pytest.fixture

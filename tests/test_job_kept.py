@@ -16,12 +16,12 @@ import pytest
 import yaml
 from test_job import PROGRAM, QUICK, ROOT, files, finished, metrics, quick, run
 
-from alade_brian.config import config_from
-from alade_brian.job_gpu import final_network
-from alade_brian.job_setup import load_images, make_scenario, simulation_settings
+from alade_brian.config.run import config_from
 from alade_brian.learning import Learner
 from alade_brian.learning.fitting import StageTrainer
 from alade_brian.outputs import writing_to
+from alade_brian.runs.gpu_memory import final_network
+from alade_brian.runs.setup import load_images, make_scenario, simulation_settings
 from alade_brian.simulation import needs
 
 __all__ = ["finished", "quick"]  # fixtures

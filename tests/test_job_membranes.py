@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny_grid import GRID, learnt
 
-from alade_brian import job_membranes
-from alade_brian.job_membranes import representative_neurons
+from alade_brian.runs import membranes as job_membranes
+from alade_brian.runs.membranes import representative_neurons
 from alade_brian.spikes.state_record import load_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.spikes.task_record import load_record

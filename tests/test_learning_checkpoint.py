@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_learning_synthetic import SHAPE, WIDTH, images_of, learn, make_config, make_learner, same, weights
 
-from alade_brian.config import config_from, to_mapping
+from alade_brian.config.run import config_from, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner
 from alade_brian.learning.checkpoint import load_checkpoint, read_header, save_checkpoint

@@ -15,7 +15,7 @@ from networks import NUMPY, assert_same
 from test_learning_synthetic import PER_CLASS, SHAPE, STAGE, images_of, one_thread, same, weights
 from torch import nn
 
-from alade_brian.config import DsdConfig, NetworkConfig, RunConfig
+from alade_brian.config.run import DsdConfig, NetworkConfig, RunConfig
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData, TaskHistory

@@ -26,7 +26,7 @@ from test_learning_synthetic import (
     weights,
 )
 
-from alade_brian.config import DistillationConfig, RunConfig
+from alade_brian.config.run import DistillationConfig, RunConfig
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData, TaskHistory
 from alade_brian.learning.fitting import TrainingSet

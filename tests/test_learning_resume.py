@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_learning_synthetic import STAGE, make_config, make_learner, one_thread, same, task_data, weights
 
-from alade_brian.config import AladeConfig
+from alade_brian.config.run import AladeConfig
 from alade_brian.learning import Learner, State, available_methods
 
 # Three epochs in both stages, and an alignment that has something to remember from the first on.

@@ -11,7 +11,7 @@ import torch
 from scipy.special import log_softmax
 from test_learning_synthetic import SHAPE, STAGE, learn, make_config, make_learner, same, task_data, weights
 
-from alade_brian.config import AladeConfig, StageConfig
+from alade_brian.config.run import AladeConfig, StageConfig
 from alade_brian.learning import Learner
 from alade_brian.learning import learner as learner_module
 from alade_brian.learning.fitting import StageTrainer, learning_rate

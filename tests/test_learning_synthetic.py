@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from alade_brian.config import AladeConfig, NetworkConfig, RunConfig, StageConfig
+from alade_brian.config.run import AladeConfig, NetworkConfig, RunConfig, StageConfig
 from alade_brian.learning import Learner, TaskData, TaskHistory
 
 SHAPE = (1, 6, 6)

@@ -7,7 +7,7 @@ import torch
 from test_learning_methods import LONGER, learn, make_learner, settings, task_data
 from test_learning_synthetic import one_thread, same, weights
 
-from alade_brian.config import DistillationConfig
+from alade_brian.config.run import DistillationConfig
 from alade_brian.errors import UserError
 from alade_brian.learning.methods.wa import align
 

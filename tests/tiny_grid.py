@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from alade_brian.cli import run_command
-from alade_brian.config import config_from
-from alade_brian.job import IncrementalJob
+from alade_brian.config.run import config_from
+from alade_brian.runs.incremental_run import IncrementalJob
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(PROGRAMS))

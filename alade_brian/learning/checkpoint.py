@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from alade_brian.config import RunConfig, config_from, differing_keys, to_mapping
+from alade_brian.config.run import RunConfig, config_from, differing_keys, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes
 from alade_brian.learning.learner import Learner

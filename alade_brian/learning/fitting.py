@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.config import StageConfig, TrainingConfig
+from alade_brian.config.run import StageConfig, TrainingConfig
 from alade_brian.learning.data import time_first
 from alade_brian.learning.parallel import Share, share
 

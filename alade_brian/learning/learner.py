@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.learning.data import TaskData
 from alade_brian.learning.fitting import Augment, Stage, StageTrainer, seeded
 from alade_brian.learning.methods import method_class

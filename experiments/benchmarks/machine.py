@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.machine import compiler
-from alade_brian.runs import environment
+from alade_brian.runs.folder import environment
 
 # What decides how many numbers a register holds.
 FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bw", "asimd", "sve")

@@ -29,7 +29,7 @@ from alade_brian.benchmarks.reporting import add_options, check_options, progres
 from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
 from alade_brian.benchmarks.tensors import LAYOUTS
 from alade_brian.benchmarks.training_rivals import DESCRIPTION, RIVALS
-from alade_brian.config import config_from
+from alade_brian.config.run import config_from
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.learning import TaskData

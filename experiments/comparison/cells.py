@@ -18,9 +18,9 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.errors import UserError
-from alade_brian.job import IncrementalJob
 from alade_brian.outputs import is_unused, writing_to
-from alade_brian.runs import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.runs.incremental_run import IncrementalJob
 from alade_brian.spec.network import SpecError
 from comparison.grid import GridCell
 

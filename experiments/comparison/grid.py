@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alade_brian.config import RunConfig, apply_overrides, config_from, read_mapping
+from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import is_utf8
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees
-from alade_brian.config import to_mapping
+from alade_brian.config.run import to_mapping
 from alade_brian.errors import UserError
-from alade_brian.runs import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder, read_json
 from comparison.grid import FIGURES, Grid, GridCell
 
 NETWORKS = ("torch", "brian2")

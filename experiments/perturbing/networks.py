@@ -15,9 +15,10 @@ from comparison.grid import Grid, GridCell
 from alade_brian.errors import UserError
 from alade_brian.outputs import writing_to
 from alade_brian.perturbations import perturbation
-from alade_brian.runs import read_json
+from alade_brian.runs.folder import read_json
+from alade_brian.runs.subject import PARTS, read_trained_network
 from alade_brian.simulation import SimulationSettings
-from perturbing.study import PARTS, Study, measure_missing, measurements, read_trained_network
+from perturbing.study import Study, measure_missing, measurements
 
 PERTURBED = "perturbed"
 

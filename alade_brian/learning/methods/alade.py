@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from alade_brian.config import AladeConfig
+from alade_brian.config.run import AladeConfig
 from alade_brian.learning.data import TaskData
 from alade_brian.learning.fitting import Stage
 from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage, true_logits_by_task

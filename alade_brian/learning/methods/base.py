@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.learning.data import TaskData, time_first
 from alade_brian.learning.fitting import Stage
 from alade_brian.models import ExpandableNetwork

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from alade_brian.config import AladeConfig
+from alade_brian.config.run import AladeConfig
 from alade_brian.learning.methods.alade import Alade
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
 from alade_brian.learning.data import TaskData
 from alade_brian.learning.fitting import Stage, TrainingSet

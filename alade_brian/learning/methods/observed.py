@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alade_brian.config import StageConfig
+from alade_brian.config.run import StageConfig
 from alade_brian.learning.data import TaskData
 from alade_brian.learning.fitting import Stage, TrainingSet
 from alade_brian.learning.methods.base import Method

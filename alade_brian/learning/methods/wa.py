@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
 from alade_brian.learning.data import TaskData
 from alade_brian.learning.fitting import Stage

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from alade_brian.config_sections import (
+from alade_brian.config.sections import (
     AladeConfig,
     DistillationConfig,
     DsdConfig,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.data import (
     Dataset,
     ExemplarMemory,

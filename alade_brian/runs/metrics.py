@@ -13,11 +13,11 @@ from alade_brian.analysis.metrics.energy import energy_metrics
 from alade_brian.analysis.metrics.metrics_csv import metrics_csv
 from alade_brian.analysis.statistics.rates import layer_statistics
 from alade_brian.analysis.statistics.summary import response_statistics
-from alade_brian.config import RunConfig, to_mapping
+from alade_brian.config.run import RunConfig, to_mapping
 from alade_brian.data import ImageSet, Scenario, Task
 from alade_brian.files import write_json, write_text
 from alade_brian.learning import TaskHistory
-from alade_brian.runs import RunFolder
+from alade_brian.runs.folder import RunFolder
 from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord

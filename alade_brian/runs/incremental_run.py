@@ -14,15 +14,20 @@ import torch
 from tqdm import tqdm
 
 from alade_brian.analysis.report.report import write_report
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
-from alade_brian.job_gpu import check_job_memory
-from alade_brian.job_membranes import record_membranes
-from alade_brian.job_metrics import run_metrics, task_metrics, write_metrics
-from alade_brian.job_setup import (
+from alade_brian.learning import State, TaskData, TaskHistory
+from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
+from alade_brian.learning.parallel import is_main_process
+from alade_brian.models.kernels import reuse_freed_memory
+from alade_brian.runs.folder import RunFolder
+from alade_brian.runs.gpu_memory import check_job_memory
+from alade_brian.runs.membranes import record_membranes
+from alade_brian.runs.metrics import run_metrics, task_metrics, write_metrics
+from alade_brian.runs.setup import (
     convert_options,
     load_images,
     make_learner,
@@ -30,11 +35,6 @@ from alade_brian.job_setup import (
     make_scenario,
     simulation_settings,
 )
-from alade_brian.learning import State, TaskData, TaskHistory
-from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
-from alade_brian.learning.parallel import is_main_process
-from alade_brian.models.kernels import reuse_freed_memory
-from alade_brian.runs import RunFolder
 from alade_brian.simulation import advice
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.network import NetworkSpec

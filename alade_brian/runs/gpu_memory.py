@@ -7,11 +7,11 @@ import logging
 
 import torch
 
-from alade_brian.config import RunConfig
+from alade_brian.config.run import RunConfig
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.data import Dataset, Scenario
 from alade_brian.errors import UserError
-from alade_brian.job_setup import convert_options, make_learner
+from alade_brian.runs.setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.needs import check_memory, format_bytes
 from alade_brian.spec.network import NetworkSpec

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from alade_brian.config import RunConfig, config_from, differing_keys, to_mapping
+from alade_brian.config.run import RunConfig, config_from, differing_keys, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes, write_json, write_text
 from alade_brian.machine import processor

@@ -1,0 +1,1 @@
+"""Runs: their folder, setup, metrics and summary."""
