@@ -6,20 +6,11 @@ Every module here works on tensors whose first axis is time and batch folded tog
 averages over time and batch.
 """
 
-from alade_brian.models.adaptive import AdaptiveLIF
-from alade_brian.models.backbone import ConvBackbone, make_backbone
-from alade_brian.models.expandable import ExpandableNetwork
-from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
-from alade_brian.models.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
-from alade_brian.models.neurons import IF, LI, LIF, I
-from alade_brian.models.resnet import ResNet
-from alade_brian.models.stem import Norm
-from alade_brian.models.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
-from alade_brian.models.time import (
+from alade_brian.models.coding import Frames, HoldCurrent
+from alade_brian.models.layers.linear import Recurrent, Scale, SumPool1d, SumPool2d
+from alade_brian.models.layers.readouts import (
     EveryStep,
     FirstSpike,
-    Frames,
-    HoldCurrent,
     LastStep,
     MaxOverSteps,
     MeanOverSteps,
@@ -27,6 +18,14 @@ from alade_brian.models.time import (
     PopulationVote,
     SumOverSteps,
 )
+from alade_brian.models.networks.backbone import ConvBackbone, make_backbone
+from alade_brian.models.networks.expandable import ExpandableNetwork
+from alade_brian.models.networks.resnet import ResNet
+from alade_brian.models.networks.stem import Norm
+from alade_brian.models.neurons.adaptive import AdaptiveLIF
+from alade_brian.models.neurons.leaky import IF, LI, LIF, I
+from alade_brian.models.neurons.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
+from alade_brian.models.neurons.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
 
 __all__ = [
     "IF",

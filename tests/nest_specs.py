@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alade_brian.models.neuron import time_constant
+from alade_brian.models.neurons.neuron import time_constant
 from alade_brian.spec.network import (
     Convolution,
     Dense,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from alade_brian.models import ConvBackbone, ExpandableNetwork, kernels, make_backbone
+from alade_brian.models import ConvBackbone, ExpandableNetwork, make_backbone
+from alade_brian.models.kernels import kernels
 
 
 @pytest.fixture(autouse=True)

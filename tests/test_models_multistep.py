@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alade_brian.models import IF, LIF, AdaptiveLIF, HoldCurrent, kernels, multistep
-from alade_brian.models.multistep import normalised_spikes
+from alade_brian.models import IF, LIF, AdaptiveLIF, HoldCurrent
+from alade_brian.models.kernels import kernels, multistep
+from alade_brian.models.kernels.multistep import normalised_spikes
 
 STEPS, IMAGES = 4, 5
 NEURONS: dict[str, Callable[[], Any]] = {
@@ -92,7 +93,7 @@ def test_a_reference_is_never_computed_by_a_kernel(monkeypatch: pytest.MonkeyPat
     def refused(*_: object) -> Tensor:
         raise AssertionError("the kernel was asked")
 
-    monkeypatch.setattr("alade_brian.models.neuron.spikes_of", refused)
+    monkeypatch.setattr("alade_brian.models.neurons.neuron.spikes_of", refused)
     neuron = LIF(STEPS, 0.5)
     with torch.no_grad():
         assert neuron(currents(STEPS, 3)).any()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alade_brian.models import kernels, spike_convolution
-from alade_brian.models.spike_convolution import convolve
+from alade_brian.models.kernels import kernels, spike_convolution
+from alade_brian.models.kernels.spike_convolution import convolve
 
 pytestmark = pytest.mark.skipif(kernels.kernel("spike_convolution") is None, reason="needs a C++ compiler")
 

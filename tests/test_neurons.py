@@ -23,8 +23,8 @@ from alade_brian.models import (
     Synaptic,
     neuron_classes,
 )
-from alade_brian.models.neurons import time_constant
-from alade_brian.models.surrogate import triangle_spike
+from alade_brian.models.neurons.leaky import time_constant
+from alade_brian.models.neurons.surrogate import triangle_spike
 
 CONVENTIONS = [
     {"comparison": comparison, "reset": reset, "leak": leak, "v_reset": v_reset}

@@ -13,7 +13,7 @@ import pytest
 from networks import CPP
 
 from alade_brian.errors import UserError
-from alade_brian.models import kernels
+from alade_brian.models.kernels import kernels
 from alade_brian.program_cache import private_folder
 from alade_brian.simulation import simulate
 from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus

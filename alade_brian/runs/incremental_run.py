@@ -22,7 +22,7 @@ from alade_brian.errors import RunStopped, UserError
 from alade_brian.learning import State, TaskData, TaskHistory
 from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
 from alade_brian.learning.parallel import is_main_process
-from alade_brian.models.kernels import reuse_freed_memory
+from alade_brian.models.kernels.kernels import reuse_freed_memory
 from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.gpu_memory import check_job_memory
 from alade_brian.runs.membranes import record_membranes

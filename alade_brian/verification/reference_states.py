@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from alade_brian.models import Neuron, Recurrent
-from alade_brian.models.neuron import NeuronState
+from alade_brian.models.neurons.neuron import NeuronState
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.verification.reference import Reference, by_image
 

@@ -36,7 +36,7 @@ from alade_brian.conversion.from_torch.time_axis import (
 )
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, source_value
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
-from alade_brian.models.time import Frames
+from alade_brian.models.coding import Frames
 from alade_brian.spec.network import Readout, SpecError, Stimulus
 
 Known = Mapping[type[nn.Module], LowerFunction]

@@ -22,9 +22,10 @@ from alade_brian.conversion.from_torch.pooling import (
 from alade_brian.conversion.from_torch.readouts import lower_over_steps, lower_population_vote
 from alade_brian.conversion.from_torch.shapes import LowerFunction, along, check_axes, per_channel, to_numpy
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
-from alade_brian.models.linear import Recurrent, Scale, SumPool1d, SumPool2d
-from alade_brian.models.neuron import Neuron, numbers
-from alade_brian.models.time import Frames, HoldCurrent, OverSteps, PopulationVote
+from alade_brian.models.coding import Frames, HoldCurrent
+from alade_brian.models.layers.linear import Recurrent, Scale, SumPool1d, SumPool2d
+from alade_brian.models.layers.readouts import OverSteps, PopulationVote
+from alade_brian.models.neurons.neuron import Neuron, numbers
 from alade_brian.spec.network import Convolution, Dense, NeuronEquations, TransposedConvolution
 
 Conv = nn.Conv1d | nn.Conv2d

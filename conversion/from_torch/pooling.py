@@ -10,7 +10,7 @@ from torch import nn
 
 from alade_brian.conversion.from_torch.shapes import Pair, along, check_axes
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
-from alade_brian.models.linear import SumPool1d, SumPool2d
+from alade_brian.models.layers.linear import SumPool1d, SumPool2d
 from alade_brian.spec.network import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
 
 AvgPool = nn.AvgPool1d | nn.AvgPool2d

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
-from alade_brian.models.time import (
+from alade_brian.models.layers.readouts import (
     EveryStep,
     FirstSpike,
     LastStep,

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from alade_brian.benchmarks.network import CHANNELS, CLASSES, DECAY, SIZE, STEPS, STRIDES, THRESHOLD
 from alade_brian.models import ConvBackbone, ExpandableNetwork
-from alade_brian.models.kernels import reuse_freed_memory
-from alade_brian.models.surrogate import triangle_spike
+from alade_brian.models.kernels.kernels import reuse_freed_memory
+from alade_brian.models.neurons.surrogate import triangle_spike
 
 DESCRIPTION = (
     "conv 1-32-64-128, 3x3, padding 1, strides 1 2 2, batch norm, images 28x28, LIF decay 0.5, threshold 1, reset to "

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
-from alade_brian.models.neurons import time_constant
+from alade_brian.models.neurons.leaky import time_constant
 from alade_brian.spec.neuron import Parameter, constant
 
 _ADAPTERS: Mapping[str, str] = MappingProxyType(

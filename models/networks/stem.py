@@ -6,10 +6,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from alade_brian.models.multistep import normalised_spikes
-from alade_brian.models.neurons import LIF
-from alade_brian.models.spike_convolution import convolve
-from alade_brian.models.time import Frames, HoldCurrent
+from alade_brian.models.coding import Frames, HoldCurrent
+from alade_brian.models.kernels.multistep import normalised_spikes
+from alade_brian.models.kernels.spike_convolution import convolve
+from alade_brian.models.neurons.leaky import LIF
 
 Norm = Literal["batch", "none"]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from alade_brian.models.multistep import normalised_spikes
-from alade_brian.models.neurons import LIF
-from alade_brian.models.spike_convolution import convolve
-from alade_brian.models.stem import Norm, Stem, convolution
+from alade_brian.models.kernels.multistep import normalised_spikes
+from alade_brian.models.kernels.spike_convolution import convolve
+from alade_brian.models.networks.stem import Norm, Stem, convolution
+from alade_brian.models.neurons.leaky import LIF
 
 
 @dataclass(frozen=True)

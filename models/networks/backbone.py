@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from alade_brian.models.resnet import RESNETS, ResNet
-from alade_brian.models.stem import ConvolutionStage, Norm, Stem
+from alade_brian.models.networks.resnet import RESNETS, ResNet
+from alade_brian.models.networks.stem import ConvolutionStage, Norm, Stem
 
 
 class ConvBackbone(nn.Module):

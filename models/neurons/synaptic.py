@@ -8,7 +8,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from alade_brian.models.neuron import (
+from alade_brian.models.neurons.neuron import (
     Constant,
     Conventions,
     Dynamics,

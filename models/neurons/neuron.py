@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.models.multistep import LeakyConstants, spikes_of
-from alade_brian.models.surrogate import triangle_spike
+from alade_brian.models.kernels.multistep import LeakyConstants, spikes_of
+from alade_brian.models.neurons.surrogate import triangle_spike
 from alade_brian.spec.network import NeuronEquations, Parameter, constant
 
 Comparison = Literal[">", ">="]
@@ -333,3 +333,18 @@ def time_constant(decay: float) -> float:
             neighbour = math.nextafter(neighbour, toward)
             candidates.append(neighbour)
     return min(candidates, key=lambda c: (abs(math.exp(-1 / c) - decay), abs(c - tau)))
+
+
+def fusable(neuron: SpikingNeuron, decay: Constant, gain: Constant) -> LeakyConstants | None:
+    """The neuron's constants; None where one is a tensor, or its reset is one that only the loop knows."""
+    threshold, v_reset, initial = neuron.threshold, neuron.v_reset, neuron.v_initial
+    if isinstance(decay, Tensor) or isinstance(gain, Tensor) or isinstance(threshold, Tensor):
+        return None
+    if isinstance(v_reset, Tensor) or isinstance(initial, Tensor):
+        return None
+    to_zero = neuron.reset == "value" and v_reset == 0
+    # A reset to zero is the same before and after the leak.
+    if not to_zero and (neuron.reset == "value" or neuron.leak == "before_reset"):
+        return None
+    drop = v_reset if neuron.reset == "subtract" else 0.0
+    return LeakyConstants(neuron.steps, decay, gain, threshold, drop, to_zero, neuron.comparison == ">=", initial)

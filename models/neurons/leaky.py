@@ -10,8 +10,8 @@ from typing import Unpack
 
 from torch import Tensor
 
-from alade_brian.models.multistep import LeakyConstants, fusable
-from alade_brian.models.neuron import (
+from alade_brian.models.kernels.multistep import LeakyConstants
+from alade_brian.models.neurons.neuron import (
     Constant,
     Conventions,
     Dynamics,
@@ -19,6 +19,7 @@ from alade_brian.models.neuron import (
     NeuronState,
     PassiveNeuron,
     SpikingNeuron,
+    fusable,
     neuron_classes,
     numbers,
     time_constant,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from alade_brian.models import kernels
-from alade_brian.models.multistep import bare
+from alade_brian.models.kernels import kernels
+from alade_brian.models.kernels.multistep import bare
 
 # Above this share of values that are not zero, torch's own convolution is as fast (measured with 0.4 for 32 channels).
 MOST_ACTIVE = 0.35

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from alade_brian.models.time import MeanOverSteps
+from alade_brian.models.layers.readouts import MeanOverSteps
 
 
 class ExpandableNetwork(nn.Module):

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from torch import Tensor
 
-from alade_brian.models.neuron import Constant, Conventions, NeuronState, SpikingNeuron, numbers
+from alade_brian.models.neurons.neuron import Constant, Conventions, NeuronState, SpikingNeuron, numbers
 from alade_brian.spec.network import NeuronEquations, constant
 
 

@@ -17,11 +17,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from alade_brian.models import kernels
-from alade_brian.models.time import HoldCurrent
+from alade_brian.models.coding import HoldCurrent
+from alade_brian.models.kernels import kernels
 
 if TYPE_CHECKING:
-    from alade_brian.models.neuron import Constant, SpikingNeuron
+    from alade_brian.models.neurons.neuron import SpikingNeuron
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,6 @@ class LeakyConstants:
     to_zero: bool
     inclusive: bool
     initial: float
-
-
-def fusable(neuron: SpikingNeuron, decay: Constant, gain: Constant) -> LeakyConstants | None:
-    """The neuron's constants; None where one is a tensor, or its reset is one that only the loop knows."""
-    threshold, v_reset, initial = neuron.threshold, neuron.v_reset, neuron.v_initial
-    if isinstance(decay, Tensor) or isinstance(gain, Tensor) or isinstance(threshold, Tensor):
-        return None
-    if isinstance(v_reset, Tensor) or isinstance(initial, Tensor):
-        return None
-    to_zero = neuron.reset == "value" and v_reset == 0
-    # A reset to zero is the same before and after the leak.
-    if not to_zero and (neuron.reset == "value" or neuron.leak == "before_reset"):
-        return None
-    drop = v_reset if neuron.reset == "subtract" else 0.0
-    return LeakyConstants(neuron.steps, decay, gain, threshold, drop, to_zero, neuron.comparison == ">=", initial)
 
 
 def spikes_of(current: Tensor, neuron: LeakyConstants) -> Tensor:

@@ -53,7 +53,7 @@ def kernel(name: str, *flags: str) -> ctypes.CDLL | None:
     if path is None:
         log.info("no C++ compiler was found, so %s runs on torch's operations; g++ would make training faster", name)
         return None
-    source = files("alade_brian.models") / f"{name}.cpp"
+    source = files("alade_brian.models.kernels") / f"{name}.cpp"
     try:
         command = [path, *FLAGS, *flags]
         version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout

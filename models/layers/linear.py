@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from alade_brian.models.neuron import Constant, Neuron
+from alade_brian.models.neurons.neuron import Constant, Neuron
 
 
 class Scale(nn.Module):

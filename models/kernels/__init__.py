@@ -1,0 +1,1 @@
+"""Compiled kernels for training, and the operations that use them."""

@@ -1,0 +1,1 @@
+"""Backbones, and the networks made of them."""

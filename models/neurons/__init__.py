@@ -1,0 +1,1 @@
+"""Neurons with two faces: a torch step and Brian2 equations."""
