@@ -18,7 +18,7 @@ from test_job import PROGRAM, QUICK, ROOT, files, finished, metrics, quick, run
 
 from alade_brian.config.run import config_from
 from alade_brian.learning import Learner
-from alade_brian.learning.fitting import StageTrainer
+from alade_brian.learning.stage import StageTrainer
 from alade_brian.outputs import writing_to
 from alade_brian.runs.gpu_memory import final_network
 from alade_brian.runs.setup import load_images, make_scenario, simulation_settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alade_brian.learning.alignment import AlignmentController
+from alade_brian.learning.incremental.alignment import AlignmentController
 
 
 def run(pairs: list[tuple[float, float]], finetuning: bool = False) -> list[float]:

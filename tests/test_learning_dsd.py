@@ -19,8 +19,8 @@ from alade_brian.config.run import DsdConfig, NetworkConfig, RunConfig
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData, TaskHistory
-from alade_brian.learning import learner as learner_module
-from alade_brian.learning.units import Units
+from alade_brian.learning.incremental import learner as learner_module
+from alade_brian.learning.incremental.units import Units
 from alade_brian.simulation import simulate
 
 # Of 12 units a layer: 4 in the first task, 3 more in each of the others.

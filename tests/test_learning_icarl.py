@@ -9,7 +9,7 @@ from networks import assert_same
 from test_learning_methods import exemplars, learn, logits, make_learner, settings, stored, task_data
 from test_learning_synthetic import PER_CLASS, SHAPE, images_of, one_thread, weights
 
-from alade_brian.learning.methods.icarl import exemplar_means
+from alade_brian.learning.incremental.methods.icarl import exemplar_means
 
 
 def test_exemplar_means_by_hand() -> None:

@@ -30,11 +30,11 @@ from test_learning_synthetic import (
 
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, available_methods, method_class
-from alade_brian.learning import learner as learner_module
-from alade_brian.learning.alignment import AlignmentController
-from alade_brian.learning.fitting import StageTrainer
-from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage
-from alade_brian.learning.methods.base import mean_features
+from alade_brian.learning.incremental import learner as learner_module
+from alade_brian.learning.incremental.alignment import AlignmentController
+from alade_brian.learning.incremental.methods.alade_stages import FinetuningStage, RepresentationStage
+from alade_brian.learning.incremental.methods.base import mean_features
+from alade_brian.learning.stage import StageTrainer
 
 ALIGNING = replace(STAGE, epochs=8, milestones=(6,), align_from=2)
 

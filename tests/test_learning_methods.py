@@ -29,7 +29,7 @@ from test_learning_synthetic import (
 from alade_brian.config.run import DistillationConfig, RunConfig
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData, TaskHistory
-from alade_brian.learning.fitting import TrainingSet
+from alade_brian.learning.stage import TrainingSet
 
 METHODS = ("icarl", "joint", "lwf", "replay", "wa")
 DISTILLING = ("icarl", "lwf", "wa")

@@ -8,9 +8,9 @@ import torch
 from scipy.special import rel_entr, softmax
 
 from alade_brian.config.run import StageConfig
-from alade_brian.learning.fitting import Stage, TrainingSet, _batches, fit, seeded
+from alade_brian.learning.incremental.methods.alade_stages import balanced
 from alade_brian.learning.losses import auxiliary_targets, distillation
-from alade_brian.learning.methods.alade_stages import balanced
+from alade_brian.learning.stage import Stage, TrainingSet, _batches, fit, seeded
 
 # Losses
 

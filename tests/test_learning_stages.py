@@ -13,10 +13,10 @@ from test_learning_synthetic import SHAPE, STAGE, learn, make_config, make_learn
 
 from alade_brian.config.run import AladeConfig, StageConfig
 from alade_brian.learning import Learner
-from alade_brian.learning import learner as learner_module
-from alade_brian.learning.fitting import StageTrainer, learning_rate
+from alade_brian.learning.incremental import learner as learner_module
+from alade_brian.learning.incremental.methods.alade_stages import FinetuningStage, RepresentationStage
 from alade_brian.learning.losses import per_step
-from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage
+from alade_brian.learning.stage import StageTrainer, learning_rate
 
 
 def test_the_learning_rate_rises_then_falls() -> None:

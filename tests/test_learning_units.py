@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from alade_brian.learning.units import Guard, UnitLayer, Units
+from alade_brian.learning.incremental.units import Guard, UnitLayer, Units
 from alade_brian.models import ConvBackbone
 
 

@@ -9,7 +9,7 @@ from test_learning_synthetic import one_thread, same, weights
 
 from alade_brian.config.run import DistillationConfig
 from alade_brian.errors import UserError
-from alade_brian.learning.methods.wa import align
+from alade_brian.learning.incremental.methods.wa import align
 
 
 def test_the_share_of_distillation_in_wa_grows_with_the_old_classes() -> None:

@@ -9,7 +9,7 @@ from networks import NUMPY
 from torch import nn
 
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.learning.data import time_first
+from alade_brian.learning.incremental.task_data import time_first
 from alade_brian.models import ExpandableNetwork, make_backbone
 from alade_brian.verification.verify import verify
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from alade_brian.config.run import RunConfig, config_from, differing_keys, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes
-from alade_brian.learning.learner import Learner
+from alade_brian.learning.incremental.learner import Learner
 from alade_brian.models import ExpandableNetwork
 
 FORMAT = 1

@@ -33,7 +33,7 @@ from alade_brian.config.run import config_from
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.learning import TaskData
-from alade_brian.learning.learner import Learner
+from alade_brian.learning.incremental.learner import Learner
 
 FOLDER = Path(__file__).resolve().parent.parent
 EPOCHS, CLASSES_PER_TASK, EXEMPLARS_PER_CLASS = 4, 2, 20

@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alade_brian.learning.alignment import AlignmentController
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import TrainingSet
+from alade_brian.learning.incremental.alignment import AlignmentController
+from alade_brian.learning.incremental.methods.base import mean_features
+from alade_brian.learning.incremental.methods.observed import LogitGapStage, reset_heads
+from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.losses import auxiliary_targets, distillation, per_step
-from alade_brian.learning.methods.base import mean_features
-from alade_brian.learning.methods.observed import LogitGapStage, reset_heads
+from alade_brian.learning.stage import TrainingSet
 from alade_brian.models import ExpandableNetwork
 
 if TYPE_CHECKING:
-    from alade_brian.learning.methods.alade import Alade
+    from alade_brian.learning.incremental.methods.alade import Alade
 
 OLD = slice(None, -1)
 

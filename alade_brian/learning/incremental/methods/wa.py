@@ -13,10 +13,10 @@ from torch import nn
 
 from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage
-from alade_brian.learning.methods.distilling import Distilling, DistillingStage
-from alade_brian.learning.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.methods.distilling import Distilling, DistillingStage
+from alade_brian.learning.incremental.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.stage import Stage
 from alade_brian.models import ExpandableNetwork
 
 

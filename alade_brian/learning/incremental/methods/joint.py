@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage
-from alade_brian.learning.methods.base import Method
-from alade_brian.learning.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.stage import Stage
 
 
 class Joint(Method):

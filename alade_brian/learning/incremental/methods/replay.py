@@ -5,7 +5,7 @@ Robins, Connection Science 1995 (rehearsal); Chaudhry et al. 2019 (arXiv 1902.10
 
 from __future__ import annotations
 
-from alade_brian.learning.methods.finetune import Finetune
+from alade_brian.learning.incremental.methods.finetune import Finetune
 
 
 class Replay(Finetune):

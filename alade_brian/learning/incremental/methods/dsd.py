@@ -16,11 +16,11 @@ from torch import Tensor
 
 from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage, TrainingSet
-from alade_brian.learning.methods.base import Method
-from alade_brian.learning.methods.observed import CrossEntropyStage
-from alade_brian.learning.units import Guard, Units
+from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.incremental.units import Guard, Units
+from alade_brian.learning.stage import Stage, TrainingSet
 from alade_brian.models import ExpandableNetwork
 
 log = logging.getLogger(__name__)

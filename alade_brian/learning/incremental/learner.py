@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from alade_brian.config.run import RunConfig
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Augment, Stage, StageTrainer, seeded
-from alade_brian.learning.methods import method_class
-from alade_brian.learning.methods.base import mean_features
+from alade_brian.learning.incremental.methods import method_class
+from alade_brian.learning.incremental.methods.base import mean_features
+from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.parallel import average_statistics
+from alade_brian.learning.stage import Augment, Stage, StageTrainer, seeded
 from alade_brian.models import ExpandableNetwork, Norm, make_backbone
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alade_brian.config.run import StageConfig
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage, TrainingSet
-from alade_brian.learning.methods.base import Method
+from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.parallel import total
+from alade_brian.learning.stage import Stage, TrainingSet
 from alade_brian.models import ExpandableNetwork
 
 

@@ -13,11 +13,15 @@ import numpy as np
 from torch import Tensor
 
 from alade_brian.config.run import AladeConfig
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage
-from alade_brian.learning.methods.alade_stages import FinetuningStage, RepresentationStage, true_logits_by_task
-from alade_brian.learning.methods.base import Method
-from alade_brian.learning.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.methods.alade_stages import (
+    FinetuningStage,
+    RepresentationStage,
+    true_logits_by_task,
+)
+from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.stage import Stage
 
 
 class Alade(Method):

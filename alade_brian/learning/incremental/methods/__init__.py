@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from alade_brian.errors import UserError
-from alade_brian.learning.methods.alade import Alade
-from alade_brian.learning.methods.base import Method
-from alade_brian.learning.methods.der import Der
-from alade_brian.learning.methods.dsd import Dsd
-from alade_brian.learning.methods.finetune import Finetune
-from alade_brian.learning.methods.icarl import Icarl
-from alade_brian.learning.methods.joint import Joint
-from alade_brian.learning.methods.lwf import Lwf
-from alade_brian.learning.methods.replay import Replay
-from alade_brian.learning.methods.wa import Wa
+from alade_brian.learning.incremental.methods.alade import Alade
+from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.methods.der import Der
+from alade_brian.learning.incremental.methods.dsd import Dsd
+from alade_brian.learning.incremental.methods.finetune import Finetune
+from alade_brian.learning.incremental.methods.icarl import Icarl
+from alade_brian.learning.incremental.methods.joint import Joint
+from alade_brian.learning.incremental.methods.lwf import Lwf
+from alade_brian.learning.incremental.methods.replay import Replay
+from alade_brian.learning.incremental.methods.wa import Wa
 
 _METHODS: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune, Icarl, Joint, Lwf, Replay, Wa)
 

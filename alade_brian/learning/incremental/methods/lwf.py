@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from alade_brian.errors import UserError
-from alade_brian.learning.methods.distilling import Distilling
+from alade_brian.learning.incremental.methods.distilling import Distilling
 
 
 class Lwf(Distilling):

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.fitting import Stage, TrainingSet
+from alade_brian.learning.incremental.methods.base import mean_features
+from alade_brian.learning.incremental.methods.finetune import Finetune
+from alade_brian.learning.incremental.methods.observed import CrossEntropyStage
+from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.losses import distillation
-from alade_brian.learning.methods.base import mean_features
-from alade_brian.learning.methods.finetune import Finetune
-from alade_brian.learning.methods.observed import CrossEntropyStage
+from alade_brian.learning.stage import Stage, TrainingSet
 from alade_brian.models import ExpandableNetwork
 
 

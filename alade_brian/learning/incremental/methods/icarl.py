@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alade_brian.learning.data import TaskData
-from alade_brian.learning.methods.base import mean_features
-from alade_brian.learning.methods.distilling import Distilling
+from alade_brian.learning.incremental.methods.base import mean_features
+from alade_brian.learning.incremental.methods.distilling import Distilling
+from alade_brian.learning.incremental.task_data import TaskData
 
 
 class Icarl(Distilling):

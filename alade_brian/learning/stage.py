@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.config.run import StageConfig, TrainingConfig
-from alade_brian.learning.data import time_first
+from alade_brian.learning.incremental.task_data import time_first
 from alade_brian.learning.parallel import Share, share
 
 # What is done to a batch of images before it is shown: float32 ``(n, C, H, W)``, and where random numbers come from.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from alade_brian.config.run import RunConfig
-from alade_brian.learning.data import TaskData, time_first
-from alade_brian.learning.fitting import Stage
+from alade_brian.learning.incremental.task_data import TaskData, time_first
+from alade_brian.learning.stage import Stage
 from alade_brian.models import ExpandableNetwork
 
 

@@ -9,7 +9,7 @@ import dataclasses
 from typing import ClassVar
 
 from alade_brian.config.run import AladeConfig
-from alade_brian.learning.methods.alade import Alade
+from alade_brian.learning.incremental.methods.alade import Alade
 
 
 class Der(Alade):

@@ -1,0 +1,1 @@
+"""Class-incremental learning: the learner, its data, and methods."""
