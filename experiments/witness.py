@@ -30,7 +30,7 @@ from alade_brian.models.networks.dense import accuracy, read_images, train_dense
 from alade_brian.outputs import check_new_file
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation import BACKENDS, SimulationSettings
-from alade_brian.simulation.nest_process import check_nest, find_nest
+from alade_brian.simulation.nest import check_nest, find_nest
 from alade_brian.verification.second_simulator import ComparedNetwork, compare
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.errors import UserError
-from alade_brian.simulation.cuda_compiler import Target
-from alade_brian.simulation.cuda_network import Brian2CudaDevice
-from alade_brian.simulation.cuda_toolkit import find_toolkit
-from alade_brian.simulation.standalone import StandaloneNetwork
+from alade_brian.simulation.cuda.compiler import Target
+from alade_brian.simulation.cuda.explicit_network import Brian2CudaDevice
+from alade_brian.simulation.cuda.toolkit import find_toolkit
+from alade_brian.simulation.separate.standalone import StandaloneNetwork
 from alade_brian.spec.file import load_spec
 
 if __name__ == "__main__":

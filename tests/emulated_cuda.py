@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from alade_brian.machine import compiler
-from alade_brian.simulation.builds import FLAGS, NATIVE, PROGRAM
-from alade_brian.simulation.cuda_compiler import SOURCE
-from alade_brian.simulation.fused_cuda_program import FusedCudaProgram
+from alade_brian.simulation.cache.builds import FLAGS, NATIVE, PROGRAM
+from alade_brian.simulation.cuda.compiler import SOURCE
+from alade_brian.simulation.cuda.fused_program import FusedCudaProgram
 from alade_brian.simulation.simulator import Images, arrays, pixels
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses, concatenate

@@ -34,7 +34,7 @@ def only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tools.mkdir()
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setenv("PYENV_ROOT", str(folder / "no-pyenv"))
-    monkeypatch.setattr("alade_brian.simulation.cuda_toolkit.USUAL_PLACE", str(folder / "no-cuda"))
+    monkeypatch.setattr("alade_brian.simulation.cuda.toolkit.USUAL_PLACE", str(folder / "no-cuda"))
     for name in ("sh", "g++", "as", "ld"):
         found = next((Path(p, name) for p in ("/usr/bin", "/bin", "/usr/local/bin") if Path(p, name).exists()), None)
         if found is not None:

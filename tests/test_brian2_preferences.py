@@ -78,7 +78,7 @@ def test_no_program_imports_brian2_before_the_package() -> None:
 def test_a_process_for_another_python_takes_no_module_from_the_folder(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text('open("marker", "w").close()\n')
     code = (
-        "import pathlib, sys; from alade_brian.simulation.other_python import check_python; "
+        "import pathlib, sys; from alade_brian.simulation.other_python.find import check_python; "
         "check_python(pathlib.Path(sys.executable), 'numpy', 'auto')"
     )
     (tmp_path / "program").mkdir()

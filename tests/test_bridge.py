@@ -18,7 +18,7 @@ from test_job import QUICK, metrics, run
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation.bridge import OtherPythonEngine
+from alade_brian.simulation.other_python.engine import OtherPythonEngine
 from alade_brian.spec.file import FORMAT
 from alade_brian.spikes.responses import Responses
 
@@ -99,7 +99,7 @@ def test_what_is_no_python(text: str, words: str, tmp_path: Path) -> None:
 def test_a_network_from_another_version_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys, alade_brian.spec.file as f; f.FORMAT = 1; "
-        "from alade_brian.simulation.serving import main; main(sys.argv[1:])"
+        "from alade_brian.simulation.workers.other_python_server import main; main(sys.argv[1:])"
     )
     other = fakes.script(tmp_path / "other", f"#!/bin/sh\nshift 2\nexec '{sys.executable}' -c '{code}' \"$@\"\n")
     with pytest.raises(UserError, match=f"has format {FORMAT}, this version reads 1"):

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import pytest
 
-from alade_brian.simulation import crew
-from alade_brian.simulation.process import ProgramEnded
+from alade_brian.simulation.fused.process import ProgramEnded
+from alade_brian.simulation.workers import threads as crew
 from alade_brian.spikes.packed import PackedResponses
 
 

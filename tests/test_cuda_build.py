@@ -21,8 +21,8 @@ from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import simulate
-from alade_brian.simulation.cuda_toolkit import find_gpu, find_toolkit
-from alade_brian.simulation.other_python import VARIABLE, environment
+from alade_brian.simulation.cuda.toolkit import find_gpu, find_toolkit
+from alade_brian.simulation.other_python.find import VARIABLE, environment
 from alade_brian.spec.file import save_spec
 
 PROGRAM = Path(__file__).parent / "cuda_project.py"

@@ -16,11 +16,11 @@ from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
-from alade_brian.simulation.cuda_device import check_packages
-from alade_brian.simulation.cuda_network import gpu_failure
-from alade_brian.simulation.cuda_toolkit import find_gpu, find_toolkit
-from alade_brian.simulation.other_python import simulating_python
-from alade_brian.simulation.standalone import Processor, StandaloneNetwork
+from alade_brian.simulation.cuda.brian2cuda_device import check_packages
+from alade_brian.simulation.cuda.explicit_network import gpu_failure
+from alade_brian.simulation.cuda.toolkit import find_gpu, find_toolkit
+from alade_brian.simulation.other_python.find import simulating_python
+from alade_brian.simulation.separate.standalone import Processor, StandaloneNetwork
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = convert(conv_net(), (2, 7, 6))
@@ -84,7 +84,7 @@ def test_a_gpu_that_cannot_run_it(described: dict[str, str], words: str, tools: 
 
 @pytest.mark.parametrize("settings", [SHARED, EXPLICIT], ids=["shared", "explicit"])
 def test_too_little_memory(settings: SimulationSettings, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alade_brian.simulation.needs import check_memory
+    from alade_brian.simulation.resources import check_memory
 
     fakes.gpu(tools, free="500")
     with pytest.raises(UserError, match=r"of the GPU's memory, and 500 MiB of 79.6 GiB are free.*nvidia-smi shows it"):
@@ -97,7 +97,7 @@ def test_too_little_memory(settings: SimulationSettings, tools: Path, monkeypatc
 
 
 def test_more_images_take_more_of_its_memory() -> None:
-    from alade_brian.simulation.needs import gpu_bytes
+    from alade_brian.simulation.resources import gpu_bytes
 
     for settings in (SHARED, EXPLICIT):
         one, two, three = (gpu_bytes(SPEC, dataclasses.replace(settings, batch=n)) for n in (1, 2, 3))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from alade_brian.models import LIF, EveryStep, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.simulation import simulate
-from alade_brian.simulation.fused_network import fused_values
+from alade_brian.simulation.fused.network import fused_values
 from alade_brian.spec.network import Convolution, Dense, NetworkSpec, Readout, constant
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.diagnosis.diagnose import diagnose
@@ -170,7 +170,7 @@ def simulated_with(
         numbers = fused_values(spec, batch, dtype)
         return numbers | {name: change(numbers[name])}
 
-    monkeypatch.setattr("alade_brian.simulation.program.fused_values", wrong)
+    monkeypatch.setattr("alade_brian.simulation.fused.program.fused_values", wrong)
     return compare(SPEC, RECORDED, IMAGES, CPP)
 
 

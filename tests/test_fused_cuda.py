@@ -21,14 +21,14 @@ from test_spec_simulation import LI, NEURONS, PROBE, lif, network, shown
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, simulate
-from alade_brian.simulation.builds import PROGRAM
-from alade_brian.simulation.cuda_compiler import Target
-from alade_brian.simulation.cuda_toolkit import Gpu, check_gpu, find_gpu, find_toolkit
-from alade_brian.simulation.engine import make_engine
-from alade_brian.simulation.fused_cuda_limits import IMAGES_ON_GPU, NEURONS_ON_GPU
-from alade_brian.simulation.fused_cuda_program import LAMBDAS, FusedCudaProgram
-from alade_brian.simulation.growing import GrowingProgram
-from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.cache.builds import PROGRAM
+from alade_brian.simulation.cuda.compiler import Target
+from alade_brian.simulation.cuda.fused_limits import IMAGES_ON_GPU, NEURONS_ON_GPU
+from alade_brian.simulation.cuda.fused_program import LAMBDAS, FusedCudaProgram
+from alade_brian.simulation.cuda.toolkit import Gpu, check_gpu, find_gpu, find_toolkit
+from alade_brian.simulation.engines.growing import GrowingProgram
+from alade_brian.simulation.engines.make import make_engine
+from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.simulation.simulator import Images, arrays, pixels
 from alade_brian.spec.network import (
     Convolution,
@@ -259,8 +259,8 @@ def test_the_stand_in_notices_a_missing_barrier() -> None:
 def test_the_backend_answers_as_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(0, "a stand-in", "sm_90", 2**34, 2**33, "580", (13, 0))
     monkeypatch.setattr("alade_brian.simulation.settings.this_machine", Emulation)
-    monkeypatch.setattr("alade_brian.simulation.fused_programs.this_machine", Emulation)
-    monkeypatch.setattr("alade_brian.simulation.needs.find_gpu", lambda: gpu)
+    monkeypatch.setattr("alade_brian.simulation.engines.fused.this_machine", Emulation)
+    monkeypatch.setattr("alade_brian.simulation.resources.find_gpu", lambda: gpu)
     cuda = SimulationSettings(backend="cuda", batch=4, workers=None)
     wanted = simulate(SMALL, SHOWN, CPP)
     found = simulate(SMALL, SHOWN, cuda)
@@ -302,7 +302,7 @@ def test_images_side_by_side_follow_from_the_neurons() -> None:
 
 
 def test_a_network_that_grows_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("alade_brian.simulation.fused_programs.this_machine", Emulation)
+    monkeypatch.setattr("alade_brian.simulation.engines.fused.this_machine", Emulation)
     cuda = dataclasses.replace(CPP, backend="cuda", reuse=True, batch=2)
     spec = grown(2)
     engine, size = make_engine(spec, cuda, ())

@@ -107,6 +107,6 @@ def test_the_least_traffic_is_counted_by_hand() -> None:
 
 
 def test_the_wheels_are_those_that_the_other_python_is_made_of() -> None:
-    from alade_brian.simulation.other_python import PACKAGES
+    from alade_brian.simulation.other_python.find import PACKAGES
 
     assert set(PACKAGES.split()) <= {*wheels.PACKAGES, wheels.CURAND}

@@ -15,10 +15,10 @@ from test_spec_simulation import NEURONS
 
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation import answers as kept_answers
-from alade_brian.simulation.answers import KeptAnswers
-from alade_brian.simulation.growing import GrowingProgram
-from alade_brian.simulation.program import FusedProgram
+from alade_brian.simulation.cache import kept_answers
+from alade_brian.simulation.cache.kept_answers import KeptAnswers
+from alade_brian.simulation.engines.growing import GrowingProgram
+from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.spec.network import (
     Convolution,
     Dense,

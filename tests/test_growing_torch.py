@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.models import LIF, ConvBackbone, ExpandableNetwork, MeanOverSteps
 from alade_brian.simulation import SimulationSettings
-from alade_brian.simulation.answers import KeptAnswers, keys_of
+from alade_brian.simulation.cache.kept_answers import KeptAnswers, keys_of
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.verification import reference as torch_record

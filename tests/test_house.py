@@ -18,7 +18,7 @@ BASE = {
     "alade_brian.files",
     "alade_brian.machine",
     "alade_brian.program_cache",
-    "alade_brian.remote",
+    "alade_brian.cluster_task",
 }
 SPEC = {"alade_brian.spec.network"}
 
@@ -59,7 +59,7 @@ HEAVY = {
         "alade_brian.runs.incremental_run",
     ),
     "brian2": ("alade_brian.simulation", "alade_brian.conversion.brian2_"),
-    "brian2cuda": ("alade_brian.simulation.cuda_device",),
+    "brian2cuda": ("alade_brian.simulation.cuda.brian2cuda_device",),
     "nir": ("alade_brian.conversion.nir_",),
     # Run as a program in a process of its own.
     "nest": ("alade_brian.conversion.to_nest.network",),

@@ -17,7 +17,7 @@ from alade_brian.errors import UserError
 from alade_brian.models import LIF, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent, neuron_classes
 from alade_brian.outputs import LOCK
 from alade_brian.simulation import simulate
-from alade_brian.simulation.inner_state import record_states, threshold_needs, variables
+from alade_brian.simulation.states import record_states, threshold_needs, variables
 from alade_brian.spikes.task_record import load_record
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
 

@@ -23,11 +23,13 @@ from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, 
 from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
-from alade_brian.simulation import SimulationSettings, program, runtime, simulate, standalone
-from alade_brian.simulation.inner_state import record_states
-from alade_brian.simulation.process import ProgramEnded
-from alade_brian.simulation.program import FusedProgram
-from alade_brian.simulation.standalone import StandaloneNetwork
+from alade_brian.simulation import SimulationSettings, simulate
+from alade_brian.simulation.fused import program
+from alade_brian.simulation.fused.process import ProgramEnded
+from alade_brian.simulation.fused.program import FusedProgram
+from alade_brian.simulation.separate import runtime, standalone
+from alade_brian.simulation.separate.standalone import StandaloneNetwork
+from alade_brian.simulation.states import record_states
 from alade_brian.verification.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent

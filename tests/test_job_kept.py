@@ -22,7 +22,7 @@ from alade_brian.learning.stage import StageTrainer
 from alade_brian.outputs import writing_to
 from alade_brian.runs.gpu_memory import final_network
 from alade_brian.runs.setup import load_images, make_scenario, simulation_settings
-from alade_brian.simulation import needs
+from alade_brian.simulation import resources as needs
 
 __all__ = ["finished", "quick"]  # fixtures
 

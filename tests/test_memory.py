@@ -19,8 +19,9 @@ from networks import CPP, NUMPY
 from test_operators import KINDS
 
 from alade_brian.machine import compiler
-from alade_brian.simulation import builds, simulate
-from alade_brian.simulation.process import ProgramEnded
+from alade_brian.simulation import simulate
+from alade_brian.simulation.cache import builds
+from alade_brian.simulation.fused.process import ProgramEnded
 from alade_brian.spec.network import (
     Convolution,
     Dense,

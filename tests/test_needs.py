@@ -11,7 +11,8 @@ from networks import CPP, NUMPY, conv_net
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, advice, open_simulator
-from alade_brian.simulation.needs import (
+from alade_brian.simulation.duration import expected_seconds, slowness
+from alade_brian.simulation.resources import (
     STREAM_BYTES,
     available_bytes,
     check_memory,
@@ -19,7 +20,6 @@ from alade_brian.simulation.needs import (
     format_seconds,
     needed_bytes,
 )
-from alade_brian.simulation.pace import expected_seconds, slowness
 from alade_brian.spec.cost_table import lowering_table
 from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 
@@ -62,13 +62,13 @@ def test_memory_that_does_not_suffice_is_refused(monkeypatch: pytest.MonkeyPatch
     found = available_bytes()
     assert found is not None and found > 2**28
     check_memory(SPEC, CPP)
-    monkeypatch.setattr("alade_brian.simulation.needs.available_bytes", lambda: 2**20)
+    monkeypatch.setattr("alade_brian.simulation.resources.available_bytes", lambda: 2**20)
     with pytest.raises(UserError, match=r"needs about \d+ MiB in 1 process\(es\), and 1 MiB are free; use"):
         open_simulator(SPEC, CPP)
 
 
 def test_where_memory_cannot_be_found_out_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alade_brian.simulation.needs.available_bytes", lambda: None)
+    monkeypatch.setattr("alade_brian.simulation.resources.available_bytes", lambda: None)
     check_memory(SPEC, CPP)
 
 

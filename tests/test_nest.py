@@ -20,7 +20,7 @@ from alade_brian.cli import run_command
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.conversion.to_nest.rounding import margins
 from alade_brian.simulation import simulate
-from alade_brian.simulation.nest_process import simulate_in_nest
+from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spikes.responses import Responses

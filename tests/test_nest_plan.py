@@ -12,7 +12,7 @@ from nest_specs import DT, HALF, INTEGRATOR, LEAKY, each_alone, lif, random_spec
 
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
-from alade_brian.simulation.nest_process import simulate_in_nest
+from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
 
 CUBA = NeuronEquations(f"{LEAKY}\ndsyn/dt = -syn/tau : 1", {**lif().parameters}, input="syn", update="v += syn")

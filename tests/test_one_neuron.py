@@ -19,7 +19,7 @@ from alade_brian.conversion.nir_graphs.read import read_nir
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation import simulator as simulators
-from alade_brian.simulation.growing import GrowingProgram
+from alade_brian.simulation.engines.growing import GrowingProgram
 from alade_brian.spec.network import (
     Convolution,
     Dense,

@@ -19,7 +19,7 @@ from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generato
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.perturbations.noise import MembraneNoise
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
-from alade_brian.simulation.events import EventCounter
+from alade_brian.simulation.synaptic_events import EventCounter
 from alade_brian.spec.network import (
     Dense,
     Identity,

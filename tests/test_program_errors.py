@@ -14,12 +14,13 @@ from networks import CPP, NUMPY, conv_net, dyadic_images
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, open_simulator, shared_synapses, simulate, standalone
-from alade_brian.simulation import program as programs
-from alade_brian.simulation.builds import PROGRAM, check_numbers
-from alade_brian.simulation.program import FusedProgram
-from alade_brian.simulation.shards import ShardedEngine
-from alade_brian.simulation.standalone import StandaloneNetwork
+from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation.cache.builds import PROGRAM, check_numbers
+from alade_brian.simulation.fused import program as programs
+from alade_brian.simulation.fused.program import FusedProgram
+from alade_brian.simulation.separate import shared_synapses, standalone
+from alade_brian.simulation.separate.standalone import StandaloneNetwork
+from alade_brian.simulation.workers.shards import ShardedEngine
 
 SPEC = convert(conv_net(), (2, 7, 6))
 IMAGES = dyadic_images(9, 2, 7, 6)

@@ -16,12 +16,12 @@ from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation import simulator as simulators
-from alade_brian.simulation.builds import generator_digest
-from alade_brian.simulation.cluster import Cluster
-from alade_brian.simulation.process import Process
-from alade_brian.simulation.program import FusedProgram
-from alade_brian.simulation.shards import ShardedEngine, Work
+from alade_brian.simulation.cache.builds import generator_digest
+from alade_brian.simulation.fused.process import Process
+from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.simulation.simulator import pixels
+from alade_brian.simulation.workers.cluster import Cluster
+from alade_brian.simulation.workers.shards import ShardedEngine, Work
 from alade_brian.spikes.packed import PackedResponses
 
 SPEC = convert(conv_net(), (2, 7, 6))
@@ -150,7 +150,7 @@ def test_a_cluster_answers_as_one_and_loses_nothing_with_a_worker(dask, settings
 def test_a_cluster_that_is_not_there(address: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "//" in address:
         pytest.importorskip("distributed", reason="needs the extra [dask]")
-    monkeypatch.setattr("alade_brian.simulation.cluster.PATIENCE", 1)
+    monkeypatch.setattr("alade_brian.simulation.workers.cluster.PATIENCE", 1)
     with pytest.raises(UserError, match=sentence):
         Cluster(address)
 

@@ -21,12 +21,12 @@ from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
-from alade_brian.simulation.builds import standalone_project
+from alade_brian.simulation.cache.builds import standalone_project
+from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels, stretches, stride
-from alade_brian.simulation.program import FusedProgram
-from alade_brian.simulation.runtime import preferences
+from alade_brian.simulation.preferences import preferences
+from alade_brian.simulation.separate.shared_synapses import SharedSynapses
 from alade_brian.simulation.settings import DTYPES
-from alade_brian.simulation.shared_synapses import SharedSynapses
 from alade_brian.spec.network import (
     Convolution,
     Dense,

@@ -129,7 +129,9 @@ def test_a_build_is_kept_and_takes_other_numbers_without_a_compiler(
     settings = dataclasses.replace(CPP, cache=tmp_path / "cache", batch=3)
     assert open_simulator(convert(conv_net(seed=0), (2, 7, 6)), settings).compiled
     # From here on a compiler would fail.
-    monkeypatch.setattr("alade_brian.simulation.builds.compile_program", lambda folder: pytest.fail("a compiler ran"))
+    monkeypatch.setattr(
+        "alade_brian.simulation.cache.builds.compile_program", lambda folder: pytest.fail("a compiler ran")
+    )
     other = conv_net(LIF(4, decay=0.25, threshold=1.25), seed=5)
     simulator = open_simulator(convert(other, (2, 7, 6)), settings)
     assert not simulator.compiled
@@ -150,14 +152,14 @@ def test_another_structure_is_another_build(tmp_path: Path) -> None:
 def test_generated_code_that_does_not_fit_into_one_file_is_compiled_as_brian2_meant_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alade_brian.simulation.builds.one_file", lambda folder: "#error not today")
+    monkeypatch.setattr("alade_brian.simulation.cache.builds.one_file", lambda folder: "#error not today")
     net = dyadic_(nn.Sequential(HoldCurrent(2), LIF(2), nn.Linear(4, 2), MeanOverSteps(2)))
     assert_same(net, dyadic_images(3, 4), dataclasses.replace(CPP, cache=tmp_path, batch=1))
     assert list(tmp_path.glob("*/code_objects/*.o"))
 
 
 def test_what_stopped_builds_left_behind_goes_after_a_day(tmp_path: Path) -> None:
-    from alade_brian.simulation.builds import _prune
+    from alade_brian.simulation.cache.builds import _prune
 
     for name, age in (("building-now", 0), ("building-before", 2 * 24 * 3600)):
         (tmp_path / name).mkdir()
@@ -167,14 +169,14 @@ def test_what_stopped_builds_left_behind_goes_after_a_day(tmp_path: Path) -> Non
 
 
 def test_the_oldest_builds_go_when_the_cache_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alade_brian.simulation.builds import _prune
+    from alade_brian.simulation.cache.builds import _prune
 
     for age, name in enumerate(("new", "middle", "old")):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "build.json").write_text("x" * 100)
         os.utime(folder, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr("alade_brian.simulation.builds.CACHE_BYTES", 250)
+    monkeypatch.setattr("alade_brian.simulation.cache.builds.CACHE_BYTES", 250)
     _prune(tmp_path)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["middle", "new"]
 

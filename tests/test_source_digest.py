@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alade_brian.simulation import builds
+from alade_brian.simulation.cache import builds
 from alade_brian.source_digest import packages_digest, source_files, tree_digest
 from alade_brian.verification import kept_reference as torch_kept
 

@@ -13,7 +13,7 @@ from alade_brian.data import Dataset, Scenario
 from alade_brian.errors import UserError
 from alade_brian.runs.setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
-from alade_brian.simulation.needs import check_memory, format_bytes
+from alade_brian.simulation.resources import check_memory, format_bytes
 from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)

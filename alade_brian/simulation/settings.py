@@ -12,12 +12,12 @@ import joblib
 from alade_brian.errors import UserError
 from alade_brian.files import user_cache
 from alade_brian.machine import compiler
-from alade_brian.simulation.cluster import check_address
-from alade_brian.simulation.cuda_compiler import this_machine
-from alade_brian.simulation.cuda_network import explicit_target
-from alade_brian.simulation.fused_cuda_limits import images_on_gpu, refusal
+from alade_brian.simulation.cuda.compiler import this_machine
+from alade_brian.simulation.cuda.explicit_network import explicit_target
+from alade_brian.simulation.cuda.fused_limits import images_on_gpu, refusal
 from alade_brian.simulation.gather import can_gather
-from alade_brian.simulation.other_python import check_python, simulating_python
+from alade_brian.simulation.other_python.find import check_python, simulating_python
+from alade_brian.simulation.workers.cluster import check_address
 from alade_brian.spec.cost_table import lowering_table
 from alade_brian.spec.network import NetworkSpec
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alade_brian.errors import UserError
-from alade_brian.simulation.engine import Engine, make_engine
-from alade_brian.simulation.needs import check_memory
+from alade_brian.simulation.engine import Engine
+from alade_brian.simulation.engines.make import make_engine
+from alade_brian.simulation.resources import check_memory
 from alade_brian.simulation.settings import SimulationSettings
-from alade_brian.simulation.shards import ShardedEngine, shard
+from alade_brian.simulation.workers.shards import ShardedEngine, shard
 from alade_brian.spec.image_axes import check_axes
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses

@@ -28,7 +28,7 @@ def inner_states(
 
     UserError for a layer or variable that is not there, with those that are.
     """
-    from alade_brian.simulation.inner_state import record_states, threshold_needs, thresholds, variables
+    from alade_brian.simulation.states import record_states, threshold_needs, thresholds, variables
     from alade_brian.verification.reference_states import torch_states
 
     for name in wanted:

@@ -49,7 +49,7 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.d
 
 
 class RecordStore(Protocol):
-    """Records of one part by image, see `alade_brian.simulation.answers.KeptAnswers`."""
+    """Records of one part by image, see `alade_brian.simulation.cache.kept_answers.KeptAnswers`."""
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, np.ndarray]: ...
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from alade_brian.conversion.to_nest.plan import NestPlan, nest_plan
 from alade_brian.conversion.to_nest.rounding import Margin, margins
 from alade_brian.simulation import SimulationSettings, open_simulator
-from alade_brian.simulation.nest_process import simulate_in_nest
+from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import packed

@@ -104,13 +104,13 @@ class _OnDisk:
 
     def keys(self, images: np.ndarray) -> list[bytes]:
         """See `torch_kept.Answers`."""
-        from alade_brian.simulation.answers import keys_of
+        from alade_brian.simulation.cache.kept_answers import keys_of
 
         return keys_of(np.asarray(images, np.float64))
 
     def records(self, name: str, size: int) -> RecordStore:
         """See `torch_kept.Answers`."""
-        from alade_brian.simulation.answers import KeptAnswers
+        from alade_brian.simulation.cache.kept_answers import KeptAnswers
 
         return KeptAnswers(self.folder / f"torch-{name}", size)
 
@@ -197,8 +197,8 @@ def first_divergence(
 
 def _brian2_membrane(spec: NetworkSpec, images: Images, image: int, layer: str) -> np.ndarray:
     """Of one image and layer before the reset, ``(steps, neurons)``."""
-    from alade_brian.simulation.inner_state import record_states
     from alade_brian.simulation.simulator import arrays
+    from alade_brian.simulation.states import record_states
 
     one = {name: array[image : image + 1] for name, array in arrays(spec, images).items()}
     variable = spec.population(layer).neuron.membrane

@@ -26,7 +26,8 @@ from alade_brian.benchmarks.reporting import add_options, check_options
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.machine import compiler
-from alade_brian.simulation import SimulationSettings, builds, open_simulator
+from alade_brian.simulation import SimulationSettings, open_simulator
+from alade_brian.simulation.cache import builds
 from alade_brian.spec.network import NetworkSpec
 
 WAYS = {

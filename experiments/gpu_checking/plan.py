@@ -13,8 +13,8 @@ from alade_brian.gpu_checking import checks, tensors
 from alade_brian.gpu_checking.networks import GpuCase, case
 from alade_brian.gpu_checking.report import least_bytes, ratios
 from alade_brian.simulation import SimulationSettings
-from alade_brian.simulation.cuda_toolkit import find_gpu
-from alade_brian.simulation.needs import gpu_bytes
+from alade_brian.simulation.cuda.toolkit import find_gpu
+from alade_brian.simulation.resources import gpu_bytes
 
 log = logging.getLogger("alade_brian.gpu_check")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alade_brian.simulation.inner_state import record_states, threshold_needs, thresholds
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
+from alade_brian.simulation.states import record_states, threshold_needs, thresholds
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import Responses

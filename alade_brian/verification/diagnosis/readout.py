@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from alade_brian.simulation.inner_state import record_states
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
+from alade_brian.simulation.states import record_states
 from alade_brian.spec.network import Decoding, NetworkSpec, Readout, SpecError
 from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import read_out

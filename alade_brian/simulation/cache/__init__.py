@@ -1,0 +1,1 @@
+"""What is kept between runs: compiled networks and what extractors answered."""

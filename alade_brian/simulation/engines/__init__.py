@@ -1,0 +1,1 @@
+"""Engines: what simulates a specification, by backend and settings."""

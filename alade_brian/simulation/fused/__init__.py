@@ -1,0 +1,1 @@
+"""Shared kernels in fused passes: one generated pass per layer."""

@@ -1,0 +1,1 @@
+"""Simulation in another Python, through pipes."""

@@ -1,0 +1,1 @@
+"""Plain Brian2: one pass for each operation of a time step."""

@@ -1,0 +1,102 @@
+"""Brian2's runtime targets: numpy (no compiler, the plain reference) and cython."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import brian2 as b2
+import numpy as np
+
+from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, Connect, build_network
+from alade_brian.conversion.to_brian2.text import slots
+from alade_brian.simulation.preferences import float_type, preferences
+from alade_brian.simulation.separate.decoding import Recorded, by_image, decode
+from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.responses import Responses
+
+
+def run_whole(network: b2.Network, duration: float, dt: float) -> None:
+    """Run a network, in this process, for a duration in seconds; no less of it is a result.
+
+    dt   a step, in seconds
+
+    Raises KeyboardInterrupt where Ctrl-C arrived meanwhile, which Brian2 only takes for a wish to end early, and
+    RuntimeError where the run ended before all of its steps were done for any other reason.
+    """
+    network.run(duration * b2.second, namespace={})
+    if b2.Network._globally_stopped:
+        raise KeyboardInterrupt
+    done, wanted = (round(seconds / dt) for seconds in (float(network.t / b2.second), duration))
+    if done != wanted:
+        raise RuntimeError(f"Brian2 ended its run after {done} of {wanted} steps")
+
+
+class RuntimeNetwork:
+    """A network run within this process; it is set up anew for every run, which needs no compiler the second time."""
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        layout: BatchLayout,
+        backend: str,
+        dtype: str,
+        traces: Sequence[str] = (),
+        connect: Connect | None = None,
+    ) -> None:
+        self.spec, self.layout, self.backend, self.dtype, self.traces = spec, layout, backend, dtype, tuple(traces)
+        self.connect = connect
+        self.compiled = False
+
+    def run(self, pixels: np.ndarray) -> Responses:
+        """Responses to at most ``layout.images`` images, as pixels ``(n, rows, pixels)``."""
+        # Fewer images than a full run need no empty presentations here: nothing is compiled for a number of them.
+        layout = BatchLayout(self.layout.batch, -(-len(pixels) // self.layout.batch))
+        with self._preferences():
+            built = build_network(self.spec, pixels, layout, self.traces, self.connect)
+            run_whole(built.network, built.duration, self.spec.dt)
+            return decode(self.spec, layout, len(pixels), self._recorded(built))
+
+    def _recorded(self, built: BrianNetwork) -> Recorded:
+        spikes = {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in built.spikes.items()}
+        membrane = None if built.membrane is None else _values(built.membrane)
+        return Recorded(spikes, membrane, {name: _values(m) for name, m in built.traces.items()})
+
+    def _preferences(self) -> AbstractContextManager[None]:
+        return preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype))
+
+    def states(
+        self, pixels: np.ndarray, wanted: Mapping[str, Sequence[str]]
+    ) -> tuple[Responses, dict[str, dict[str, np.ndarray]]]:
+        """Responses to images as `run` takes them, and variables by population as they are just before its threshold
+        test: each ``(images, steps, neurons)``."""
+        with self._preferences():
+            built = build_network(self.spec, pixels, self.layout, (), self.connect)
+            monitors = {name: self._monitor(built, name, variables) for name, variables in wanted.items()}
+            built.network.add(*monitors.values())
+            run_whole(built.network, built.duration, self.spec.dt)
+            responses = decode(self.spec, self.layout, len(pixels), self._recorded(built))
+            recorded = {name: _variables(m) for name, m in monitors.items()}
+        return responses, {
+            name: {v: by_image(self.spec, self.layout, values)[: len(pixels)] for v, values in found.items()}
+            for name, found in recorded.items()
+        }
+
+    def _monitor(self, built: BrianNetwork, population: str, variables: Sequence[str]) -> b2.StateMonitor:
+        index = [p.name for p in self.spec.populations].index(population)
+        slot = f"before_{slots(index).threshold}"
+        return b2.StateMonitor(
+            built.groups[population], list(variables), record=True, dt=self.spec.dt * b2.second, when=slot,
+            name=f"states_{index}",
+        )  # fmt: skip
+
+
+def _values(monitor: b2.StateMonitor) -> np.ndarray:
+    """What a monitor recorded, ``(steps, neurons)``."""
+    (values,) = _variables(monitor).values()
+    return values
+
+
+def _variables(monitor: b2.StateMonitor) -> dict[str, np.ndarray]:
+    """All that a monitor recorded, by variable, each ``(steps, neurons)``."""
+    return {name: np.asarray(getattr(monitor, name)).T for name in monitor.record_variables}

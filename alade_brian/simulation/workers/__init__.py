@@ -1,0 +1,1 @@
+"""Workers that share the images: processes, threads, clusters."""
