@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import importlib
 import logging
 import os
 import sys
@@ -68,3 +69,26 @@ def _say_interrupted() -> None:
 sys.excepthook = _excepthook
 # The first to be registered, it is the last to be called.
 atexit.register(_say_interrupted)
+
+# Sub-commands, and the module of `alade_brian.commands` that holds each, imported only when it is asked for.
+COMMANDS = {
+    "run": "run_cil",
+    "convert": "convert",
+    "run-nir": "run_nir",
+    "perturb": "perturb",
+    "study": "perturb_study",
+    "compare": "compare",
+    "export": "export_spikes",
+    "figures": "draw_figures",
+    "trace": "trace_neurons",
+    "witness": "witness",
+    "benchmark": "benchmark",
+    "gpu-check": "gpu_check",
+    "support-table": "support_table",
+}
+
+
+def main(command: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a sub-command and leave with its exit code."""
+    module = importlib.import_module(f"alade_brian.commands.{COMMANDS[command]}")
+    run_command(module.parser(), module.main, arguments)

@@ -1,60 +1,6 @@
-"""Measured comparisons, each a ratio taken in one run on one machine.
+"""The same as `alade-brian benchmark`; `--help` lists the options."""
 
-    python experiments/benchmark.py engine --json engine.json --figure engine.png
-    python experiments/benchmark.py agreement
-
-Exit code 0: done; 2: wrong use or input.
-"""
-
-from __future__ import annotations
-
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
-from alade_brian.cli import run_command  # isort: split
-
-import argparse
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
-# Also where this file is not run as a program.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from alade_brian.benchmarks import agreement, build, engine, growth, recording, training
-
-# What adds a command's options to its parser and says what runs it.
-Command = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], int]]
-COMMANDS: Mapping[str, Command] = {
-    "engine": engine.command,
-    "recording": recording.command,
-    "build": build.command,
-    "growth": growth.command,
-    "agreement": agreement.command,
-    "training": training.command,
-}
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = argparse.ArgumentParser(
-        prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    names = p.add_subparsers(required=True, metavar="NAME", dest="name")
-    for name, command in COMMANDS.items():
-        description = sys.modules[command.__module__].__doc__ or ""
-        sub = names.add_parser(
-            name,
-            help=description.partition(": ")[2].partition("\n")[0],
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.set_defaults(run=command(sub))
-    return p
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Run the benchmark asked for; the exit code."""
-    return arguments.run(arguments)
-
+from alade_brian.cli import main
 
 if __name__ == "__main__":
-    run_command(parser(), main)
+    main("benchmark")

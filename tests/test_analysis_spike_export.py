@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import runpy
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -301,7 +301,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def command(*arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAM))
+    program = vars(importlib.import_module("alade_brian.commands.export_spikes"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from alade_brian.benchmarks import field, limit, tensors
+from alade_brian.benchmarks.engine import rate_key, table_row
+from alade_brian.benchmarks.network import calibrated, random_images, reference, specification
+from alade_brian.benchmarks.ratios import crossing, crossings, ratios
+from alade_brian.benchmarks.rounds import Competitor, measure, summary
 from alade_brian.cli import run_command
 from alade_brian.errors import UserError
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
-sys.path.insert(0, str(PROGRAMS))
 
-from alade_brian.benchmarks import field, limit, tensors  # noqa: E402
-from alade_brian.benchmarks.engine import rate_key, table_row  # noqa: E402
-from alade_brian.benchmarks.network import calibrated, random_images, reference, specification  # noqa: E402
-from alade_brian.benchmarks.ratios import crossing, crossings, ratios  # noqa: E402
-from alade_brian.benchmarks.rounds import Competitor, measure, summary  # noqa: E402
 
 IMAGES = random_images(24, seed=7)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
 def command(*arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAMS / "benchmark.py"))
+    program = vars(importlib.import_module("alade_brian.commands.benchmark"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
-
 from alade_brian.benchmarks.engine import doubled, twice
 from alade_brian.benchmarks.memory import Memory, descendants, resident
 from alade_brian.benchmarks.rounds import Competitor

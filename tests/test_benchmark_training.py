@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 from alade_brian.benchmarks.network import SIZE, random_images
 from alade_brian.benchmarks.training import Worker, _growth

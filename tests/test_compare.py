@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -116,7 +116,7 @@ def test_table_and_figures_lie_beside_the_cells(finished: Path) -> None:
 
 
 def test_a_cell_equals_a_run_of_its_own(finished: Path, tmp_path: Path) -> None:
-    program = runpy.run_path(str(PROGRAMS / "run_cil.py"))
+    program = vars(importlib.import_module("alade_brian.commands.run_cil"))
     stored = finished / "grown-der" / "2" / "config.yaml"
     torch.set_num_threads(1)
     with pytest.raises(SystemExit) as left:

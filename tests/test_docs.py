@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_the_figures_are_drawn_as_the_page_says(tmp_path: Path) -> None:
 
 
 def draw_figures(*arguments: object) -> int:
-    program = runpy.run_path(str(PAGE.parent.parent / "experiments" / "draw_figures.py"))
+    program = vars(importlib.import_module("alade_brian.commands.draw_figures"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import runpy
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +96,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAM))
+    program = vars(importlib.import_module("alade_brian.commands.convert"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from alade_brian.gpu_checking import report, tensors, wheels
+from alade_brian.gpu_checking.networks import case
 from alade_brian.simulation import SimulationSettings, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "experiments"))
 
-from alade_brian.gpu_checking import report, tensors, wheels  # noqa: E402
-from alade_brian.gpu_checking.networks import case  # noqa: E402
 
 NUMPY = SimulationSettings(backend="numpy")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +116,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trace(*arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAMS / "trace_neurons.py"))
+    program = vars(importlib.import_module("alade_brian.commands.trace_neurons"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)
@@ -178,7 +177,6 @@ def test_nothing_is_overwritten(checkpoint: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.slow
 def test_the_compiled_network_leaves_the_membranes_that_pytorch_leaves(checkpoint: Path) -> None:
-    sys.path.insert(0, str(PROGRAMS))
     from alade_brian.learning.checkpoint import load_checkpoint
     from alade_brian.runs.subject import read_trained_network
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -57,7 +57,7 @@ def finished(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*arguments: object) -> int:
     """The command in this process; its exit code."""
-    program = runpy.run_path(str(PROGRAM))
+    program = vars(importlib.import_module("alade_brian.commands.run_cil"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
-import runpy
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -24,15 +24,14 @@ from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
 from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.second_simulator import ComparedNetwork, compare
 
 # Not by importorskip: NEST is imported in processes of its own alone.
 if importlib.util.find_spec("nest") is None:
     pytest.skip("NEST is not installed", allow_module_level=True)
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
-sys.path.insert(0, str(PROGRAMS))
 
-from alade_brian.verification.second_simulator import ComparedNetwork, compare  # noqa: E402
 
 ABOVE, BELOW = math.nextafter(1, 2), math.nextafter(1, 0)
 # Neuron, its input in four steps, the steps in which it fires, its membrane at the end of each.
@@ -190,14 +189,14 @@ def test_a_spike_that_rounding_decides_is_counted_and_told() -> None:
 
 
 def witness(*arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAMS / "witness.py"))
+    program = vars(importlib.import_module("alade_brian.commands.witness"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)
 
 
 def test_the_command_says_by_its_exit_code_that_a_spike_differs(capsys: pytest.CaptureFixture[str]) -> None:
-    program = runpy.run_path(str(PROGRAMS / "witness.py"))
+    program = vars(importlib.import_module("alade_brian.commands.witness"))
     program["main"].__globals__["dense"] = lambda arguments: tie()
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], ["--dense", "digits", "--backend", "numpy"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_the_same_file_without_a_change_is_read(tmp_path: Path) -> None:
 def test_the_command_writes_nothing_of_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = changed(tmp_path, external_storage)
     np.savez(tmp_path / "input.npz", input=np.zeros((2, 3)))
-    program = runpy.run_path(str(PROGRAM))
+    program = vars(importlib.import_module("alade_brian.commands.run_nir"))
     arguments = [str(path), "--input", str(tmp_path / "input.npz"), "--out", str(tmp_path / "out.npz"), "--record-v"]
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], arguments)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,10 @@ from tiny_grid import learnt
 
 from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
+from alade_brian.studies.perturbation import study
+from alade_brian.studies.perturbation.curves import Curve
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
-sys.path.insert(0, str(PROGRAMS))
-
-from perturbing import study  # noqa: E402
-from perturbing.summary import Curve  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def perturb(*arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAMS / "perturb.py"))
+    program = vars(importlib.import_module("alade_brian.commands.perturb"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

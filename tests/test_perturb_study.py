@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,11 @@ from tiny_grid import GRID
 from alade_brian.analysis.figures import style
 from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
+from alade_brian.studies.perturbation.ages import broken
+from alade_brian.studies.perturbation.trend_figures import plot_ages, plot_methods, plot_trends
+from alade_brian.studies.perturbation.trend_tables import csv_text, interval, markdown
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
-sys.path.insert(0, str(PROGRAMS))
-
-from perturbing.ages import broken  # noqa: E402
-from perturbing.comparison_figures import plot_ages, plot_methods, plot_trends  # noqa: E402
-from perturbing.comparison_table import csv_text, interval, markdown  # noqa: E402
 
 
 def cell(per_task: list[float], events: float) -> dict[str, Any]:
@@ -126,7 +123,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(program: str, *arguments: object) -> int:
-    found = runpy.run_path(str(PROGRAMS / program))
+    found = vars(importlib.import_module(f"alade_brian.commands.{Path(program).stem}"))
     with pytest.raises(SystemExit) as left:
         run_command(found["parser"](), found["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

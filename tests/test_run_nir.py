@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +23,7 @@ DT = 1e-3
 
 
 def command(name: str, *arguments: object) -> int:
-    program = runpy.run_path(str(PROGRAMS / name))
+    program = vars(importlib.import_module(f"alade_brian.commands.{Path(name).stem}"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ import yaml
 from alade_brian.cli import run_command
 from alade_brian.config.run import config_from
 from alade_brian.runs.incremental_run import IncrementalJob
+from alade_brian.studies.comparison import cells, grid, table
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
-sys.path.insert(0, str(PROGRAMS))
 
-from comparison import cells, grid, table  # noqa: E402
 
 __all__ = ["GRID", "PROGRAMS", "cells", "compare", "grid", "learnt", "table", "write_grid"]
 
@@ -58,7 +56,7 @@ def write_grid(folder: Path, **changes: Any) -> Path:
 
 def compare(*arguments: object) -> int:
     """The command in this process; its exit code."""
-    program = runpy.run_path(str(PROGRAMS / "compare.py"))
+    program = vars(importlib.import_module("alade_brian.commands.compare"))
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], [str(a) for a in arguments])
     return int(left.value.code or 0)

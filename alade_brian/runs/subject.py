@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.spec.network import NetworkSpec
 
 # One program for all extractors; what a perturbed one answers is never asked for again.
-PARTS = {"reuse": True, "keep_answers": False}
+PARTS: dict[str, Any] = {"reuse": True, "keep_answers": False}
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation.cache import builds
 from alade_brian.spec.network import NetworkSpec
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "shared, fused": {"connectivity": "shared", "passes": "fused"},
     "shared, separate": {"connectivity": "shared", "passes": "separate"},
     "explicit": {"connectivity": "explicit"},

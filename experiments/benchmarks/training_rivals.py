@@ -7,6 +7,7 @@ surrogate gradient and a reset to zero, a linear readout of the mean spikes; ima
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ def snntorch_network() -> nn.Module:
 
         def forward(self, images: Tensor) -> Tensor:
             held = self.stages[0](images)
-            kept = [neuron.reset_mem() for neuron in self.neurons]
+            kept = [cast(Any, neuron).reset_mem() for neuron in self.neurons]
             sums = torch.zeros(())
             for _ in range(STEPS):
                 spikes = held

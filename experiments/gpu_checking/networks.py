@@ -91,8 +91,8 @@ def network(images: np.ndarray, channels: Sequence[int], strides: Sequence[int],
 
 def convolved(spikes: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
     """What arrives through a 3x3 kernel: ``(images, steps, channels, height, width)``."""
-    padded = np.pad(spikes, [(0, 0)] * 3 + [(1, 1)] * 2)
-    windows = sliding_window_view(padded, (3, 3), axis=(3, 4))[:, :, :, ::stride, ::stride]
+    padded: np.ndarray = np.pad(spikes, [(0, 0)] * 3 + [(1, 1)] * 2)
+    windows = sliding_window_view(padded, (1, 1, 1, 3, 3))[:, :, :, :, :, 0, 0, 0][:, :, :, ::stride, ::stride]
     return np.moveaxis(np.tensordot(windows, weight, ((2, 5, 6), (1, 2, 3))), -1, 2)
 
 

@@ -22,7 +22,7 @@ from alade_brian.outputs import is_unused, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.runs.incremental_run import IncrementalJob
 from alade_brian.spec.network import SpecError
-from comparison.grid import GridCell
+from alade_brian.studies.comparison.grid import GridCell
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from alade_brian.analysis.figures import style
 from alade_brian.analysis.figures.comparison import plot_cost, plot_curves, plot_forgetting
 from alade_brian.files import write_bytes, write_json, write_text
-from comparison.grid import FIGURES
-from comparison.table import csv_text, markdown
+from alade_brian.studies.comparison.grid import FIGURES
+from alade_brian.studies.comparison.table import csv_text, markdown
 
 Results = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config.run import to_mapping
 from alade_brian.errors import UserError
 from alade_brian.runs.folder import RunFolder, read_json
-from comparison.grid import FIGURES, Grid, GridCell
+from alade_brian.studies.comparison.grid import FIGURES, Grid, GridCell
 
 NETWORKS = ("torch", "brian2")
 SUMMARIES = ("average_incremental_accuracy", "last_accuracy", "forgetting")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perturbing.summary import Curve, curve, half_strength
+from alade_brian.studies.perturbation.curves import Curve, curve, half_strength
 
 Results = Mapping[str, Any]
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-from comparison.cells import end_with, pool
-from comparison.grid import Grid, GridCell
 
 from alade_brian.errors import UserError
 from alade_brian.outputs import writing_to
@@ -18,7 +16,9 @@ from alade_brian.perturbations import perturbation
 from alade_brian.runs.folder import read_json
 from alade_brian.runs.subject import PARTS, read_trained_network
 from alade_brian.simulation import SimulationSettings
-from perturbing.study import Study, measure_missing, measurements
+from alade_brian.studies.comparison.cells import end_with, pool
+from alade_brian.studies.comparison.grid import Grid, GridCell
+from alade_brian.studies.perturbation.study import Study, measure_missing, measurements
 
 PERTURBED = "perturbed"
 

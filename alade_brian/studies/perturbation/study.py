@@ -101,7 +101,7 @@ class Study:
 
 def measure_missing(
     study: Study,
-    missing: Sequence[Measurement],
+    missing: Iterable[Measurement],
     settings: SimulationSettings,
     say: Callable[[str], None],
     pass_over: bool,

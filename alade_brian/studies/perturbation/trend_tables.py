@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from perturbing.ages import Broken, broken
+from alade_brian.studies.perturbation.ages import Broken, broken
 
 Results = Mapping[str, Any]
 # By row and seed.

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from alade_brian.analysis.figures import style
-from perturbing.summary import curve
+from alade_brian.studies.perturbation.curves import curve
 
 
 def plot_perturbation(results: Mapping[str, Any], name: str, ax: Axes) -> Axes:

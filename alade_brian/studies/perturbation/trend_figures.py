@@ -16,8 +16,9 @@ from matplotlib.ticker import PercentFormatter
 
 from alade_brian.analysis.figures import style
 from alade_brian.files import write_bytes
-from perturbing.ages import retained
-from perturbing.comparison_table import (
+from alade_brian.studies.perturbation.ages import retained
+from alade_brian.studies.perturbation.curves import Curve, curve
+from alade_brian.studies.perturbation.trend_tables import (
     CONTROL,
     above_control,
     all_broken,
@@ -28,7 +29,6 @@ from perturbing.comparison_table import (
     points,
     trends_of,
 )
-from perturbing.summary import Curve, curve
 
 Results = Mapping[str, Any]
 COLUMNS = 4
@@ -76,7 +76,7 @@ def plot_trends(results: Results, ax: Axes) -> Axes:
     for (y, x), value in np.ndenumerate(values):
         if np.isfinite(value):
             sure = leaves_out_0(found[y][x])
-            look = {
+            look: dict[str, Any] = {
                 "weight": "bold" if sure else "normal",
                 "color": "white" if abs(value) > 0.6 * reach else style.BLACK,
             }

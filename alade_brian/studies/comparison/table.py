@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alade_brian.analysis.metrics.seeds import mean_std, pooled_difference
-from comparison.results import COSTS, NETWORKS, SUMMARIES, disagreeing
+from alade_brian.studies.comparison.results import COSTS, NETWORKS, SUMMARIES, disagreeing
 
 Results = Mapping[str, Any]
 

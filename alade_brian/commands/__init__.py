@@ -1,0 +1,1 @@
+"""The commands, a file each: a parser and a main function, no logic."""

@@ -1,0 +1,96 @@
+"""Compare methods: every row of a grid file with every seed, each trained, converted, simulated and verified.
+
+    python experiments/compare.py experiments/grids/fashion-mnist.yaml --jobs 2
+    python experiments/compare.py experiments/grids/fashion-mnist.yaml --report-only
+
+The same command goes on where it was stopped. Exit code 0: done; 1: a cell failed, or a simulated network does not
+agree with the trained one; 2: wrong use or input.
+"""
+
+from __future__ import annotations
+
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from alade_brian.errors import UserError
+from alade_brian.outputs import check_not_locked, writing_to
+from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.studies.comparison.cells import Estimate, Outcome, check_cell, compute, try_rows
+from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
+from alade_brian.studies.comparison.report import write_comparison
+from alade_brian.studies.comparison.results import cell_results, check_earlier, collect, disagreeing
+from alade_brian.studies.comparison.table import markdown
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="compare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder for everything (default: runs/<grid>)")
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="cells computed at once (default: 1)")
+    p.add_argument("--rows", nargs="+", metavar="ROW", help="compute these rows only")
+    p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="compute these seeds only")
+    p.add_argument(
+        "--set", action="append", default=[], metavar="key=value",
+        help="add to the grid's 'set', which changes the configuration of all rows; repeatable",
+    )  # fmt: skip
+    p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
+    p.add_argument("--report-only", action="store_true", help="table and figures of the cells that are complete")
+    p.set_defaults(interrupted="the same command continues")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Compute what is missing, then write table and figures; the exit code."""
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs {arguments.jobs}: use at least 1")
+    grid = read_grid(arguments.grid, arguments.set)
+    out = arguments.out or Path("runs") / grid.name
+    cells = grid.cells(out)
+    check_not_locked(out)
+    missing = [cell for cell in cells if not check_cell(cell, grid.threads)]
+    check_earlier(out / "results.json", grid, cells)
+    chosen = [] if arguments.report_only else grid.choose(missing, arguments.rows, arguments.seeds)
+    try_rows(chosen, arguments.download)
+    with writing_to(out):
+        failed = _compute(chosen, grid, arguments.jobs)
+        return _report(grid, out, cells, failed)
+
+
+def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
+    """Those that failed; a line for each cell as it ends."""
+    failed, estimate = [], Estimate(len(cells))
+    for outcome in compute(cells, grid.threads, jobs):
+        left = estimate.after_one()
+        if outcome.error is None:
+            found = cell_results(read_json(RunFolder(outcome.cell.folder).metrics))
+            text = "average {average_incremental_accuracy_brian2:.4f}, last {last_accuracy_brian2:.4f}".format(**found)
+        else:
+            text = "FAILED"
+            failed.append(outcome)
+        print(f"[{estimate.done}/{len(cells)}] {outcome.cell}: {text}; {left}", flush=True)
+    return failed
+
+
+def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[Outcome]) -> int:
+    """Write and show what there is, and say what went wrong; the exit code."""
+    complete = [cell for cell in cells if check_cell(cell, grid.threads)]
+    for outcome in failed:
+        sys.stderr.write(f"{outcome.trace or ''}compare.py: {outcome.cell} failed: {outcome.error}\n")
+    if failed and not complete:
+        return 1
+    results = collect(grid, complete)
+    write_comparison(results, out)
+    print(markdown(results))
+    if len(complete) < len(cells):
+        print(f"{len(cells) - len(complete)} of {len(cells)} cells are not complete")
+    print(f"table, numbers and figures: {out}")
+    wrong = disagreeing(results)
+    for name in wrong:
+        sys.stderr.write(f"compare.py: {name}: the simulated network DIFFERS from the trained one\n")
+    return 1 if failed or wrong else 0

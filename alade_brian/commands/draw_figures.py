@@ -1,0 +1,96 @@
+"""Draw the figures of a paper from the spikes of a run: rasters, intervals, tuning, selectivity, drift.
+
+    python experiments/draw_figures.py runs/digits-alade-1993
+    python experiments/draw_figures.py runs/digits-alade-1993 --task 3 --layer NAME NAME --images 0 40 80 --out figures
+
+Each is written as PNG and SVG. --layer chooses the layers of rasters, intervals and selectivity (default: up to six,
+evenly spaced); tuning and drift are of the neurons that the answer is read from. docs/figures.md says what the figures
+show and which function draws each.
+"""
+
+from __future__ import annotations
+
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from alade_brian.analysis import figures
+from alade_brian.analysis.figures.style import write_figure
+from alade_brian.analysis.report.raster import spread_over_classes
+from alade_brian.analysis.report.spike_figures import rdm_of, responses_of
+from alade_brian.analysis.statistics.similarity import representational_drift
+from alade_brian.analysis.statistics.tuning import class_selectivity
+from alade_brian.errors import UserError
+from alade_brian.outputs import check_new_file, writing_to
+from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.spikes.spike_record import SpikeRecord
+from alade_brian.spikes.task_record import TaskRecord, load_record
+
+LAYERS, IMAGES, NEURONS = 6, 10, 40
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="draw_figures.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    p.add_argument("--task", type=int, metavar="N", help="after which task (default: the last)")
+    p.add_argument("--layer", nargs="+", metavar="NAME", help="layers of rasters, intervals and selectivity")
+    p.add_argument("--images", nargs="+", type=int, metavar="N", help="numbers of the images of rasters")
+    p.add_argument("--neurons", type=int, default=NEURONS, metavar="N", help=f"drawn of each layer (default {NEURONS})")
+    p.add_argument("--dpi", type=int, default=150, metavar="N", help="of the PNG files (default 150)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the figures (default: RUN/paper)")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Draw everything; the exit code."""
+    if arguments.dpi < 1:
+        raise UserError(f"--dpi {arguments.dpi}: use at least 1")
+    out = arguments.out or arguments.run / "paper"
+    tasks = {each["task"]: each for each in read_json(RunFolder(arguments.run).metrics)["tasks"]}
+    last = max(tasks) if arguments.task is None else arguments.task
+    if last not in tasks:
+        raise UserError(f"{arguments.run} knows no task {last}; it has {min(tasks)} to {max(tasks)}")
+    read = {n: tasks[n].get("readout_layers") or () for n in sorted(tasks) if n <= last}
+    records = {n: load_record(RunFolder(arguments.run).spikes(n)) for n in read}
+    drawn = drawings(records, read, arguments)
+    with writing_to(out):
+        for name in drawn:
+            for ending in ("png", "svg"):
+                check_new_file(out / f"{name}.{ending}", "--out")
+        for name, draw in drawn.items():
+            try:
+                png, svg = write_figure(draw(), out / name, arguments.dpi)
+            except OSError as error:
+                raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from None
+            print(f"wrote {png} and {svg.name}")
+    return 0
+
+
+def drawings(
+    records: dict[int, TaskRecord], read: dict[int, tuple[str, ...]], arguments: argparse.Namespace
+) -> dict[str, Callable[[], Axes]]:
+    """What is drawn, by the name of its file. UserError where a layer or image is not there."""
+    task, record = max(records), records[max(records)]
+    names = list(record.layers)
+    even = np.linspace(0, len(names) - 1, min(LAYERS, len(names))).astype(int)
+    layers = arguments.layer or [names[place] for place in even]
+    images = arguments.images or spread_over_classes(record.labels, IMAGES)
+    torch, brian2 = (SpikeRecord.of(record, network, layers, images) for network in ("torch", "brian2"))
+    spikes = {name: record.layers[name].brian2() for name in brian2.layers}
+    selectivity = {name: class_selectivity(array, record.labels) for name, array in spikes.items()}
+    drift = representational_drift([rdm_of(records[n], read[n]) for n in records])
+    return {
+        "spikes": lambda: figures.plot_spikes(brian2, max_neurons=arguments.neurons),
+        "spikes-pair": lambda: figures.plot_spikes_pair(torch, brian2, max_neurons=arguments.neurons)[0],
+        "intervals": lambda: figures.plot_isi(spikes, record.dt),
+        "tuning": lambda: figures.plot_tuning(responses_of(record, read[task])),
+        "selectivity": lambda: figures.plot_selectivity(selectivity),
+        "drift": lambda: figures.plot_drift(drift, tasks=list(records)),
+    }

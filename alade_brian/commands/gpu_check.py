@@ -1,0 +1,59 @@
+"""Check the simulation on a machine with a GPU: build, correctness, determinism, speed, memory.
+
+    python experiments/gpu_check.py
+    python experiments/gpu_check.py --fill-wheels wheels      # on a machine with a network; then, on the other:
+    python3.12 experiments/gpu_check.py --wheels wheels
+
+Exit code 0: every spike is the processor's; 1: some are not; 2: this machine cannot run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from alade_brian.gpu_checking import wheels
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="gpu_check.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
+    p.add_argument("--figure", type=Path, metavar="FILE", help="draw images per second over the batch (PNG)")
+    p.add_argument("--seconds", type=float, default=2.0, help="for every measurement of speed (default: 2)")
+    p.add_argument("--minutes", type=float, default=8.0, help="after which no measurement is begun (default: 8)")
+    p.add_argument("--images", type=int, default=200, help="compared for each network (default: 200)")
+    p.add_argument("--networks", nargs="+", default=["digits", "fashion-mnist"], help="by the size of whose images")
+    p.add_argument("--rates", type=float, nargs="+", default=[0.02, 0.05, 0.18], help="spikes per neuron and step")
+    p.add_argument("--batches", type=int, nargs="+", default=[16, 64, 256, 1024], help="images side by side")
+    p.add_argument("--bandwidth", type=float, metavar="GB/S", help="of the GPU's memory (default: PyTorch measures it)")
+    p.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
+    p.add_argument("--wheels", type=Path, metavar="FOLDER", help="install what is needed from these wheels first")
+    p.add_argument("--fill-wheels", type=Path, metavar="FOLDER", help="download such wheels, and do nothing else")
+    p.add_argument("--with-curand", action="store_true", help="cuRAND too, for a CUDA toolkit without it")
+    p.add_argument("--stand-in", metavar="BACKEND", help="try this program itself: another backend in the GPU's place")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run all checks; the exit code."""
+    if arguments.fill_wheels is not None:
+        size = wheels.fill(arguments.fill_wheels, arguments.with_curand)
+        print(f"{size / 2**20:.0f} MiB of wheels for Python {wheels.PYTHON} lie in {arguments.fill_wheels}")
+        return 0
+    if arguments.wheels is not None:
+        wheels.go_on_with(arguments.wheels)
+    from alade_brian.gpu_checking import report
+    from alade_brian.gpu_checking.plan import GpuCheckPlan
+    from alade_brian.outputs import check_new_file
+
+    check_new_file(arguments.json, "--json")
+    check_new_file(arguments.figure, "--figure")
+    plan = GpuCheckPlan(arguments, began=time.monotonic())
+    result = plan.run()
+    report.write(result, arguments.json, arguments.figure)
+    print(report.table(result))
+    return 0 if all(check["mismatched"] == 0 for check in result["checks"]) else 1

@@ -1,0 +1,104 @@
+"""Which knowledge breaks first: all networks of a grid under the same perturbations, task by task and age by age.
+
+    python experiments/compare.py experiments/grids/biology-digits.yaml --jobs 2
+    python experiments/perturb_study.py experiments/grids/biology-digits.yaml --jobs 2
+
+The first command trains the networks and verifies them; the second perturbs the last network of every row and seed.
+Both go on where they were stopped. Tables, figures and all numbers are then beside the grid's, in the folder
+`perturbed`.
+"""
+
+from __future__ import annotations
+
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alade_brian.errors import UserError
+from alade_brian.files import write_json, write_text
+from alade_brian.outputs import check_not_locked, writing_to
+from alade_brian.perturbations import available_perturbations, perturbation
+from alade_brian.studies.comparison.cells import Estimate, check_cell
+from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
+from alade_brian.studies.comparison.results import check_earlier
+from alade_brian.studies.perturbation.networks import PERTURBED, StudyPlan, collect, study_all
+from alade_brian.studies.perturbation.trend_figures import write_figures
+from alade_brian.studies.perturbation.trend_tables import csv_text, markdown
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="perturb_study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
+    p.add_argument("--out", type=Path, metavar="DIR", help="folder of the trained grid (default: runs/<grid>)")
+    p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
+    p.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the grid only")
+    p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="these seeds only")
+    p.add_argument("--repeats", type=int, default=2, metavar="N", help="of each random perturbation (default: 2)")
+    p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
+    p.add_argument("--report-only", action="store_true", help="tables and figures of what has been measured")
+    p.set_defaults(interrupted="the same command continues")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure what is missing, then write tables and figures; the exit code."""
+    for option in ("repeats", "jobs", "images"):
+        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
+            raise UserError(f"--{option} {getattr(arguments, option)}: use at least 1")
+    names = tuple(arguments.perturb or available_perturbations())
+    for name in names:
+        perturbation(name)
+    grid = read_grid(arguments.grid)
+    out = arguments.out or Path("runs") / grid.name
+    networks = grid.choose(grid.cells(out), arguments.rows, arguments.seeds)
+    cells, folder = grid.cells(out), out / PERTURBED
+    check_not_locked(folder)
+    check_earlier(folder / "results.json", grid, cells)
+    if not arguments.report_only:
+        _check_trained(networks, grid, arguments.grid, out)
+    with writing_to(folder):
+        if not arguments.report_only:
+            _study(networks, StudyPlan(names, arguments.repeats, arguments.images), arguments.jobs)
+        # Also what was studied before: the tables only ever grow.
+        table = _write(collect(grid, cells), folder)
+    print(table)
+    print(f"tables, numbers and figures: {folder}")
+    return 0
+
+
+def _write(results: Mapping[str, Any], folder: Path) -> str:
+    """Write tables, numbers and figures; the table for people."""
+    write_json(folder / "results.json", results)
+    table = markdown(results)
+    write_text(folder / "table.md", table)
+    write_text(folder / "table.csv", csv_text(results))
+    write_figures(results, folder / "figures")
+    return table
+
+
+def _check_trained(networks: list[GridCell], grid: Grid, file: Path, out: Path) -> None:
+    missing = [cell for cell in networks if not check_cell(cell, grid.threads)]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(networks)} networks are not trained yet, {missing[0]} among them; first run "
+            f"python experiments/compare.py {file} --out {out}"
+        )
+
+
+def _study(networks: list[GridCell], plan: StudyPlan, jobs: int) -> None:
+    """A line for each network as it ends; what a network cannot have is said once."""
+    estimate, told = Estimate(len(networks)), set()
+    for cell, said in study_all(networks, plan, jobs, os.getpid()):
+        left = estimate.after_one()
+        print(f"[{estimate.done}/{len(networks)}] {cell}; {left}", flush=True)
+        for sentence in said:
+            if (cell.row, sentence) not in told:
+                told.add((cell.row, sentence))
+                print(f"{cell.row}: {sentence}", flush=True)

@@ -1,0 +1,127 @@
+"""Train class after class in PyTorch, convert after every task, simulate in Brian2, and compare every spike.
+
+    python experiments/run_cil.py
+    python experiments/run_cil.py --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
+    torchrun --nproc-per-node 2 experiments/run_cil.py    # several processes train together
+
+Exit code 0: done; 1: the simulated network does not agree with the trained one; 2: wrong use or input.
+"""
+
+from __future__ import annotations
+
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from alade_brian.analysis.metrics.verdict import agrees
+from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
+from alade_brian.data import available_datasets
+from alade_brian.learning import available_methods
+from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
+from alade_brian.outputs import check_not_locked, writing_to
+from alade_brian.runs.folder import RunFolder
+from alade_brian.runs.incremental_run import SECONDS_BETWEEN_STATES, IncrementalJob
+from alade_brian.runs.summary import summary
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="run_cil.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)"
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="override one key of the configuration; repeatable",
+    )
+    p.add_argument("--backend", help="Brian2 backend: auto, numpy, cython, cpp or cuda (default: cpp)")
+    p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
+    p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
+    p.add_argument(
+        "--cluster", metavar="ADDRESS", help="simulate on a Dask (tcp://host:port) or Ray (ray://host:port) cluster"
+    )
+    p.add_argument(
+        "--cuda-python", type=Path, metavar="PATH",
+        help="the Python with brian2cuda, for a GPU with explicit connectivity (default: $ALADE_BRIAN_CUDA_PYTHON, "
+        "this one, or one that is found)",
+    )  # fmt: skip
+    p.add_argument("--dataset", help=f"{', '.join(available_datasets())} (default: from the configuration)")
+    p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
+    p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
+    p.add_argument("--method", help=f"{', '.join(available_methods())} (default: alade)")
+    p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
+    p.add_argument("--seed", type=int, help="random seed (class order, weights, batches; default: 1993)")
+    p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<config>-<method>-<seed>)")
+    p.add_argument("--resume", action="store_true", help="resume the run in --out")
+    p.set_defaults(interrupted="resume with --resume")
+    p.add_argument(
+        "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
+        help="seconds after which the state of a task is kept again, between two epochs (default: %(default)g)",
+    )  # fmt: skip
+    return p
+
+
+def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
+    """Name of the configuration, and the configuration with everything from the command line in it."""
+    if arguments.resume and arguments.config is None and arguments.out is not None:
+        # A run is resumed with its own configuration; what the command line adds must not change it.
+        name, mapping = arguments.out.name, RunFolder(arguments.out).stored_config()
+        origin = f"{arguments.out}/config.yaml"
+    else:
+        file = arguments.config or CONFIGS / "digits.yaml"
+        name, mapping, origin = file.stem, read_mapping(file), str(file)
+    direct = {
+        "dataset": arguments.dataset,
+        "data_root": arguments.data_root,
+        "method": arguments.method,
+        "seed": arguments.seed,
+        "verify_images": arguments.verify_images,
+    }
+    mapping = apply_overrides(mapping, arguments.set)
+    mapping |= {key: value for key, value in direct.items() if value is not None}
+    simulation = {"backend": arguments.backend, "connectivity": arguments.connectivity}
+    chosen: dict[str, Any] = {key: value for key, value in simulation.items() if value is not None}
+    mapping["simulation"] = {**(mapping.get("simulation") or {}), **chosen}
+    if arguments.device is not None:
+        mapping["training"] = {**(mapping.get("training") or {}), "device": arguments.device}
+    return name, config_from(mapping, origin)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the job; the exit code."""
+    name, config = configuration(arguments)
+    out = arguments.out or Path("runs") / f"{name}-{config.method}-{config.seed}"
+    check_not_locked(out)
+    folder = RunFolder(out)
+    folder.check_same(config) if arguments.resume else folder.check_unused()
+    join_processes(config.training.device)
+    try:
+        return run(arguments, config, out)
+    finally:
+        leave_processes()
+
+
+def run(arguments: argparse.Namespace, config: RunConfig, out: Path) -> int:
+    """Run the job in this process, which may be one of several that train together."""
+    job = IncrementalJob(
+        config, out, download=arguments.download, workers=arguments.workers, cluster=arguments.cluster,
+        python=arguments.cuda_python,
+    )  # fmt: skip
+    job.seconds_between_states = arguments.keep_every
+    with writing_to(out) if is_main_process() else nullcontext():
+        job.resume() if arguments.resume else job.start()
+        metrics = job.run()
+    if not is_main_process():
+        return 0
+    print(summary(metrics, out))
+    return 0 if agrees(metrics) else 1

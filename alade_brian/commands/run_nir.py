@@ -1,0 +1,79 @@
+"""Run any NIR graph in Brian2.
+
+    python experiments/run_nir.py model.nir --input input.npz --out out.npz --record-v
+
+INPUT.npz holds `input`, (time, ...) or (batch, time, ...), where the dots stand for the shape of the graph's Input; one
+array per Input by its name where there are several. OUT.npz then holds, with the same leading axes,
+
+    <node>      bool: the spikes of every spiking node (in a sub-graph: sub-graph.node)
+    v:<node>    float64: with --record-v the membrane of every neuron at the end of each step, behind the reset
+    output      float64: what the (first) Output node shows; where there are several, each by its name too
+
+A step: an input x at step t is a current of weight * x held during that step. euler is v += dt/tau*(v_leak - v + r*I),
+exact the solution for a held current; then z = v > v_threshold, then the reset. A feed-forward edge acts in the same
+step. In a cycle the spikes that leave a spiking node arrive one step later, so an affine node in the cycle gives its
+bias from the first step on. A synaptic current is updated before the membrane of its step.
+
+A file of snnTorch whose neurons reset by subtraction runs as in snnTorch with --discretisation euler --reset subtract
+--reset-timing next-step: the export says none of this. Its step of 0.1 ms is taken from its constants.
+"""
+
+from __future__ import annotations
+
+# Before the heavy imports: from here on, Ctrl-C is a sentence.
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from alade_brian.conversion.nir_graphs.arrays import match_inputs, named_answers, read_arrays, write_arrays
+from alade_brian.conversion.nir_graphs.neurons import Method
+from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, as_sequences, open_nir
+from alade_brian.outputs import check_new_file
+from alade_brian.simulation import BACKENDS, SimulationSettings, simulate
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="run_nir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("model", type=Path, metavar="MODEL.nir", help="a NIR graph")
+    p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="what is shown")
+    p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="where the answers go")
+    step = "time step in ms (default: what the file says or its constants show, else 1)"
+    p.add_argument("--dt", type=float, metavar="MS", help=step)
+    p.add_argument("--discretisation", choices=get_args(Method), help="default: what the file says, else exact")
+    p.add_argument("--reset", choices=get_args(Reset), default="model", help="default: each node's own")
+    p.add_argument(
+        "--reset-timing",
+        choices=get_args(ResetTiming),
+        help="whether a reset acts in the step of its spike, or in the next one behind the leak, as snnTorch's does "
+        "(default: what the file says, else same-step)",
+    )
+    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
+    p.add_argument("--record-v", action="store_true", help="keep the membranes too")
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Read, simulate, write; the exit code."""
+    check_new_file(arguments.out, "--out")
+    settings = SimulationSettings(backend=arguments.backend)
+    settings.check()
+    shown = read_arrays(arguments.input)
+    dt = None if arguments.dt is None else arguments.dt * 1e-3
+    # How long the graph is shown is known only when its inputs are.
+    network = open_nir(arguments.model, 1, dt, arguments.discretisation, arguments.reset, arguments.reset_timing)
+    inputs, batched = match_inputs(network, shown, arguments.input)
+    network = as_sequences(network, next(iter(inputs.values())).shape[1])
+    populations = [*network.neurons.values()] if arguments.record_v else []
+    responses = simulate(network.spec, inputs, settings, traces=[*populations, *network.outputs.values()])
+    answers = named_answers(network, responses, arguments.record_v)
+    write_arrays(arguments.out, {name: array if batched else array[0] for name, array in answers.items()})
+    spikes = sum(int(array.sum()) for array in answers.values() if array.dtype == bool)
+    count, spec = len(responses.logits), network.spec
+    print(
+        f"wrote {arguments.out}: {len(answers)} arrays, {spikes:,} spikes in {count} "
+        f"presentation{'s' * (count > 1)} of {spec.steps} steps of {spec.dt * 1e3:.6g} ms"
+    )
+    return 0

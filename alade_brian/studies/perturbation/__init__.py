@@ -1,0 +1,1 @@
+"""What perturbations leave of what was learnt: curves, ages, trends."""

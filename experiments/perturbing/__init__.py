@@ -1,1 +1,0 @@
-"""What `perturb.py` is made of."""

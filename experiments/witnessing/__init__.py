@@ -1,1 +1,0 @@
-"""What `witness.py` is made of."""
