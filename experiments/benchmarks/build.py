@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _compiling(by_makefile: bool) -> Iterator[None]:
         builds.compile_program = usual
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, flags: Sequence[str] = ()) -> None:
     if not shutil.which("make"):
         raise UserError("Brian2's own way of compiling needs make, and it was not found; install it")
     command = ["make", f"-j{cores()}", f"CXX={compiler()}"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from alade_brian.models.coding import HoldCurrent
 from alade_brian.models.kernels import kernels
-
-if TYPE_CHECKING:
-    from alade_brian.models.neurons.neuron import SpikingNeuron
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,22 @@ class LeakyConstants:
     initial: float
 
 
+class FusableNeuron(Protocol):
+    """What this module asks of a neuron module."""
+
+    steps: int
+
+    def fusable(self) -> LeakyConstants | None:
+        """The neuron's constants if it does nothing but leak, fire and reset; else None."""
+        ...
+
+    def output(self, spikes: Tensor) -> Tensor:
+        """What the neuron sends for its spikes."""
+        ...
+
+    def __call__(self, current: Tensor) -> Tensor: ...
+
+
 def spikes_of(current: Tensor, neuron: LeakyConstants) -> Tensor:
     """Spikes (0 or 1) of a plain neuron; current and spikes are ``(steps * images, ...)``."""
     return _Spikes.apply(current, neuron)
@@ -49,7 +62,7 @@ def spikes_of(current: Tensor, neuron: LeakyConstants) -> Tensor:
 def normalised_spikes(
     x: Tensor,
     norm: nn.Module,
-    neuron: SpikingNeuron,
+    neuron: FusableNeuron,
     *,
     hold: HoldCurrent | None = None,
     added: Tensor | None = None,
@@ -77,10 +90,10 @@ def bare(*modules: nn.Module | None) -> bool:
     return not any(vars(module)[name] for module in modules if module is not None for name in hooks)
 
 
-def _joins(x: Tensor, norm: nn.Module, neuron: SpikingNeuron, hold: HoldCurrent | None, added: Tensor | None) -> bool:
+def _joins(x: Tensor, norm: nn.Module, neuron: FusableNeuron, hold: HoldCurrent | None, added: Tensor | None) -> bool:
     if not isinstance(norm, _BatchNorm) or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
         return False
-    if not (norm.training and bare(norm, neuron, hold)):
+    if not (norm.training and bare(norm, cast(nn.Module, neuron), hold)):
         return False
     if not (norm.affine and norm.track_running_stats) or norm.momentum is None:
         return False
