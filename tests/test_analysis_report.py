@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from test_analysis_synthetic import make_run
 
+from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.analysis.report.html import duration, number, percent
 from alade_brian.analysis.report.report import write_report
 from alade_brian.errors import UserError
@@ -194,6 +195,37 @@ def test_nothing_compared_is_no_agreement(tmp_path: Path) -> None:
     metrics["tasks"][0]["spikes_compared"] = 0
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert "Agreement not shown" in ReportPage(write_report(tmp_path)).text
+
+
+def test_one_task_of_which_nothing_was_compared_is_no_agreement(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=3)
+    assert agrees(metrics) and not agrees({"tasks": []})
+    metrics["tasks"][1]["spikes_compared"] = 0
+    assert not agrees(metrics) and "NOT PROVEN: no spike" in summary(metrics, tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert (
+        "Agreement not shown. No spike of the two networks was compared (task 2)."
+        in ReportPage(write_report(tmp_path)).text
+    )
+
+
+@pytest.mark.parametrize("said", [{}, {"agrees": True}, {"agrees": False}])
+def test_tasks_in_which_nothing_fired_prove_nothing(tmp_path: Path, said: dict[str, bool]) -> None:
+    """Whatever was written down of them; a silent layer beside one that fires is no doubt."""
+    metrics = make_run(tmp_path, tasks=3)
+    silent = {"spikes_torch": 0, "spikes_brian2": 0}
+    metrics["tasks"][0]["layers"][-1] |= silent
+    assert agrees(metrics)
+    for task in metrics["tasks"][1:]:
+        task |= said
+        for layer in task["layers"]:
+            layer |= silent
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    sentence = "o neuron fired in either network (tasks 2, 3): this comparison proves nothing about spikes"
+    assert not agrees(metrics) and f"NOT PROVEN: n{sentence}; report:" in summary(metrics, tmp_path)
+    assert f"Agreement not shown. N{sentence}." in ReportPage(write_report(tmp_path)).text
+    metrics["tasks"][0]["mismatched_spikes"] = 1
+    assert f"DIFFERS from the trained one: n{sentence}" in summary(metrics, tmp_path)
 
 
 def test_one_task_without_alignment_environment_and_record(tmp_path: Path) -> None:

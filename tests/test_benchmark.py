@@ -6,17 +6,20 @@ import importlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from alade_brian.benchmarks import field, limit, tensors
+from alade_brian.benchmarks import field, limit, recording, tensors
 from alade_brian.benchmarks.engine import rate_key, table_row
 from alade_brian.benchmarks.network import calibrated, random_images, reference, specification
 from alade_brian.benchmarks.ratios import crossing, crossings, ratios
 from alade_brian.benchmarks.rounds import Competitor, measure, summary
 from alade_brian.cli import run_command
 from alade_brian.errors import UserError
+from alade_brian.spikes.packed import PackedResponses
+from alade_brian.verification.comparison import LayerAgreement, Verification
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 
@@ -274,6 +277,46 @@ def test_agreement_counts_every_entry(tmp_path: Path) -> None:
         assert command("agreement", "--images", 20, "--json", tmp_path / "r.json") == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["entries"] == 20 * 4 * (32 * 28 * 28 + 64 * 14 * 14 + 128 * 7 * 7) and result["mismatched"] == 0
+
+
+def silent_comparison(*_: object, **__: object) -> Verification:
+    """Of two networks in which nothing fires."""
+    logits, layers = np.zeros((4, 10)), [LayerAgreement("layer", (3,))]
+    seconds = dict.fromkeys(("build", "simulate", "compare"), 1.0)
+    return Verification(4, 2, layers, logits, logits, spikes_compared=24, seconds=seconds)
+
+
+def test_the_growth_of_a_silent_network_is_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.growth.verify", silent_comparison)
+    assert command("growth", "--tasks", 2, "--images", 1) == 1
+
+
+@needs_compiler
+def test_a_silent_network_is_no_agreement(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
+    monkeypatch.setattr("benchmarks.agreement.verify", silent_comparison)
+    assert command("agreement", "--images", 20) == 1
+    assert "proves nothing about spikes" in capsys.readouterr().out
+    assert command("agreement", "--images", 0) == 2
+    assert "--images 0: use at least 1" in capsys.readouterr().err
+
+
+def test_runs_without_a_spike_are_not_held_against_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specification(calibrated(0.05, IMAGES, seed=1))
+    found = PackedResponses(
+        {p.name: np.zeros((2, spec.steps, p.size // 8), np.uint8) for p in spec.spiking},
+        {p.name: p.shape for p in spec.spiking}, np.zeros((2, 10)),
+    )  # fmt: skip
+    simulator = SimpleNamespace(packed_chunks=lambda images: [(slice(0, 2), found)])
+    with pytest.raises(UserError, match="do not agree"):
+        recording._compared(spec, simulator, IMAGES[:2], [found])  # type: ignore[arg-type]
+
+
+def test_a_limit_program_is_not_checked_with_a_silent_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = limit.Limit(Path("limit"), Path("numbers"), "float64", 4)
+    monkeypatch.setattr(limit.Limit, "run", lambda self, seconds: {"spikes": [0, 0, 0]})
+    with pytest.raises(RuntimeError, match="proves nothing about spikes"):
+        limit.check(silent, [0, 0, 0])
 
 
 @pytest.mark.parametrize("name", ["recording", "build", "growth", "agreement"])

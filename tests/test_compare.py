@@ -206,6 +206,19 @@ def test_networks_that_disagree_are_named(grid: Path, copied: Path, capsys: pyte
     assert "DIFFERS from the trained one in: finetune, seed 2." in table and "| 7 |" in " ".join(table.split())
 
 
+def test_cells_that_prove_nothing_are_named(grid: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def silence(content: dict[str, Any]) -> None:
+        for layer in content["tasks"][0]["layers"]:
+            layer.update(spikes_torch=0, spikes_brian2=0)
+
+    change_metrics(copied / "finetune" / "2", silence)
+    assert compare(grid, "--out", copied, "--report-only") == 1
+    sentence = "finetune, seed 2: no neuron fired in either network (task 1)"
+    error, table = capsys.readouterr().err, (copied / "table.md").read_text()
+    assert sentence in error and "DIFFERS" not in error
+    assert f"NOT PROVEN: {sentence}" in table and "is the trained one" not in table
+
+
 def test_another_configuration_is_refused_by_its_keys(
     grid: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

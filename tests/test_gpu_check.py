@@ -36,6 +36,7 @@ def test_everything_is_checked_and_written(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "nothing here was measured on one" in done.stdout and "left out" not in done.stdout
+    assert "every spike that was compared is the processor's" in done.stdout
     found = json.loads((tmp_path / "found.json").read_text())
     assert [(c["way"], c["mismatched"], c["same_bits_in_two_runs"]) for c in found["checks"]] == [
         ("shared", 0, True),
@@ -64,9 +65,39 @@ def test_what_there_is_no_time_for_is_said(tmp_path: Path) -> None:
         "--json",
         tmp_path / "found.json",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "left out: comparing shared on digits: no time left (--minutes)" in done.stdout
-    assert json.loads((tmp_path / "found.json").read_text())["checks"] == []
+    assert "NOT SHOWN: shared on digits was not compared" in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["checks"] == [] and found["uncompared"] == ["shared on digits", "explicit on digits"]
+
+
+CHECK = {
+    "way": "shared",
+    "network": "digits",
+    "entries": 9,
+    "rate": 0.1,
+    "mismatched": 0,
+    "mismatched_between_two_runs": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checks": []}, "NOT SHOWN: nothing was compared"),
+        ({"uncompared": ["explicit on digits"]}, "NOT SHOWN: explicit on digits was not compared"),
+        ({"checks": [CHECK, CHECK | {"mismatched": 2}]}, "WRONG: shared on digits: 2 entries differ"),
+        ({"checks": [CHECK | {"mismatched_between_two_runs": 1}]}, "WRONG: shared on digits: 1 entries differ"),
+        ({"checks": [CHECK | {"rate": 0.0}]}, "NOT SHOWN: shared on digits: no neuron fired"),
+        ({"checks": [CHECK | {"entries": 0, "rate": float("nan")}]}, "NOT SHOWN: shared on digits: no neuron fired"),
+    ],
+)
+def test_what_is_not_shown_is_no_success(changes: dict[str, object], words: str) -> None:
+    whole = {"checks": [CHECK], "uncompared": []}
+    assert report.shortcomings(whole) == []
+    [sentence] = report.shortcomings(whole | changes)
+    assert sentence.startswith(words)
 
 
 @pytest.mark.parametrize("option", ["--json", "--figure"])
@@ -79,7 +110,11 @@ def test_files_that_exist_are_kept(option: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [((), "no GPU was found|nvcc"), (("--stand-in", "numpy", "--networks", "mnist"), "no network 'mnist'")],
+    [
+        ((), "no GPU was found|nvcc"),
+        (("--stand-in", "numpy", "--networks", "mnist"), "no network 'mnist'"),
+        (("--stand-in", "numpy", "--images", "0"), "--images 0: use at least 1"),
+    ],
 )
 def test_what_cannot_be_checked_is_a_sentence(arguments: tuple[str, ...], words: str) -> None:
     done = run(*arguments, CUDA_VISIBLE_DEVICES="")

@@ -17,6 +17,7 @@ from alade_brian.models import LIF, AdaptiveLIF, Frames, HoldCurrent, MeanOverSt
 from alade_brian.outputs import LOCK
 from alade_brian.simulation import simulate
 from alade_brian.simulation.states import record_states, threshold_needs, variables
+from alade_brian.spikes.states import InnerState
 from alade_brian.spikes.task_record import load_record
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
 
@@ -150,6 +151,22 @@ def test_some_neurons_are_kept_and_drawn(checkpoint: Path, tmp_path: Path) -> No
         f"{layer}-v-image-1.svg",
         "states.npz",
     ]
+
+
+@pytest.mark.parametrize(("difference", "code"), [(0.0, 0), (1e-3, 1), (np.nan, 1), (None, 1)])
+def test_only_what_was_compared_and_is_the_same_is_a_success(
+    difference: float | None, code: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(InnerState, "largest_difference", property(lambda state: difference))
+    assert trace(checkpoint, "--layer", "all", "--neurons", 0, "--images", 1, "--out", tmp_path / "trace") == code
+    assert ("nothing was compared" in capsys.readouterr().out) == (difference is None)
+
+
+def test_of_no_neuron_no_difference_is_known() -> None:
+    values = np.zeros((1, 2, 3))
+    state = InnerState("a", "v", np.arange(3), values, values, None, None)
+    assert state.largest_difference == 0.0 and state.of([]).largest_difference is None
 
 
 @pytest.mark.parametrize(

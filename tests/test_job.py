@@ -75,6 +75,20 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
+def test_a_network_that_never_fires_is_not_proven_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = QUICK | {"init_cls": 10, "network": QUICK["network"] | {"threshold": 1e6}}  # type: ignore[operator]
+    (tmp_path / "silent.yaml").write_text(yaml.safe_dump(config))
+    assert run("--config", tmp_path / "silent.yaml", "--out", tmp_path / "run") == 1
+    sentence = "no neuron fired in either network"
+    assert f"NOT PROVEN: {sentence} (task 1)" in capsys.readouterr().out
+    assert f"WARNING alade_brian.runs.incremental_run: task 1: {sentence}" in (tmp_path / "run" / "run.log").read_text()
+    assert f"N{sentence[1:]} (task 1)" in (tmp_path / "run" / "report.html").read_text()
+    [task] = metrics(tmp_path / "run")["tasks"]
+    assert task["mismatched_spikes"] == 0 and not task["agrees"]
+
+
 def test_both_networks_agree_in_every_task(finished: Path) -> None:
     content = metrics(finished)
     assert [t["classes_seen"] for t in content["tasks"]] == [4, 7, 10]

@@ -188,6 +188,18 @@ def test_a_spike_that_rounding_decides_is_counted_and_told() -> None:
     json.dumps(record, allow_nan=False)
 
 
+def test_two_simulators_in_which_nothing_fires_prove_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    subject = tie()
+    program = vars(importlib.import_module("alade_brian.commands.witness"))
+    silent = ComparedNetwork("silent", subject.spec, subject.images * 0, subject.labels)
+    program["main"].__globals__["dense"] = lambda arguments: silent
+    with pytest.raises(SystemExit) as left:
+        run_command(program["parser"](), program["main"], ["--dense", "digits", "--backend", "numpy"])
+    assert left.value.code == 1
+    printed = capsys.readouterr().out
+    assert " 0 differ;" in printed and "this comparison proves nothing about spikes" in printed
+
+
 def witness(*arguments: object) -> int:
     program = vars(importlib.import_module("alade_brian.commands.witness"))
     with pytest.raises(SystemExit) as left:

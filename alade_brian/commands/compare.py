@@ -4,7 +4,7 @@
     python experiments/compare.py experiments/grids/fashion-mnist.yaml --report-only
 
 The same command goes on where it was stopped. Exit code 0: done; 1: a cell failed, or a simulated network does not
-agree with the trained one; 2: wrong use or input.
+agree with the trained one or no neuron of either fired; 2: wrong use or input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.studies.comparison.cells import Estimate, Outcome, check_cell, compute, try_rows
 from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
 from alade_brian.studies.comparison.report import write_comparison
-from alade_brian.studies.comparison.results import cell_results, check_earlier, collect, disagreeing
+from alade_brian.studies.comparison.results import cell_results, check_earlier, collect, disagreeing, unproven
 from alade_brian.studies.comparison.table import markdown
 
 
@@ -90,7 +90,7 @@ def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[O
     if len(complete) < len(cells):
         print(f"{len(cells) - len(complete)} of {len(cells)} cells are not complete")
     print(f"table, numbers and figures: {out}")
-    wrong = disagreeing(results)
-    for name in wrong:
-        sys.stderr.write(f"compare.py: {name}: the simulated network DIFFERS from the trained one\n")
+    wrong = [f"{name}: the simulated network DIFFERS from the trained one" for name in disagreeing(results)]
+    for sentence in (wrong := [*wrong, *unproven(results)]):
+        sys.stderr.write(f"compare.py: {sentence}\n")
     return 1 if failed or wrong else 0

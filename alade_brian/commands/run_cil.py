@@ -4,7 +4,8 @@
     python experiments/run_cil.py --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
     torchrun --nproc-per-node 2 experiments/run_cil.py    # several processes train together
 
-Exit code 0: done; 1: the simulated network does not agree with the trained one; 2: wrong use or input.
+Exit code 0: done; 1: the simulated network does not agree with the trained one, or no neuron fired in either, which
+proves nothing; 2: wrong use or input.
 """
 
 from __future__ import annotations

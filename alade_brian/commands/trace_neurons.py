@@ -7,7 +7,8 @@
 Both networks are shown the test images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
 recorded as the threshold test sees it, before the reset. The folder then holds states.npz and, for each layer, variable
 and image, a figure of the first few neurons chosen. What is printed is the largest difference between both networks
-over all neurons of a layer; above 1e-12 the exit code is 1.
+over all neurons of a layer; above 1e-12 the exit code is 1, and where nothing could be compared, since
+PyTorch has none of the variables.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
     print("\n".join(table(found)))
     print(f"wrote {out}: states.npz and {figures} figures")
-    return 1 if any((state.largest_difference or 0.0) > TOLERANCE for state in found) else 0
+    differences = [state.largest_difference for state in found if state.largest_difference is not None]
+    if not differences:
+        print("nothing was compared: PyTorch has none of these variables")
+    return 0 if differences and all(difference <= TOLERANCE for difference in differences) else 1
 
 
 def _check_unused(out: Path) -> None:
@@ -97,7 +101,10 @@ def _check_unused(out: Path) -> None:
 def layers(spec: NetworkSpec, names: Sequence[str]) -> list[str]:
     """The layers asked for; 'all' are those that spike. UserError where one does not exist."""
     if ALL in names:
-        return [p.name for p in spec.spiking]
+        spiking = [p.name for p in spec.spiking]
+        if not spiking:
+            raise UserError(f"no layer spikes; name some with --layer: {', '.join(p.name for p in spec.populations)}")
+        return spiking
     for name in names:
         variables(spec, name)
     return list(dict.fromkeys(names))

@@ -4,7 +4,8 @@
     python experiments/witness.py --dense fashion-mnist --images 1000
 
 The first reads the network of a checkpoint and shows it test images of all classes it has learnt. The second trains a
-fully connected network (pixels-256-128-classes) on a data set first. It ends with exit code 1 where a spike differs.
+fully connected network (pixels-256-128-classes) on a data set first. It ends with exit code 1 where a spike
+differs, or no neuron fired at all.
 Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated, and how its conventions differ.
 """
 

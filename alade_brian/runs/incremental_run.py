@@ -39,6 +39,7 @@ from alade_brian.simulation import advice
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
+from alade_brian.verification.comparison import NO_SPIKES
 from alade_brian.verification.verify import Verification, verify
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,8 @@ class IncrementalJob:
         except UserError as error:
             raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
         log.info("task %d: %s", task.number, found)
+        if found.silent:
+            log.warning("task %d: %s", task.number, NO_SPIKES)
         self._save_results(task, spec, test, found)
         if task.number == len(self.scenario):
             record_membranes(self.learner.network, spec, test, self.folder.membranes(task.number))

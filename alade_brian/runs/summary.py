@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alade_brian.analysis.metrics.verdict import agrees
+from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
@@ -43,12 +43,14 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     ):
         lines.append(f"{label}: {metrics[f'{key}_torch']:.4f} in PyTorch, {metrics[f'{key}_brian2']:.4f} in Brian2")
     lines += _energy(metrics.get("energy") or {})
-    verdict = (
-        "the simulated network is the trained one, spike by spike"
-        if agrees(metrics)
-        else "the simulated network DIFFERS from the trained one"
-    )
-    return "\n".join([*lines, f"{verdict}; report: {folder / 'report.html'}"])
+    return "\n".join([*lines, f"{_verdict(metrics)}; report: {folder / 'report.html'}"])
+
+
+def _verdict(metrics: Mapping[str, Any]) -> str:
+    if agrees(metrics):
+        return "the simulated network is the trained one, spike by spike"
+    found = ["the simulated network DIFFERS from the trained one"] if differs(metrics) else ["NOT PROVEN"]
+    return ": ".join([*found, *doubts(metrics)])
 
 
 def _energy(energy: Mapping[str, Any]) -> list[str]:

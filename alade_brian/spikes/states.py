@@ -46,5 +46,5 @@ class InnerState:
 
     @property
     def largest_difference(self) -> float | None:
-        """The largest absolute difference between both networks; None where PyTorch's is not known."""
-        return None if self.torch is None else float(np.abs(self.brian2 - self.torch).max())
+        """The largest absolute difference between both networks; None where PyTorch's is not known, or of no neuron."""
+        return None if self.torch is None or not self.torch.size else float(np.abs(self.brian2 - self.torch).max())

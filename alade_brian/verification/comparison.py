@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 LOGIT_TOLERANCE = 1e-4
 # Packed spikes that are kept in memory, of all layers together.
 BYTES_IN_MEMORY = 2**28
+# What a comparison says that shows less than it seems to.
+NOTHING_COMPARED = "nothing was compared: this shows no agreement"
+NO_SPIKES = (
+    "no neuron fired in either network: this comparison proves nothing about spikes; show other images, or look for "
+    "thresholds that are too high"
+)
+NO_SPIKING_LAYERS = "no layer of this network spikes: the logits alone were compared"
 # Images unpacked at once.
 IMAGES_AT_ONCE = 256
 
@@ -75,6 +82,11 @@ class LayerAgreement:
     mismatches: list[np.ndarray] = field(default_factory=list)
 
     @property
+    def silent(self) -> bool:
+        """Whether no neuron fired in either network."""
+        return self.spikes_reference == self.spikes_brian2 == 0
+
+    @property
     def neurons(self) -> int:
         return prod(self.shape)
 
@@ -126,7 +138,10 @@ class Verification:
     @property
     def prediction_agreement(self) -> float:
         """Fraction of images (of steps, where every step is read) on which both networks give the same answer: decide
-        for the same class, or, where the logits are values, differ by no more than the tolerance of logits."""
+        for the same class, or, where the logits are values, differ by no more than the tolerance of logits; nan where
+        nothing was compared."""
+        if not self.logits_reference.size:
+            return float("nan")
         if self.decision == "value":
             near = np.abs(self.logits_reference - self.logits_brian2) <= self._logit_tolerance
             return float(np.mean(near.all(-1)))
@@ -134,6 +149,9 @@ class Verification:
 
     @property
     def logit_max_abs_difference(self) -> float:
+        """nan where nothing was compared."""
+        if not self.logits_reference.size:
+            return float("nan")
         return float(np.max(np.abs(self.logits_reference - self.logits_brian2)))
 
     @property
@@ -142,9 +160,31 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """No spike and no decision differs, and the logits are the same but for rounding."""
-        same_answers = self.prediction_agreement == 1.0 and self.logit_max_abs_difference <= self._logit_tolerance
+        """No spike and no decision differs, and the logits are finite and the same but for rounding. False where there
+        was nothing to compare: no image, or not one spike although layers spike."""
+        if not self.images or not self.logits_reference.size or self.silent:
+            return False
+        difference = self.logit_max_abs_difference
+        same_answers = self.prediction_agreement == 1.0 and difference <= self._logit_tolerance < np.inf
         return self.mismatched_spikes == 0 and same_answers
+
+    @property
+    def silent(self) -> bool:
+        """Whether layers spike, and no neuron of any fired in either network: two such networks look the same whatever
+        they are. (Single layers may well be silent, as deep ones are behind high thresholds.)"""
+        return bool(self.layers) and all(layer.silent for layer in self.layers)
+
+    @property
+    def remarks(self) -> list[str]:
+        """A sentence for whatever the comparison cannot show."""
+        if not self.images:
+            return [NOTHING_COMPARED]
+        if not self.layers:
+            return [NO_SPIKING_LAYERS]
+        if self.silent:
+            return [NO_SPIKES]
+        silent = [layer.name for layer in self.layers if layer.silent]
+        return [f"without a spike in either network: {', '.join(silent)}"] if silent else []
 
     def __str__(self) -> str:
         lines = [
@@ -158,6 +198,7 @@ class Verification:
             f"{a.mismatched_spikes:>9,} mismatched"
             for a in self.layers
         ]
+        lines += self.remarks
         lines += [f"first divergence: {self.first_divergence}"] if self.first_divergence else []
         return "\n".join(lines + ([f"diagnosis: {self.diagnosis}"] if self.diagnosis else []))
 
@@ -199,8 +240,12 @@ class Comparison:
         self._logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
     def add(self, torch_side: PackedResponses, brian2_side: PackedResponses) -> None:
-        """Compare the answers to the next images."""
+        """Compare the answers to the next images (ValueError where they differ in their shapes)."""
         result = self.result
+        if torch_side.logits.shape != brian2_side.logits.shape:
+            raise ValueError(
+                f"logits of {torch_side.logits.shape} {_in(result.reference)}, {brian2_side.logits.shape} in Brian2"
+            )
         for agreement in result.layers:
             left, right = torch_side.spikes[agreement.name], brian2_side.spikes[agreement.name]
             if left.shape != right.shape:
@@ -233,7 +278,10 @@ class Comparison:
             result.synaptic_events_per_projection[projection.name] += found
 
     def finish(self) -> Verification:
+        """What was found (ValueError where nothing was added)."""
         result = self.result
+        if not result.images:
+            raise ValueError(NOTHING_COMPARED)
         result.rasters = {layer.name: self._rasters.take(layer.name) for layer in result.layers}
         result.logits_reference, result.logits_brian2 = (np.concatenate(parts) for parts in self._logits)
         return result

@@ -53,7 +53,7 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """No spike and no decision differs, and logits only by rounding."""
+        """See `Verification.agrees`."""
         return self.found.agrees
 
     def table(self) -> str:
@@ -64,7 +64,7 @@ class Agreement:
             f"{'layer'.ljust(width)}  neurons  late      Brian2        NEST  differing  from threshold  rounding  ties"
         )
         rows = [self._row(layer, width) for layer in found.layers]
-        return "\n".join([head, *rows, *self._first(), *self._decisions()])
+        return "\n".join([head, *rows, *self._first(), *self._decisions(), *found.remarks])
 
     def _row(self, layer: LayerAgreement, width: int) -> str:
         margin = self.margins[layer.name]

@@ -37,7 +37,7 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Measure; 0 where every spike agrees, else 1."""
+    """Measure; 0 where every spike agrees and some fired, else 1."""
     check_options(arguments.json, arguments.rounds)
     if arguments.tasks < 2 or arguments.images < 1:
         raise UserError(f"{arguments.tasks} tasks with {arguments.images} images each: use at least 2 with 1")
@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     if arguments.json:
         write_json(arguments.json, result)
-    return 0 if not any(task["mismatched"] for tasks in rounds for task in tasks) else 1
+    return 0 if all(task["agrees"] for tasks in rounds for task in tasks) else 1
 
 
 def _round(arguments: argparse.Namespace, turn: int) -> list[dict[str, float]]:
@@ -83,5 +83,5 @@ def _verified(network: ExpandableNetwork, images: np.ndarray, settings: Simulati
     spent = {name: agreement.seconds[name] / len(images) for name in ("simulate", "compare")}
     return {
         "build": agreement.seconds["build"], **spent, "whole": sum(spent.values()),
-        "mismatched": agreement.mismatched_spikes,
+        "mismatched": agreement.mismatched_spikes, "agrees": agreement.agrees,
     }  # fmt: skip

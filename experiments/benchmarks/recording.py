@@ -86,6 +86,6 @@ def _compared(spec: NetworkSpec, simulator: Simulator, images: np.ndarray, expec
     for (_, found), wanted in zip(simulator.packed_chunks(images), expected, strict=True):
         comparison.add(wanted, found)
     result = comparison.finish()
-    if result.mismatched_spikes:
-        raise UserError(f"{result.mismatched_spikes} spikes differ between two runs of one network; run it again")
+    if not result.agrees:
+        raise UserError(f"two runs of one network do not agree: {result}")
     return len(images)

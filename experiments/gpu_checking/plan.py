@@ -27,11 +27,16 @@ EXPLICIT_BATCHES = [4]
 
 @dataclass
 class GpuCheckPlan:
-    """All checks, until the time is over; `left_out` says what there was no time or no package for."""
+    """All checks, until the time is over.
+
+    left_out     what there was no time or no package for
+    uncompared   the comparisons among it that there was no time for
+    """
 
     arguments: argparse.Namespace
     began: float
     left_out: list[str] = field(default_factory=list)
+    uncompared: list[str] = field(default_factory=list)
 
     def settings(self, way: str, dtype: str) -> SimulationSettings:
         """A way of simulating on the GPU, or on what stands in for it."""
@@ -44,6 +49,7 @@ class GpuCheckPlan:
         for way in ways:
             for name in self.arguments.networks:
                 if self._late(f"comparing {way} on {name}"):
+                    self.uncompared.append(f"{way} on {name}")
                     continue
                 one = case(name, CHECKED_RATE, self.arguments.images, self.arguments.seed)
                 found.append({"way": way} | checks.check(one, self.settings(way, EXACT)))
@@ -53,7 +59,7 @@ class GpuCheckPlan:
         ]
         return {
             "device": self._device(), "torch": tensors.available(self._torch_device), "bandwidth": bandwidth,
-            "checks": found, "throughput": speeds, "left_out": self.left_out,
+            "checks": found, "uncompared": self.uncompared, "throughput": speeds, "left_out": self.left_out,
             "seconds": time.monotonic() - self.began,
         }  # fmt: skip
 

@@ -68,7 +68,21 @@ def table(result: Found) -> str:
         limit = row["ratios"]["to_bandwidth_limit"]
         lines.append(f"{row['rate']:<6g} {row['dtype']:<8} {shown} {f'{limit:.2f}' if limit else '-':>9}")
     lines += ["", *(f"left out: {what}" for what in result["left_out"])]
+    lines += ["", *(shortcomings(result) or ["every spike that was compared is the processor's"])]
     return "\n".join(lines).rstrip()
+
+
+def shortcomings(result: Found) -> list[str]:
+    """A sentence for everything that keeps the checks from showing that every spike is the processor's."""
+    found = [f"NOT SHOWN: {what} was not compared" for what in result["uncompared"]]
+    for check in result["checks"]:
+        which = f"{check['way']} on {check['network']}"
+        wrong = max(check["mismatched"], check["mismatched_between_two_runs"])
+        if wrong:
+            found.append(f"WRONG: {which}: {wrong:,} entries differ")
+        elif not check["entries"] or not check["rate"] > 0:
+            found.append(f"NOT SHOWN: {which}: no neuron fired, which proves nothing about spikes")
+    return found if found or result["checks"] else ["NOT SHOWN: nothing was compared"]
 
 
 def _same(check: Found) -> str:

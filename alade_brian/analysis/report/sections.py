@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
-from alade_brian.analysis.metrics.verdict import agrees
+from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 from alade_brian.analysis.report import html
 
 Metrics = Mapping[str, Any]
@@ -39,14 +39,19 @@ def verdict(metrics: Metrics) -> str:
             f"The Brian2 network spikes exactly as the trained PyTorch network: all {compared:,} entries (image, step,"
             " neuron) that were compared are the same, and so is every prediction.",
         )
-    if compared == 0 and wrong == 0 and _agreement(metrics) == 1.0:
-        return html.verdict_box(False, "Agreement not shown", "No spike of the two networks was compared.")
+    if not differs(metrics):
+        return html.verdict_box(False, "Agreement not shown", f"{_sentences(doubts(metrics))}.")
     sentence = (
         f"The Brian2 network departs from the trained PyTorch network: in {wrong:,} of {compared:,} compared entries"
         " (image, step, neuron) exactly one of them spikes, and"
         f" {html.percent(_agreement(metrics))} of the predictions are the same."
     )
-    return html.verdict_box(False, "No agreement", sentence, list(_first_divergence(metrics)))
+    details = [*_first_divergence(metrics), *(f"{_sentences([doubt])}." for doubt in doubts(metrics))]
+    return html.verdict_box(False, "No agreement", sentence, details)
+
+
+def _sentences(doubts: Sequence[str]) -> str:
+    return "; ".join(doubts)[:1].upper() + "; ".join(doubts)[1:]
 
 
 def headline(metrics: Metrics) -> str:
@@ -243,11 +248,14 @@ def _average(metrics: Metrics, network: str) -> float:
     return average_incremental_accuracy([task[f"accuracy_{network}"] for task in metrics["tasks"]])
 
 
-def _agreement(metrics: Metrics) -> float:
-    """Share of equal predictions over the tested images of all tasks, exactly 1.0 only when every task says so."""
+def _agreement(metrics: Metrics) -> float | None:
+    """Share of equal predictions over the tested images of all tasks, exactly 1.0 only when every task says so; None
+    where no image was tested."""
     tasks = metrics["tasks"]
     images = sum(task["images"] for task in tasks)
-    if images == 0 or all(task["prediction_agreement"] == 1.0 for task in tasks):
+    if images == 0:
+        return None
+    if all(task["prediction_agreement"] == 1.0 for task in tasks):
         return 1.0
     return sum(task["prediction_agreement"] * task["images"] for task in tasks) / images
 

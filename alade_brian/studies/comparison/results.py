@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alade_brian.analysis.metrics.verdict import agrees
+from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 from alade_brian.config.run import to_mapping
 from alade_brian.errors import UserError
 from alade_brian.runs.folder import RunFolder, read_json
@@ -72,8 +72,9 @@ def row_config(cell: GridCell) -> dict[str, Any]:
 def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a cell's metrics.json.
 
-    Accuracies are fractions, the curves one value per task. train_seconds: wall-clock, all tasks. images: tested after
-    each task, in both networks. events_per_image: synaptic events after the last task.
+    Accuracies are fractions, the curves one value per task. doubts: why nothing is proven, where that is so.
+    train_seconds: wall-clock, all tasks. images: tested after each task, in both networks. events_per_image: synaptic
+    events after the last task.
     """
     tasks, energy = metrics["tasks"], metrics.get("energy") or {}
     found: dict[str, Any] = {
@@ -81,6 +82,7 @@ def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "classes_seen": [task["classes_seen"] for task in tasks],
         "images": [task["images"] for task in tasks],
         "agrees": agrees(metrics),
+        **({} if differs(metrics) or not doubts(metrics) else {"doubts": doubts(metrics)}),
         "train_seconds": sum(task["seconds"]["train"] for task in tasks),
         **{key: sum(task[key] for task in tasks) for key in ("mismatched_spikes", "spikes_compared")},
         **{key: energy[key] for key in COSTS if energy.get(key) is not None},
@@ -94,9 +96,14 @@ def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def disagreeing(results: Mapping[str, Any]) -> list[str]:
     """The cells whose simulated network is not the trained one, as text."""
-    return [
-        f"{name}, seed {seed}"
-        for name, row in results["rows"].items()
-        for seed, found in row["seeds"].items()
-        if not found["agrees"]
-    ]
+    return [name for name, found in _cells(results) if not found["agrees"] and not found.get("doubts")]
+
+
+def unproven(results: Mapping[str, Any]) -> list[str]:
+    """The cells in which nothing differs, and the comparison proves nothing, with the reason, as text."""
+    return [f"{name}: {'; '.join(found['doubts'])}" for name, found in _cells(results) if found.get("doubts")]
+
+
+def _cells(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = results["rows"].items()
+    return [(f"{name}, seed {seed}", found) for name, row in rows for seed, found in row["seeds"].items()]

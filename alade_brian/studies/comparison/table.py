@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alade_brian.analysis.metrics.seeds import mean_std, pooled_difference
-from alade_brian.studies.comparison.results import COSTS, NETWORKS, SUMMARIES, disagreeing
+from alade_brian.studies.comparison.results import COSTS, NETWORKS, SUMMARIES, disagreeing, unproven
 
 Results = Mapping[str, Any]
 
@@ -102,9 +102,11 @@ def _explanation(results: Results, reference: str | None) -> list[str]:
             " of the same seed, which is the same class order (mean ± sample standard deviation); in brackets the"
             " difference of the means in units of the pooled standard deviation of the two rows."
         )
-    wrong = disagreeing(results)
+    wrong, doubtful = disagreeing(results), unproven(results)
     if wrong:
         text.append(f"The simulated network DIFFERS from the trained one in: {'; '.join(wrong)}.")
-    else:
+    if doubtful:
+        text.append(f"NOT PROVEN: {'; '.join(doubtful)}.")
+    if not wrong and not doubtful:
         text.append("Every simulated network is the trained one, spike by spike.")
     return text
