@@ -11,10 +11,8 @@ its position in the C-ordered array of that shape, as in PyTorch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,7 +32,6 @@ from alade_brian.spec.operators import (
 from alade_brian.spec.release import Release
 
 __all__ = [
-    "SPEC_CLASSES",
     "Convolution",
     "Dense",
     "Identity",
@@ -365,50 +362,3 @@ class NetworkSpec:
     def replace_neuron(self, name: str, **changes: object) -> NetworkSpec:
         """The same network with some fields of one population's neuron changed."""
         return self.replace_population(name, neuron=dataclasses.replace(self.population(name).neuron, **changes))  # type: ignore[arg-type]
-
-
-# All that a specification is made of, by name: what a file of it may hold.
-SPEC_CLASSES: Mapping[str, type] = MappingProxyType(
-    {
-        cls.__name__: cls
-        for cls in (
-            Parameter,
-            NeuronEquations,
-            Stimulus,
-            Population,
-            Dense,
-            Sparse,
-            Convolution,
-            TransposedConvolution,
-            Pooling,
-            Identity,
-            Release,
-            Projection,
-            Readout,
-            NetworkSpec,
-        )
-    }
-)
-
-# Keys of files that differ from the fields' names: files that were written before stay readable.
-_FILE_KEYS: Mapping[tuple[type, str], str] = MappingProxyType(
-    {
-        (Projection, "target_offset"): "first",
-        (Projection, "target_variable"): "into",
-        (Readout, "neurons_per_output"): "group",
-        (Readout, "sampled"): "when",
-    }
-)
-
-
-def file_keys(cls: type) -> dict[str, str]:
-    """The fields of one of `SPEC_CLASSES`, each with its key in files."""
-    return {f.name: _FILE_KEYS.get((cls, f.name), f.name) for f in dataclasses.fields(cls)}
-
-
-def from_file(name: str, values: Mapping[str, object]) -> object:
-    """The object of `SPEC_CLASSES` with that name from values by their keys in files (KeyError for an unknown name or
-    key, TypeError for a missing one)."""
-    cls = SPEC_CLASSES[name]
-    fields = {key: field for field, key in file_keys(cls).items()}
-    return cls(**{fields[key]: value for key, value in values.items()})
