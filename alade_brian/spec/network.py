@@ -27,7 +27,6 @@ from alade_brian.spec.operators import (
     Pooling,
     Sparse,
     TransposedConvolution,
-    operator_values,
 )
 from alade_brian.spec.release import Release
 
@@ -50,7 +49,6 @@ __all__ = [
     "Stimulus",
     "TransposedConvolution",
     "constant",
-    "operator_values",
 ]
 
 
@@ -151,7 +149,7 @@ class Projection:
         for field, what in (("delay", "the delay"), ("target_offset", "the first target neuron")):
             number = integer(getattr(self, field), f"{what} of the projection {self.name}")
             object.__setattr__(self, field, number)
-        values = operator_values(self.operator)
+        values = self.operator.values()
         require(values.size <= LARGEST, f"the projection {self.name} has {values.size} weights: use at most {LARGEST}")
         require(bool(np.all(np.isfinite(values))), f"the projection {self.name} holds a weight that is not finite")
 
@@ -353,6 +351,10 @@ class NetworkSpec:
     def inputs(self, name: str) -> tuple[Projection, ...]:
         """The projections into a population, in their order."""
         return tuple(p for p in self.projections if p.target == name)
+
+    def synapse_count(self, *projections: Projection) -> int:
+        """Number of synapses of these projections together, for one image, counted without listing them."""
+        return sum(p.operator.count(self.shape(p.source)) for p in projections)
 
     def replace_population(self, name: str, **changes: object) -> NetworkSpec:
         """The same network with some fields of one population changed."""
