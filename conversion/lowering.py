@@ -27,8 +27,8 @@ from alade_brian.spec.network import (
     Sparse,
     Stimulus,
 )
-from alade_brian.spec.operator_algebra import compose, scale_channels
-from alade_brian.spec.synapses import matrix, synapse_count
+from alade_brian.spec.operator_algebra import compose
+from alade_brian.spec.synapses import matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class SpecBuilder:
         """Projections that bring a value's terms to a population."""
         for term in value.terms:
             # What reads nothing but padding, or lost all its weights to zeros, is no projection.
-            if synapse_count(term.operator, self.shape(term.source)):
+            if term.operator.count(self.shape(term.source)):
                 self.projections.append(self._projection(name, value.shape, term))
 
     def _projection(self, name: str, target: Shape, term: LinearTerm) -> Projection:
@@ -217,7 +217,7 @@ def _scale_term(lowering: SpecBuilder, term: LinearTerm, whole: Shape, each: np.
     channel = part.reshape(term.shape[0], -1)
     made = term.operator.output_shape(source)
     if made[:1] == term.shape[:1] and np.all(channel == channel[:, :1]):
-        return replace(term, operator=scale_channels(term.operator, source, channel[:, 0].copy()))
+        return replace(term, operator=term.operator.scaled(channel[:, 0], source))
     return replace(term, operator=compose(term.operator, source, Identity(part.reshape(made))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -13,20 +14,22 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from alade_brian.conversion.from_torch.layers import same_padding
-from alade_brian.spec.network import SpecError
-from alade_brian.spec.operator_algebra import compose, scale_channels, undilated
+from alade_brian.simulation.gather import gather, is_list, kernel
+from alade_brian.spec.cost_table import lowering_table
+from alade_brian.spec.errors import Pair, SpecError
+from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
+from alade_brian.spec.operator_algebra import compose
 from alade_brian.spec.operators import (
     Convolution,
     Dense,
     Identity,
     Operator,
-    Pair,
     Pooling,
     Sparse,
+    Synapses,
     TransposedConvolution,
-    operator_values,
 )
-from alade_brian.spec.synapses import matrix, synapse_count, synapses
+from alade_brian.spec.synapses import matrix
 
 Shape = tuple[int, ...]
 PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -102,6 +105,17 @@ KINDS: dict[type, Callable[[Shape], st.SearchStrategy]] = {
 }
 
 
+# One of each kind, for a source (4, 6, 6).
+SMALL: dict[type, Operator] = {
+    Convolution: Convolution(np.ones((3, 4, 2, 2))),
+    TransposedConvolution: TransposedConvolution(np.ones((4, 3, 2, 2))),
+    Pooling: Pooling((2, 2), (2, 2)),
+    Identity: Identity(),
+    Sparse: Sparse(np.arange(3), np.arange(3), np.ones(3), (3,)),
+    Dense: Dense(np.ones((3, 144))),
+}
+
+
 def made(operator: Operator, shape: Shape) -> Shape:
     """What an operator makes of a shape; hypothesis tries again where nothing is left of the image."""
     try:
@@ -114,7 +128,7 @@ def made(operator: Operator, shape: Shape) -> Shape:
 def in_torch(operator: Operator, image: np.ndarray) -> np.ndarray:
     """What torch's own functions make of an image."""
     x = torch.from_numpy(image)[None]
-    values = torch.from_numpy(operator_values(operator).copy())
+    values = torch.from_numpy(operator.values().copy())
     match operator:
         case Convolution():
             y = F.conv2d(x, values, None, operator.stride, operator.padding, operator.dilation, operator.groups)
@@ -172,7 +186,12 @@ def test_counting_synapses_equals_listing_them(kind: type) -> None:
         shape = data.draw(images())
         operator = data.draw(KINDS[kind](shape))
         made(operator, shape)
-        assert synapse_count(operator, shape) == len(synapses(operator, shape))
+        found = operator.synapses(shape)
+        assert operator.count(shape) == len(found)
+        if kind is not Sparse:  # whose list may name a pair of neurons twice
+            ones = operator.with_values(np.ones_like(operator.values()))
+            assert operator.count(shape) == np.count_nonzero(matrix(ones, shape).toarray())
+        np.testing.assert_array_equal(np.lexsort((found.post, found.pre)), np.arange(len(found)))
 
     check()
 
@@ -226,11 +245,127 @@ def test_scaled_channels_are_scaled_rows(kind: type) -> None:
         operator = data.draw(KINDS[kind](shape))
         channels, *rest = made(operator, shape)
         gain = numbers(data.draw(seeds), channels)
-        scaled = matrix(scale_channels(operator, shape, gain), shape).toarray()
+        scaled = matrix(operator.scaled(gain, shape), shape).toarray()
         expected = np.repeat(gain, prod(rest))[:, None] * matrix(operator, shape).toarray()
         np.testing.assert_allclose(scaled, expected, atol=1e-12)
 
     check()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_other_values_and_a_number_scale_the_matrix(kind: type) -> None:
+    @PROPERTY
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        shape = data.draw(images())
+        operator = data.draw(KINDS[kind](shape))
+        made(operator, shape)
+        whole, values = matrix(operator, shape).toarray(), operator.values()
+        np.testing.assert_allclose(matrix(operator.scaled(-1.5, shape), shape).toarray(), -1.5 * whole, atol=1e-12)
+        other = numbers(data.draw(seeds), *values.shape)
+        both = matrix(operator.with_values(values + other), shape) - matrix(operator.with_values(other), shape)
+        np.testing.assert_allclose(both.toarray(), whole, atol=1e-12)
+        np.testing.assert_array_equal(operator.with_values(other).values(), other)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_a_factor_of_another_shape_is_refused(kind: type) -> None:
+    shape = (4, 6, 6)
+    operator = SMALL[kind]
+    channels = operator.output_shape(shape)[0]
+    with pytest.raises(SpecError, match="a factor of shape"):
+        operator.scaled(np.ones(channels + 1), shape)
+
+
+def check_adjoint(operator: Operator, shape: Shape, seed: int) -> None:
+    """``<A x, y> = <x, A' y>``, and what runs back makes as many neurons as the source has."""
+    end = made(operator, shape)
+    back = operator.transposed(shape)
+    assert prod(back.output_shape(end)) == prod(shape)
+    x, y = numbers(seed, prod(shape)), numbers(seed + 1, prod(end))
+    np.testing.assert_allclose((matrix(operator, shape) @ x) @ y, x @ (matrix(back, end) @ y), atol=1e-10)
+    np.testing.assert_allclose(matrix(back, end).toarray(), matrix(operator, shape).toarray().T, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_transposed_is_the_adjoint(kind: type) -> None:
+    @PROPERTY
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        shape = data.draw(images())
+        check_adjoint(data.draw(KINDS[kind](shape)), shape, data.draw(seeds))
+
+    check()
+
+
+@PROPERTY
+@given(st.data())
+def test_a_convolution_runs_back_as_a_transposed_one(data: st.DataObject) -> None:
+    shape = data.draw(images())
+    operator = data.draw(st.one_of(convolutions(shape), poolings(shape)))
+    end = made(operator, shape)
+    back = operator.transposed(shape)
+    assert isinstance(back, TransposedConvolution) and back.output_shape(end) == shape
+
+
+def test_what_lies_beyond_the_extent_gets_nothing_back() -> None:
+    operator = Convolution(numbers(0, 2, 3, 2, 2), (2, 1), (1, 1), extent=(4, 3))
+    check_adjoint(operator, (3, 5, 5), 1)
+
+
+def test_a_line_runs_back_as_a_line() -> None:
+    operator = Convolution(numbers(0, 2, 3, 1, 3), (1, 2), (0, 1))
+    check_adjoint(operator, (3, 8), 1)
+    assert operator.transposed((3, 8)).output_shape(operator.output_shape((3, 8))) == (3, 8)
+    check_adjoint(Pooling((1, 2), (1, 3)), (3, 8), 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal(Operator):
+    """One-to-one, a weight per neuron: the least that an operator has to give."""
+
+    weight: np.ndarray
+
+    def output_shape(self, source: Shape) -> Shape:
+        return source
+
+    def synapses(self, source: Shape) -> Synapses:
+        each = np.arange(prod(source))
+        return Synapses(each, each, each)
+
+    def values(self) -> np.ndarray:
+        return self.weight
+
+    def with_values(self, values: np.ndarray) -> Diagonal:
+        return Diagonal(values)
+
+
+def test_an_operator_is_one_class() -> None:
+    shape, weight = (2, 2, 2), np.arange(1.0, 9.0)
+    operator = Diagonal(weight)
+    assert operator.count(shape) == 8
+    np.testing.assert_array_equal(matrix(operator, shape).toarray(), np.diag(weight))
+    scaled = operator.scaled(np.array([2.0, -1.0]), shape)
+    np.testing.assert_array_equal(matrix(scaled, shape).toarray(), np.diag(weight * np.repeat([2.0, -1.0], 4)))
+    assert isinstance(operator.scaled(2.0, shape), Diagonal)
+    check_adjoint(operator, shape, 0)
+    behind = compose(operator, shape, Dense(numbers(0, 3, 8)))
+    np.testing.assert_allclose(matrix(behind, shape).toarray(), numbers(0, 3, 8) * weight)
+
+
+def test_a_new_operator_stands_in_the_table_and_is_simulated() -> None:
+    weight = np.linspace(0.1, 0.9, 8)
+    population = Population("output", (2, 2, 2), NeuronEquations("v : 1", spiking=False, reset="none"))
+    spec = NetworkSpec(
+        (Stimulus((2, 2, 2)),), (population,), (Projection("image", "output", Diagonal(weight)),), Readout("output"), 3
+    )
+    (row,) = lowering_table(spec)
+    assert row.synapses == 8 and "diagonal" in row.path
+    assert is_list(spec, spec.projections[0])
+    taps = gather(spec, spec.projections[0])
+    assert taps.row == 2 and kernel(spec, spec.projections[0]).sum() == pytest.approx(weight.sum())
 
 
 @PROPERTY
@@ -239,7 +374,7 @@ def test_an_undilated_convolution_is_the_same(data: st.DataObject) -> None:
     shape = data.draw(images())
     operator = data.draw(convolutions(shape))
     made(operator, shape)
-    plain = undilated(operator)
+    plain = operator.undilated()
     assert plain.dilation == (1, 1)
     np.testing.assert_array_equal(matrix(plain, shape).toarray(), matrix(operator, shape).toarray())
 

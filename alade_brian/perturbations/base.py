@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from alade_brian.errors import UserError
-from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Operator, Population, Projection
+from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,31 +140,12 @@ def each_weighted(spec: NetworkSpec, change: Callable[[Projection, np.ndarray], 
     """The network with the weights of every projection changed; what has none (pooling) stays."""
 
     def changed(projection: Projection) -> Projection:
-        weight = weights(projection.operator)
-        if weight is None:
+        operator = projection.operator
+        if not operator.has_weights:
             return projection
-        return dataclasses.replace(projection, operator=with_weights(projection.operator, change(projection, weight)))
+        return dataclasses.replace(projection, operator=operator.with_values(change(projection, operator.values())))
 
     return dataclasses.replace(spec, projections=tuple(changed(p) for p in spec.projections))
-
-
-def weights(operator: Operator) -> np.ndarray | None:
-    """The weights of an operator that has some."""
-    return getattr(operator, "weight", None)
-
-
-def with_weights(operator: Operator, weight: np.ndarray) -> Operator:
-    """An operator that has weights, with other ones."""
-    changes: dict[str, Any] = {"weight": weight}
-    return dataclasses.replace(operator, **changes)
-
-
-def scaled(operator: Operator, factor: float) -> Operator | None:
-    """An operator times a number; None for one that has no numbers (pooling)."""
-    weight = weights(operator)
-    if weight is not None:
-        return with_weights(operator, weight * factor)
-    return dataclasses.replace(operator, gain=operator.gain * factor) if isinstance(operator, Identity) else None
 
 
 def generator(seed: int, *place: str | int) -> np.random.Generator:

@@ -14,8 +14,6 @@ from alade_brian.perturbations.base import (
     each_weighted,
     generator,
     image_numbers,
-    weights,
-    with_weights,
 )
 from alade_brian.perturbations.neurons import extended
 from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection, Release, Stimulus, constant
@@ -192,18 +190,18 @@ class Conductances(Perturbation):
         )
 
     def _split(self, projection: Projection, strength: float) -> tuple[Projection, Projection]:
-        weight = weights(projection.operator)
-        if weight is None:
+        operator = projection.operator
+        if not operator.has_weights:
             raise self.refuse(f"the projection {projection.name} has no weights")
         return (
             dataclasses.replace(
                 projection,
-                operator=with_weights(projection.operator, strength * np.maximum(weight, 0)),
+                operator=operator.with_values(strength * np.maximum(operator.values(), 0)),
                 target_variable="exc",
             ),
             dataclasses.replace(
                 projection,
-                operator=with_weights(projection.operator, strength * np.maximum(-weight, 0)),
+                operator=operator.with_values(strength * np.maximum(-operator.values(), 0)),
                 target_variable="inh",
             ),
         )

@@ -13,7 +13,6 @@ from alade_brian.perturbations.base import (
     as_sequences,
     generator,
     image_numbers,
-    scaled,
 )
 from alade_brian.spec.network import (
     Identity,
@@ -190,9 +189,9 @@ class FinerSteps(SpecPerturbation):
         if finer == 1 or spec.sends_spikes(projection.source):
             return projection
         gains = np.unique(_held(tau, finer))
-        operator = scaled(projection.operator, float(gains[0]))
-        if len(gains) > 1 or operator is None:
-            raise self.refuse(f"the current {projection.name} flows to unequal neurons, or has no weights")
+        if len(gains) > 1:
+            raise self.refuse(f"the current {projection.name} flows to unequal neurons")
+        operator = projection.operator.scaled(float(gains[0]), spec.shape(projection.source))
         return dataclasses.replace(projection, operator=operator)
 
 

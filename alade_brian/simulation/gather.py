@@ -20,7 +20,6 @@ from alade_brian.spec.network import (
     Pooling,
     Projection,
     Shape,
-    Sparse,
     TransposedConvolution,
 )
 from alade_brian.spec.operators import planar
@@ -30,6 +29,8 @@ from alade_brian.spec.synapses import out_degrees, placed_synapses
 ALIGNMENT = 64
 # A list of connections is gathered as a full matrix up to this many numbers (zeros added change no sum).
 DENSE_AT_MOST = 4_000_000
+# Operators with a kernel of their own; every other one is a list of connections.
+_KERNELS = (Dense, Convolution, TransposedConvolution, Pooling, Identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def is_list(spec: NetworkSpec, projection: Projection) -> bool:
     operator, inside = projection.operator, pixels(spec.shape(projection.target))
     made = operator.output_shape(spec.shape(projection.source))
     fits = prod(made) % inside == 0 if isinstance(operator, Dense) else pixels(made) == inside
-    return isinstance(operator, Sparse) or not fits or projection.target_offset % inside != 0
+    return not isinstance(operator, _KERNELS) or not fits or projection.target_offset % inside != 0
 
 
 def gather(spec: NetworkSpec, projection: Projection) -> Gather:
@@ -169,7 +170,7 @@ def kernel(spec: NetworkSpec, projection: Projection) -> np.ndarray:
         case Identity():
             gain = channels_last(operator.per_neuron(source).reshape(-1), source)
             return (gain if operator.gain.ndim > 1 else gain[:1])[..., None]
-        case Sparse():
+        case _:
             raise AssertionError("a list of connections is a full matrix here")
 
 

@@ -20,7 +20,6 @@ from alade_brian.simulation.resources import available_bytes, format_bytes
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 from alade_brian.spec.file import save_spec
 from alade_brian.spec.network import NetworkSpec
-from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import Responses
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def check_nest(spec: NetworkSpec) -> None:
     """UserError where NEST is not installed, cannot simulate the specification exactly, or has not the memory."""
     find_nest()
     nest_plan(spec)
-    count = sum(synapse_count(p.operator, spec.shape(p.source)) for p in spec.projections)
+    count = spec.synapse_count(*spec.projections)
     needed, available = count * BYTES_PER_SYNAPSE, available_bytes()
     if available is not None and needed > available:
         raise UserError(

@@ -12,7 +12,7 @@ from alade_brian.simulation.gather import is_list
 from alade_brian.simulation.preferences import float_type
 from alade_brian.simulation.settings import BYTES_PER_BLOCK, GPU_IMAGES_PER_RUN, SimulationSettings
 from alade_brian.spec.cost_table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
-from alade_brian.spec.network import NetworkSpec, Projection, operator_values
+from alade_brian.spec.network import NetworkSpec, Projection
 
 # What one program is given and gives back at a time, with copies on both sides of its pipes.
 STREAM_BYTES = 6 * BYTES_PER_BLOCK
@@ -85,7 +85,7 @@ def needed_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
 def _numbers(spec: NetworkSpec, projection: Projection) -> int:
     if is_list(spec, projection):
         return prod(spec.shape(projection.source)) * prod(spec.shape(projection.target))
-    return operator_values(projection.operator).size
+    return projection.operator.values().size
 
 
 def gpu_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:

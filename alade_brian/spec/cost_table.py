@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alade_brian.spec.network import NetworkSpec, Population, Projection, Stimulus
-from alade_brian.spec.synapses import synapse_count
 
 # What plain Brian2 keeps per synapse in C++: pre and post index, weight, position by source, delay bookkeeping.
 BYTES_PER_SYNAPSE = 4 + 4 + 8 + 4
@@ -31,7 +30,7 @@ def lowering_table(spec: NetworkSpec) -> list[Row]:
 
 def synapses_per_projection(spec: NetworkSpec) -> list[int]:
     """Connections of every projection, in their order, for one image."""
-    return [synapse_count(p.operator, spec.shape(p.source)) for p in spec.projections]
+    return [spec.synapse_count(p) for p in spec.projections]
 
 
 def _rows(
@@ -41,7 +40,7 @@ def _rows(
     rows = []
     for population in populations:
         into = [p for p in projections if p.target == population.name]
-        count = sum(synapse_count(p.operator, shapes[p.source]) for p in into)
+        count = sum(p.operator.count(shapes[p.source]) for p in into)
         size = count * BYTES_PER_SYNAPSE + population.size * BYTES_PER_NEURON
         kinds = " + ".join(type(p.operator).__name__.lower() for p in into) or "no input"
         rows.append(Row(population.name, population.size, count, size, f"faithful ({kinds})"))

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from alade_brian.files import write_bytes
-from alade_brian.spec.network import NetworkSpec, SpecError, file_keys, from_file
+from alade_brian.spec.file_keys import file_keys, from_file
+from alade_brian.spec.network import NetworkSpec, SpecError
 
 FORMAT = 3
 

@@ -11,10 +11,8 @@ its position in the C-ordered array of that shape, as in PyTorch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,12 +27,10 @@ from alade_brian.spec.operators import (
     Pooling,
     Sparse,
     TransposedConvolution,
-    operator_values,
 )
 from alade_brian.spec.release import Release
 
 __all__ = [
-    "SPEC_CLASSES",
     "Convolution",
     "Dense",
     "Identity",
@@ -53,7 +49,6 @@ __all__ = [
     "Stimulus",
     "TransposedConvolution",
     "constant",
-    "operator_values",
 ]
 
 
@@ -154,7 +149,7 @@ class Projection:
         for field, what in (("delay", "the delay"), ("target_offset", "the first target neuron")):
             number = integer(getattr(self, field), f"{what} of the projection {self.name}")
             object.__setattr__(self, field, number)
-        values = operator_values(self.operator)
+        values = self.operator.values()
         require(values.size <= LARGEST, f"the projection {self.name} has {values.size} weights: use at most {LARGEST}")
         require(bool(np.all(np.isfinite(values))), f"the projection {self.name} holds a weight that is not finite")
 
@@ -357,6 +352,10 @@ class NetworkSpec:
         """The projections into a population, in their order."""
         return tuple(p for p in self.projections if p.target == name)
 
+    def synapse_count(self, *projections: Projection) -> int:
+        """Number of synapses of these projections together, for one image, counted without listing them."""
+        return sum(p.operator.count(self.shape(p.source)) for p in projections)
+
     def replace_population(self, name: str, **changes: object) -> NetworkSpec:
         """The same network with some fields of one population changed."""
         changed = tuple(dataclasses.replace(p, **changes) if p.name == name else p for p in self.populations)  # type: ignore[arg-type]
@@ -365,50 +364,3 @@ class NetworkSpec:
     def replace_neuron(self, name: str, **changes: object) -> NetworkSpec:
         """The same network with some fields of one population's neuron changed."""
         return self.replace_population(name, neuron=dataclasses.replace(self.population(name).neuron, **changes))  # type: ignore[arg-type]
-
-
-# All that a specification is made of, by name: what a file of it may hold.
-SPEC_CLASSES: Mapping[str, type] = MappingProxyType(
-    {
-        cls.__name__: cls
-        for cls in (
-            Parameter,
-            NeuronEquations,
-            Stimulus,
-            Population,
-            Dense,
-            Sparse,
-            Convolution,
-            TransposedConvolution,
-            Pooling,
-            Identity,
-            Release,
-            Projection,
-            Readout,
-            NetworkSpec,
-        )
-    }
-)
-
-# Keys of files that differ from the fields' names: files that were written before stay readable.
-_FILE_KEYS: Mapping[tuple[type, str], str] = MappingProxyType(
-    {
-        (Projection, "target_offset"): "first",
-        (Projection, "target_variable"): "into",
-        (Readout, "neurons_per_output"): "group",
-        (Readout, "sampled"): "when",
-    }
-)
-
-
-def file_keys(cls: type) -> dict[str, str]:
-    """The fields of one of `SPEC_CLASSES`, each with its key in files."""
-    return {f.name: _FILE_KEYS.get((cls, f.name), f.name) for f in dataclasses.fields(cls)}
-
-
-def from_file(name: str, values: Mapping[str, object]) -> object:
-    """The object of `SPEC_CLASSES` with that name from values by their keys in files (KeyError for an unknown name or
-    key, TypeError for a missing one)."""
-    cls = SPEC_CLASSES[name]
-    fields = {key: field for field, key in file_keys(cls).items()}
-    return cls(**{fields[key]: value for key, value in values.items()})

@@ -22,6 +22,7 @@ from alade_brian.spec.network import (
     TransposedConvolution,
 )
 from alade_brian.spec.operators import planar
+from alade_brian.spec.operators.convolution import per_input
 from alade_brian.spec.synapses import matrix
 
 
@@ -38,7 +39,7 @@ def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
             return _dense_after(inner, source, outer.weight)
         case Identity(), Convolution() if inner.gain.shape in ((), source[:1]):
             gain = np.broadcast_to(inner.gain, source[:1])
-            return dataclasses.replace(outer, weight=outer.weight * _per_input(gain, outer))
+            return dataclasses.replace(outer, weight=outer.weight * per_input(gain, outer))
         case Identity(), TransposedConvolution() if inner.gain.shape in ((), source[:1]):
             gain = np.broadcast_to(inner.gain, source[:1])
             return dataclasses.replace(outer, weight=outer.weight * gain[:, None, None, None])
@@ -51,34 +52,6 @@ def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
         case _:
             middle = inner.output_shape(source)
             return _listed(matrix(outer, middle) @ matrix(inner, source), outer.output_shape(middle))
-
-
-def scale_channels(operator: Operator, source: Shape, gain: np.ndarray) -> Operator:
-    """The operator with its output channels multiplied by `gain`, ``(channels,)`` (``(features,)`` for dense)."""
-    match operator:
-        case Dense():
-            return Dense(operator.weight * gain[:, None])
-        case Convolution():
-            return dataclasses.replace(operator, weight=operator.weight * gain[:, None, None, None])
-        case TransposedConvolution():
-            return dataclasses.replace(operator, weight=operator.weight * _per_output(gain, operator))
-        case Identity() if operator.gain.shape in ((), gain.shape):
-            return Identity(operator.gain * gain)
-        case Pooling():
-            return dataclasses.replace(operator, gain=operator.gain * gain)
-        case _:
-            shape = operator.output_shape(source)
-            return compose(operator, source, Identity(Identity(gain).per_neuron(shape)))
-
-
-def undilated(convolution: Convolution) -> Convolution:
-    """The same convolution with the gaps of its kernel filled with zeros, where it has any."""
-    if convolution.dilation == (1, 1):
-        return convolution
-    (rows, columns), (down, right) = convolution.weight.shape[2:], convolution.dilation
-    weight = np.zeros((*convolution.weight.shape[:2], (rows - 1) * down + 1, (columns - 1) * right + 1))
-    weight[:, :, ::down, ::right] = convolution.weight
-    return dataclasses.replace(convolution, weight=weight, dilation=(1, 1))
 
 
 def _listed(whole: sparse.sparray, shape: Shape) -> Sparse:
@@ -101,10 +74,10 @@ def _windows_stay_apart(pooling: Pooling, convolution: Convolution) -> bool:
 def _convolution_after_pooling(pooling: Pooling, source: Shape, convolution: Convolution) -> Convolution:
     rows, columns = planar(pooling.output_shape(source))[1:]
     # Pixels that the pooling left over must not be read through the padding.
-    weight = _upsample(undilated(convolution).weight, pooling.kernel, pooling.stride) * pooling.scale
+    weight = _upsample(convolution.undilated().weight, pooling.kernel, pooling.stride) * pooling.scale
     extent = tuple((n - 1) * s + k for n, s, k in zip((rows, columns), pooling.stride, pooling.kernel, strict=True))
     return Convolution(
-        weight * _per_input(np.broadcast_to(pooling.gain, source[:1]), convolution),
+        weight * per_input(np.broadcast_to(pooling.gain, source[:1]), convolution),
         stride=(convolution.stride[0] * pooling.stride[0], convolution.stride[1] * pooling.stride[1]),
         padding=(convolution.padding[0] * pooling.stride[0], convolution.padding[1] * pooling.stride[1]),
         groups=convolution.groups,
@@ -113,7 +86,7 @@ def _convolution_after_pooling(pooling: Pooling, source: Shape, convolution: Con
 
 
 def _pooling_after_convolution(convolution: Convolution, pooling: Pooling) -> Convolution:
-    convolution = undilated(convolution)
+    convolution = convolution.undilated()
     # A window of the convolution's outputs is one larger kernel: the kernel, moved by its stride, added up.
     rows, columns = convolution.weight.shape[2:]
     shape = tuple((k - 1) * s + n for k, s, n in zip(pooling.kernel, convolution.stride, (rows, columns), strict=True))
@@ -125,20 +98,6 @@ def _pooling_after_convolution(convolution: Convolution, pooling: Pooling) -> Co
     stride = (convolution.stride[0] * pooling.stride[0], convolution.stride[1] * pooling.stride[1])
     gain = np.broadcast_to(pooling.gain, weight.shape[:1])[:, None, None, None]
     return dataclasses.replace(convolution, weight=weight * pooling.scale * gain, stride=stride)
-
-
-def _per_input(gain: np.ndarray, convolution: Convolution) -> np.ndarray:
-    """A gain per input channel, arranged to multiply a (grouped) kernel ``(out, in / groups, kh, kw)``."""
-    outputs, per_group = convolution.weight.shape[:2]
-    group = np.arange(outputs) // (outputs // convolution.groups)
-    return gain[group[:, None] * per_group + np.arange(per_group)][:, :, None, None]
-
-
-def _per_output(gain: np.ndarray, convolution: TransposedConvolution) -> np.ndarray:
-    """A gain per output channel, arranged to multiply a (grouped) kernel ``(in, out / groups, kh, kw)``."""
-    inputs, per_group = convolution.weight.shape[:2]
-    group = np.arange(inputs) // (inputs // convolution.groups)
-    return gain[group[:, None] * per_group + np.arange(per_group)][:, :, None, None]
 
 
 def _upsample(weight: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:

@@ -14,9 +14,7 @@ import numpy as np
 
 from alade_brian.conversion.nir_graphs.neurons import NotInNIR
 from alade_brian.spec.network import NetworkSpec, Projection, Shape
-from alade_brian.spec.operator_algebra import undilated
 from alade_brian.spec.operators import Convolution, Dense, Identity, Operator, Pooling
-from alade_brian.spec.synapses import synapses
 
 # A matrix of more numbers than this (1 GiB) is refused instead of written.
 LARGEST_MATRIX = 2**27
@@ -121,7 +119,7 @@ def _matrix_chain(projection: Projection, source: Shape, node_source: Shape, out
     if isinstance(operator, Dense):
         weight[projection.target_offset : projection.target_offset + len(operator.weight)] = operator.weight
     else:
-        listed = synapses(operator, source)
+        listed = operator.synapses(source)
         places = (listed.post + projection.target_offset, listed.pre)
         np.add.at(weight, places, listed.weights(operator))
         # What is added to zero loses the sign of its own zero; a single connection keeps it.
@@ -193,7 +191,7 @@ def _without_extent(operator: Convolution, source: Shape) -> Convolution:
     if operator.extent is None:
         return operator
     image = source[1:] if len(source) == 3 else (1, source[1])
-    operator = undilated(operator)
+    operator = operator.undilated()
     more = [(0, n - e) for n, e in zip(image, operator.extent or image, strict=True)]
     weight = np.pad(operator.weight, ((0, 0), (0, 0), *more))
     return Convolution(weight, operator.stride, operator.padding, operator.groups)
@@ -207,7 +205,7 @@ def _squared(operator: Convolution, source: Shape) -> Convolution | None:
     operator = _without_extent(operator, source)
     if operator.weight.shape[2] == operator.weight.shape[3]:
         return operator
-    operator = undilated(operator)
+    operator = operator.undilated()
     for size in range(max(operator.weight.shape[2:]), max(operator.weight.shape[2:]) + 2):
         around = [_around(operator, source, axis, size) for axis in (0, 1)]
         if around[0] is not None and around[1] is not None:

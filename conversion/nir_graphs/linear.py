@@ -16,7 +16,6 @@ import numpy as np
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, reshape, scale
 from alade_brian.spec.network import Shape
-from alade_brian.spec.operator_algebra import undilated
 from alade_brian.spec.operators import Convolution, Dense, Identity, Operator, Pooling, Sparse
 
 
@@ -194,7 +193,7 @@ def _same(convolution: Convolution) -> Convolution:
     """
     total = [d * (k - 1) for d, k in zip(convolution.dilation, convolution.weight.shape[2:], strict=True)]
     if any(t % 2 for t in total):
-        convolution = undilated(convolution)
+        convolution = convolution.undilated()
         more = [t % 2 for t in total]
         weight = np.pad(convolution.weight, ((0, 0), (0, 0), (more[0], 0), (more[1], 0)))
         return replace(convolution, weight=weight, padding=((total[0] + 1) // 2, (total[1] + 1) // 2))

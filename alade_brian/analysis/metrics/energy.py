@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alade_brian.errors import UserError
-from alade_brian.spec.network import Identity, NetworkSpec, Pooling, Projection
+from alade_brian.spec.network import NetworkSpec, Projection
 
 HOROWITZ = (
     "32-bit floating point in 45 nm at 0.9 V: addition 0.9 pJ, multiplication 3.7 pJ (Horowitz, ISSCC 2014); neuron"
@@ -156,6 +156,6 @@ def _sends_spikes(spec: NetworkSpec, projection: Projection) -> bool:
 
 def _numbers(projection: Projection, connections: int) -> Operations:
     """Operations of numbers that go through so many connections."""
-    if isinstance(projection.operator, Pooling | Identity):
-        return Operations(accumulates=connections)
-    return Operations(macs=connections)
+    if projection.operator.has_weights:
+        return Operations(macs=connections)
+    return Operations(accumulates=connections)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.spec.network import NetworkSpec, Operator, Projection, operator_values
+from alade_brian.spec.network import NetworkSpec, Operator, Projection
 
 
 def anonymous(spec: NetworkSpec) -> tuple[NetworkSpec, dict[str, str]]:
@@ -89,7 +89,7 @@ def _operator(operator: Operator) -> list[Any]:
     """An operator without its weights or gains; the connections of a list are structure."""
     fields = {f.name: getattr(operator, f.name) for f in dataclasses.fields(operator)}
     plain = {name: _digest(v) if isinstance(v, np.ndarray) else v for name, v in fields.items()}
-    return [type(operator).__name__, plain | {"numbers": operator_values(operator).shape}]
+    return [type(operator).__name__, plain | {"numbers": operator.values().shape}]
 
 
 def _digest(array: np.ndarray) -> str | None:

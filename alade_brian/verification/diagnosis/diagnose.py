@@ -15,7 +15,6 @@ from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.simulation.states import record_states, threshold_needs, thresholds
 from alade_brian.spec.network import NetworkSpec
-from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.diagnosis.isolated_layer import Isolated, alone, isolate, stack, structure
 from alade_brian.verification.diagnosis.known_faults import CURRENT, Hypothesis, bias_variants, hypotheses, said
@@ -82,7 +81,7 @@ def diagnose(
     different = torch_responses.spikes[layer] != brian2_responses.spikes[layer]
     if not different.any():
         raise ValueError(f"layer {layer} fires alike in both networks: there is nothing to diagnose")
-    if sum(synapse_count(p.operator, spec.shape(p.source)) for p in spec.inputs(layer)) > LARGEST:
+    if spec.synapse_count(*spec.inputs(layer)) > LARGEST:
         return Diagnosis(f"none was tried: layer {layer} has more than {LARGEST:,} synapses")
     chosen = np.flatnonzero(different.any((1, 2)))[:IMAGES]
     neurons = _neurons(spec, layer, different[chosen])

@@ -12,7 +12,6 @@ from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.simulation.states import record_states
 from alade_brian.spec.network import Decoding, NetworkSpec, Readout, SpecError
-from alade_brian.spec.synapses import synapse_count
 from alade_brian.spikes.responses import read_out
 from alade_brian.verification.comparison import LOGIT_TOLERANCE
 from alade_brian.verification.diagnosis.diagnose import IMAGES, LARGEST, Diagnosis
@@ -48,7 +47,7 @@ def diagnose_readout(spec: NetworkSpec, images: Images, reference: np.ndarray, o
     if apart.max() <= tolerance:
         text = "rounding: the logits agree within rounding, and the largest two of an image are as near to each other"
         return Diagnosis(text, "rounding", explained=True)
-    if sum(synapse_count(p.operator, spec.shape(p.source)) for p in spec.projections) > LARGEST:
+    if spec.synapse_count(*spec.projections) > LARGEST:
         return Diagnosis(f"the readout differs; none other was tried: the network has more than {LARGEST:,} synapses")
     chosen = np.sort(np.argsort(-apart, kind="stable")[:IMAGES])
     shown, wanted = {name: array[chosen] for name, array in arrays(spec, images).items()}, reference[chosen]
