@@ -40,12 +40,15 @@ setup(
     install_requires=[
         "brian2>=2.9,<2.12",
         "filelock>=3.12",
+        "jinja2>=3.1",
         "joblib>=1.4",
         "matplotlib>=3.8",
         "nir>=1.0.8,<2",
         # Python 3.11 gets Brian2 2.9, which cannot be imported with numpy 2.4.
         "numpy>=1.26,<2.4; python_version < '3.12'",
         "numpy>=1.26; python_version >= '3.12'",
+        "platformdirs>=4",
+        "psutil>=5.9",
         "pyyaml>=6",
         "safetensors>=0.4",
         "scikit-learn>=1.4",

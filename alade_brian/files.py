@@ -12,8 +12,10 @@ from typing import Any, BinaryIO
 
 
 def user_cache() -> Path:
-    """This package's folder in the user's cache (`$XDG_CACHE_HOME`, else ``~/.cache``)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alade_brian"
+    """This package's folder in the user's cache (on Linux in `$XDG_CACHE_HOME`, else ``~/.cache``)."""
+    import platformdirs  # not needed by another Python that only simulates: it is told the folder
+
+    return platformdirs.user_cache_path("alade_brian", appauthor=False)
 
 
 @contextmanager

@@ -68,7 +68,11 @@ def test_memory_that_does_not_suffice_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_memory_cannot_be_found_out_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alade_brian.simulation.resources.available_bytes", lambda: None)
+    def hidden() -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("psutil.virtual_memory", hidden)
+    assert available_bytes() is None
     check_memory(SPEC, CPP)
 
 

@@ -22,7 +22,7 @@ STEPS = 8
 
 
 def places_of(coded: bytes) -> list[int]:
-    """What report_raster.js reads, byte by byte."""
+    """What raster.js reads, byte by byte."""
     values, value, shift = [], 0, 0
     for byte in coded:
         value |= (byte & 127) << shift
@@ -97,7 +97,7 @@ def test_no_name_ends_the_script() -> None:
 
 
 def test_the_script_asks_for_nothing_outside() -> None:
-    script = (Path(__file__).parent.parent / "alade_brian" / "analysis" / "report_raster.js").read_text()
+    script = (Path(__file__).parent.parent / "alade_brian" / "analysis" / "report" / "raster.js").read_text()
     for word in ("http", "fetch(", "import ", "XMLHttpRequest", "eval(", "innerHTML", "WebSocket"):
         assert word not in script
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import prod
 
 from alade_brian.errors import UserError
@@ -103,16 +102,12 @@ def gpu_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
 
 
 def available_bytes() -> int | None:
-    """Memory that is free for use on this machine; None where it cannot be found out."""
+    """Memory that is free for use on this machine, in bytes; None where it cannot be found out."""
+    import psutil  # not needed by another Python that only simulates
+
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = next(line for line in lines if line.startswith("MemAvailable"))
-        return int(found.split()[1]) * 1024
-    except (OSError, StopIteration, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
+        return int(psutil.virtual_memory().available)
+    except OSError:  # a container may hide it
         return None
 
 

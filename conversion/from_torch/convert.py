@@ -14,8 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.interpreter import ValueInterpreter, trace
+from alade_brian.conversion.from_torch.interpreter import ValueInterpreter
 from alade_brian.conversion.from_torch.layers import LowerFunction, lowerings
+from alade_brian.conversion.from_torch.tracing import trace
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 from alade_brian.spec.network import NetworkSpec, Shape, SpecError, Stimulus

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import joblib
+import psutil
 
 from alade_brian.machine import compiler
 from alade_brian.runs.folder import environment
@@ -16,7 +18,7 @@ FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bw", "asimd", "sve"
 
 def cores() -> int:
     """Cores that this process may use; a container often has fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return joblib.cpu_count()
 
 
 def machine() -> dict[str, Any]:
@@ -25,7 +27,7 @@ def machine() -> dict[str, Any]:
         "cores_used": cores(),
         "vector_instructions": _flags(),
         "compiler": _compiler(),
-        "load_average": list(os.getloadavg()),
+        "load_average": list(psutil.getloadavg()),
     }
 
 

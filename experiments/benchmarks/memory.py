@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
+import sys
 import threading
-from pathlib import Path
+
+import psutil
 
 SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -32,7 +33,7 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._watch.join()
-        self.process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.process = peak()
         self.whole = max(self.whole, self.process)
 
     def _look(self) -> None:
@@ -44,29 +45,35 @@ class Memory:
                     self.parts[program(pid)] = self.parts.get(program(pid), 0) + held
 
 
+def peak() -> int:
+    """The most bytes that this process ever held in memory."""
+    held = psutil.Process().memory_info()
+    if hasattr(held, "peak_wset"):  # Windows, which has no `resource`
+        return int(held.peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def program(pid: int) -> str:
     """What a process runs."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
+        return psutil.Process(pid).name()
+    except psutil.Error:
         return "ended"
 
 
 def resident(pid: int) -> int:
     """Bytes that a process holds in memory; 0 where it has ended."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError):
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
 
 
 def descendants(pid: int) -> list[int]:
     """The processes that a process started, and that those started."""
-    found: list[int] = []
     try:
-        lists = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return found
-    for child in (int(word) for text in lists for word in text.split()):
-        found += [child, *descendants(child)]
-    return found
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []

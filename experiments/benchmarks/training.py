@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 
 from alade_brian.benchmarks.machine import cores, machine
-from alade_brian.benchmarks.memory import resident
+from alade_brian.benchmarks.memory import peak, resident
 from alade_brian.benchmarks.network import CLASSES, SIZE, random_images
 from alade_brian.benchmarks.reporting import add_options, check_options, progress_shown
 from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
@@ -196,7 +195,7 @@ def _train(name: str, layout: str, batch: int, threads: int, seed: int) -> None:
     for line in sys.stdin:
         step()
         speed = timed(step, float(line))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        memory = peak() - before
         print(json.dumps({"speed": speed, "memory": memory}), flush=True)
 
 

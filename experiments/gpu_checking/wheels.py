@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 # What the simulation needs; cuRAND (tens of megabytes) only where the machine's CUDA toolkit lacks it.
-PACKAGES = ("brian2cuda==1.0b1", "joblib", "scipy", "pyyaml")
+PACKAGES = ("brian2cuda==1.0b1", "joblib", "scipy", "platformdirs", "psutil", "pyyaml")
 CURAND = "nvidia-curand"
 PYTHON = "3.12"
 PLATFORMS = tuple(f"manylinux{version}_x86_64" for version in ("_2_28", "_2_27", "_2_17", "2014"))

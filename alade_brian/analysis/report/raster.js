@@ -1,5 +1,5 @@
 // The raster of a report: zoomed with wheel, drag and keys, filtered by layer, class and task. It needs nothing but the
-// page that it stands in; report_raster.py writes the elements and data it starts from.
+// page that it stands in; raster.py writes the elements and data it starts from.
 (() => {
   "use strict";
   const MARGIN = { left: 190, right: 12, top: 40, bottom: 40 };

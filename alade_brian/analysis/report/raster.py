@@ -7,15 +7,16 @@ the one before, which takes about one byte, and base64 of that.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib import resources
 
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 from numpy.typing import NDArray
 
+from alade_brian.analysis.report import html
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.task_record import TaskRecord
 
@@ -58,8 +59,8 @@ class Raster:
             " + and - zoom; a double click, or 0, shows everything."
         )
 
-    def data(self) -> str:
-        """JSON of what report_raster.js reads, without a `<`, so that no layer's name can end the element it is in."""
+    def data(self) -> Markup:
+        """JSON of what raster.js reads, without a `<`, so that no layer's name can end the element it is in."""
         spikes = self.spikes
         units = sum(len(neurons) for neurons in spikes.layers.values())
         places = (spikes.presentation * spikes.steps + spikes.step) * units + spikes.unit
@@ -79,9 +80,9 @@ class Raster:
             ],
             "gaps": gaps,
         }
-        return json.dumps(content).replace("<", "\\u003c")
+        return htmlsafe_json_dumps(content)
 
-    def html(self, images: int, class_names: Sequence[str] = ()) -> str:
+    def html(self, images: int, class_names: Sequence[str] = ()) -> Markup:
         """Controls, canvas, data and script; hidden until the script runs.
 
         `images`: how many the record has. `class_names`: in class order, for the choice of a class.
@@ -92,25 +93,15 @@ class Raster:
         classes = [(str(label), named.get(str(label), str(label))) for label in np.unique(spikes.labels)]
         tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
         script = resources.files("alade_brian.analysis.report").joinpath("raster.js").read_text(encoding="utf-8")
-        return f"""<figure id="raster" class="raster" hidden>
-<div class="controls">
-{_choice("layer", "Layer", layers)}
-{_choice("class", "Class", classes)}
-{_choice("task", "Task of the class", tasks)}
-<button type="button" id="raster-in">Zoom in</button>
-<button type="button" id="raster-out">Zoom out</button>
-<button type="button" id="raster-all">Show everything</button>
-</div>
-<canvas tabindex="0" role="img" aria-label="Raster of spikes: time to the right, neurons layer by layer downwards"
- aria-describedby="raster-status raster-caption"></canvas>
-<output id="raster-status"></output>
-<div class="pointed" aria-hidden="true">&nbsp;</div>
-<figcaption id="raster-caption">{escape(self.caption(images))}</figcaption>
-</figure>
-<noscript><p class="soft">With JavaScript there is also a raster here that can be zoomed and filtered.</p></noscript>
-<script type="application/json" id="raster-data">{self.data()}</script>
-<script>
-{script}</script>"""
+        return html.render(
+            "raster.html",
+            layers=layers,
+            classes=classes,
+            tasks=tasks,
+            caption=self.caption(images),
+            data=self.data(),
+            script=Markup(script),
+        )
 
 
 def spread_over_classes(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -139,8 +130,3 @@ def varints(values: NDArray[np.int64]) -> bytes:
         more = sizes[here] > group + 1
         coded[starts[here] + group] = (values[here] >> 7 * group) & 127 | more * 128
     return coded.tobytes()
-
-
-def _choice(name: str, label: str, options: list[tuple[str, str]]) -> str:
-    entries = "".join(f'<option value="{value}">{escape(text)}</option>' for value, text in options)
-    return f'<label>{label} <select id="raster-{name}"><option value="">all</option>{entries}</select></label>'

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def write_report(run_folder: Path) -> Path:
     metrics = _read_metrics(folder / "metrics.json")
     drawn: list[pictures.Picture] = []
     body = [
-        f"<h1>{escape(sections.title(metrics))}</h1>",
+        html.title(sections.title(metrics)),
         html.paragraph(sections.progress(metrics), soft=True),
         sections.verdict(metrics),
         sections.headline(metrics),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from types import MappingProxyType
+from typing import IO
 
 import numpy as np
 
@@ -105,9 +105,7 @@ class Child:
             )  # fmt: skip
         assert self._child.stdin is not None and self._child.stdout is not None
         for pipe in (self._child.stdin, self._child.stdout):
-            with suppress(OSError):
-                # A larger pipe only spares waiting; not every system grants it.
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
+            _enlarge(pipe)
         self._heard = 0
         self._feeder: threading.Thread | None = None
         self.close = weakref.finalize(self, _end, self._child, scratch)
@@ -201,6 +199,14 @@ class Process(Child):
         arguments += [f"{name}={value}" for name, value in options.items()]
         command = [str(folder / PROGRAM), "--results_dir", f"{scratch.name}{os.sep}", *arguments]
         super().__init__(command, folder, scratch, f"the simulation in {folder}", {**os.environ, **self.variables})
+
+
+def _enlarge(pipe: IO[bytes]) -> None:
+    """Ask for a pipe of `STREAM_BYTES`: it only spares waiting, and not every system has or grants it."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, STREAM_BYTES)
 
 
 def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str]) -> None:
