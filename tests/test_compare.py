@@ -22,6 +22,7 @@ from tiny_grid import grid as grids
 from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
 from alade_brian.runs import incremental_run as job
+from alade_brian.runs import verified_run
 
 CELLS = ("grown-der/1", "finetune/1", "grown-der/2", "finetune/2")
 
@@ -71,7 +72,7 @@ def stop_after_the_first_task(grid: Path, out: Path, name: str) -> None:
     shutil.rmtree(out / name)
     config = next(c.config for c in grids.read_grid(grid).cells(out) if c.folder == out / name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "convert", once(job.convert))
+        patch.setattr(verified_run, "convert", once(verified_run.convert))
         stopped = job.IncrementalJob(config, out / name, progress=False)
         stopped.start()
         with pytest.raises(KeyboardInterrupt):
@@ -151,7 +152,7 @@ def test_an_interrupted_comparison_goes_on(
     grid: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(job, "write_report", lambda path: None)
-    out, verify, calls = tmp_path / "stopped", job.verify, []
+    out, verify, calls = tmp_path / "stopped", verified_run.verify, []
 
     def impatient(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -159,7 +160,7 @@ def test_an_interrupted_comparison_goes_on(
             raise KeyboardInterrupt  # in the second task of the second cell
         return verify(*arguments)
 
-    monkeypatch.setattr(job, "verify", impatient)
+    monkeypatch.setattr(verified_run, "verify", impatient)
     assert compare(grid, "--out", out) == 130
     assert "interrupted; the same command continues" in capsys.readouterr().err
     whole = {name: content for name, content in files(out).items() if name.startswith("grown-der/1/")}
@@ -192,7 +193,7 @@ def test_an_error_of_the_program_is_shown_with_its_trace(
     grid: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(copied / "finetune" / "2")
-    monkeypatch.setattr(job, "verify", lambda *_: 1 / 0)
+    monkeypatch.setattr(verified_run, "verify", lambda *_: 1 / 0)
     assert compare(grid, "--out", copied) == 1
     error = capsys.readouterr().err
     assert "finetune, seed 2 failed: ZeroDivisionError" in error and "Traceback" in error

@@ -13,7 +13,7 @@ from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification import comparison
 from alade_brian.verification.comparison import NO_SPIKES, Comparison, Verification
-from alade_brian.verification.reference import record
+from alade_brian.verification.torch_reference import record
 from alade_brian.verification.verify import verify
 
 SPEC = convert(conv_net(), (2, 7, 6))

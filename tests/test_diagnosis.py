@@ -20,7 +20,7 @@ from alade_brian.spec.network import Convolution, Dense, NetworkSpec, Readout, c
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.diagnosis.diagnose import diagnose
 from alade_brian.verification.diagnosis.isolated_layer import isolate, stack
-from alade_brian.verification.reference import record
+from alade_brian.verification.torch_reference import record
 from alade_brian.verification.verify import Verification, compare, verify
 
 STEPS = 5

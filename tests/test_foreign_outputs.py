@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alade_brian.conversion.from_torch.convert import convert, detached
 from alade_brian.conversion.from_torch.frameworks.registry import in_double
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.verification.reference import record
+from alade_brian.verification.torch_reference import record
 from alade_brian.verification.verify import verify
 
 Output = Callable[[list[Tensor], list[Tensor], list[Tensor]], Any]

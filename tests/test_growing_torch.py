@@ -19,9 +19,9 @@ from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.cache.kept_answers import KeptAnswers, keys_of
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
-from alade_brian.verification import reference as torch_record
-from alade_brian.verification.kept_reference import GrowingReference, Undigestable, digest, with_kept_answers
-from alade_brian.verification.reference import Reference
+from alade_brian.verification import torch_reference
+from alade_brian.verification.kept_reference import KeptReference, Undigestable, digest, with_kept_answers
+from alade_brian.verification.torch_reference import TorchReference
 from alade_brian.verification.verify import verify
 
 STEPS = 3
@@ -69,7 +69,7 @@ def lowered(network: nn.Module) -> NetworkSpec:
 
 def assert_as_computed(network: nn.Module, shown: np.ndarray, folder: Path) -> int:
     """With kept answers as without; how many answers of extractors had to be computed."""
-    reference = Reference(network, lowered(network))
+    reference = TorchReference(network, lowered(network))
     wanted, answers = reference.packed(shown), Folder(folder)
     assert all(bits.any() for bits in wanted.spikes.values())
     found = with_kept_answers(reference, shown[:1], answers).packed(shown)
@@ -84,7 +84,7 @@ def test_kept_as_computed_while_it_grows(
     batches: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every task brings images and an extractor; of what is known nothing is computed again. Also in small batches."""
-    monkeypatch.setattr(torch_record, "BATCHES", batches)
+    monkeypatch.setattr(torch_reference, "BATCHES", batches)
     for task, (shown, fresh) in enumerate([(5, 5), (8, 3 + 8), (8, 8)], start=1):
         assert assert_as_computed(grown(task), images(shown), tmp_path) == fresh
 
@@ -168,9 +168,9 @@ def test_a_module_that_is_not_shown_the_images_once_is_no_part() -> None:
     plain = grown(2)
     twice = TwoLooks(plain._make_extractor, STEPS)
     twice.extractors, twice.classifier = plain.extractors, plain.classifier
-    reference = Reference(twice.eval(), lowered(plain))
+    reference = TorchReference(twice.eval(), lowered(plain))
     found = with_kept_answers(reference, images(1), Folder(Path("never")))
-    assert isinstance(found, GrowingReference) and [part.path for part in found.parts] == ["extractors.0"]
+    assert isinstance(found, KeptReference) and [part.path for part in found.parts] == ["extractors.0"]
 
     class Changed(nn.Module):
         def __init__(self) -> None:
@@ -186,7 +186,7 @@ def test_a_module_that_is_not_shown_the_images_once_is_no_part() -> None:
 
     changed = Changed().eval()
     assert lowered(changed).spiking
-    reference = Reference(changed, lowered(changed))
+    reference = TorchReference(changed, lowered(changed))
     assert with_kept_answers(reference, images(1), Folder(Path("never"))) is reference
 
 
@@ -223,8 +223,8 @@ def test_what_is_packed_is_what_was_recorded() -> None:
     """`record` and the reference are one thing."""
     network = grown(2)
     spec, shown = lowered(network), images(5)
-    found: PackedResponses = Reference(network, spec).packed(shown, batch=2)
-    whole = torch_record.record(network, shown, spec)
+    found: PackedResponses = TorchReference(network, spec).packed(shown, batch=2)
+    whole = torch_reference.record(network, shown, spec)
     assert all(np.array_equal(found.unpacked().spikes[name], whole.spikes[name]) for name in whole.spikes)
 
 

@@ -193,7 +193,7 @@ def test_files_and_functions_are_short(name: str) -> None:
 @pytest.mark.parametrize(
     "module",
     ["spec.network", "simulation", "analysis.report.report", "conversion.nir_graphs.write", "conversion.lowering",
-     "verification.verify"],
+     "verification.verify", "verification.second_simulator"],
 )  # fmt: skip
 def test_everything_right_of_the_waist_runs_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import alade_brian.{module}"

@@ -17,7 +17,7 @@ from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.errors import UserError
 from alade_brian.models import IF, LIF, EveryStep, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import simulate
-from alade_brian.verification.reference import record
+from alade_brian.verification.torch_reference import record
 from alade_brian.verification.verify import verify
 
 STEPS, COUNT, PIXELS = 7, 3, 6

@@ -310,14 +310,14 @@ def test_a_run_in_bfloat16_learns_and_is_verified(quick: Path, finished: Path, t
 def test_a_disagreement_is_exit_code_1_with_a_report(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import alade_brian.runs.incremental_run as job
+    import alade_brian.runs.verified_run as verified_run
 
     def late(model: object, shape: tuple[int, ...]):  # type: ignore[no-untyped-def]
         spec = convert(model, shape)
         return spec.replace_population("extractors.0.stages.1.lif", bias=None)
 
-    convert = job.convert
-    monkeypatch.setattr(job, "convert", late)
+    convert = verified_run.convert
+    monkeypatch.setattr(verified_run, "convert", late)
     out = tmp_path / "wrong"
     assert run("--config", quick, "--out", out) == 1
     content = metrics(out)

@@ -207,9 +207,11 @@ def witness(*arguments: object) -> int:
     return int(left.value.code or 0)
 
 
-def test_the_command_says_by_its_exit_code_that_a_spike_differs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_by_its_exit_code_that_a_spike_differs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = vars(importlib.import_module("alade_brian.commands.witness"))
-    program["main"].__globals__["dense"] = lambda arguments: tie()
+    monkeypatch.setitem(program["main"].__globals__, "dense", lambda arguments: tie())
     with pytest.raises(SystemExit) as left:
         run_command(program["parser"](), program["main"], ["--dense", "digits", "--backend", "numpy"])
     assert left.value.code == 1

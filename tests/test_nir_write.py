@@ -38,7 +38,7 @@ from alade_brian.spec.network import (
     Stimulus,
     constant,
 )
-from alade_brian.verification.reference import record
+from alade_brian.verification.torch_reference import record
 
 # ALADE_BRIAN_EXAMPLES=3000 python -m pytest tests/test_nir_write.py for the long run.
 EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "100"))

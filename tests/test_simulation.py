@@ -19,7 +19,7 @@ from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
 from alade_brian.spec.network import Dense, NetworkSpec
 from alade_brian.spikes.responses import Responses
-from alade_brian.verification.reference import record
+from alade_brian.verification.torch_reference import record
 
 IMAGES = dyadic_images(9, 2, 7, 6)
 

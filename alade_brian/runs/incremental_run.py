@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from alade_brian.analysis.report.report import write_report
 from alade_brian.config.run import RunConfig
-from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
 from alade_brian.learning import State, TaskData, TaskHistory
@@ -25,8 +22,8 @@ from alade_brian.learning.parallel import is_main_process
 from alade_brian.models.kernels.kernels import reuse_freed_memory
 from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.gpu_memory import check_job_memory
-from alade_brian.runs.membranes import record_membranes
 from alade_brian.runs.metrics import run_metrics, task_metrics, write_metrics
+from alade_brian.runs.progress import progress_bar
 from alade_brian.runs.setup import (
     convert_options,
     load_images,
@@ -35,12 +32,7 @@ from alade_brian.runs.setup import (
     make_scenario,
     simulation_settings,
 )
-from alade_brian.simulation import advice
-from alade_brian.spec.cost_table import format_rows, lowering_table
-from alade_brian.spec.network import NetworkSpec
-from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
-from alade_brian.verification.comparison import NO_SPIKES
-from alade_brian.verification.verify import Verification, verify
+from alade_brian.runs.verified_run import VerifiedRun, VerifiedTask
 
 log = logging.getLogger(__name__)
 
@@ -124,21 +116,8 @@ class IncrementalJob:
         history = self._learn(task)
         seconds = time.perf_counter() - began
         test = evenly_spaced(self.scenario.test_set(task), self.config.verify_images)
-        spec = convert(self.learner.network, self.dataset.image_shape, **convert_options(self.dataset))
-        log.info("task %d, lowered:\n%s", task.number, format_rows(lowering_table(spec)))
-        log.info("task %d: %s", task.number, advice(spec, self.settings))
-        try:
-            with self._bar(len(test), f"task {task.number}: simulation") as bar:
-                found = verify(self.learner.network, test.images, spec, self.settings, bar.update)
-        except UserError as error:
-            raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
-        log.info("task %d: %s", task.number, found)
-        if found.silent:
-            log.warning("task %d: %s", task.number, NO_SPIKES)
-        self._save_results(task, spec, test, found)
-        if task.number == len(self.scenario):
-            record_membranes(self.learner.network, spec, test, self.folder.membranes(task.number))
-        self.tasks.append(task_metrics(task, self.scenario, spec, test, found, history, seconds))
+        verified = self._verify(task, test)
+        self.tasks.append(task_metrics(task, verified, history, seconds))
         write_metrics(self.folder, self.metrics())
         self.folder.save_state(
             task.number,
@@ -154,7 +133,7 @@ class IncrementalJob:
             self.memory.quota(task.classes_seen), torch.tensor(brought[: task.classes_seen]),
         )  # fmt: skip
         state = self.folder.load_progress(task.number)
-        with self._bar(self.learner.epochs(data.first), f"task {task.number}: training") as bar:
+        with progress_bar(self.learner.epochs(data.first), f"task {task.number}: training", self.progress) as bar:
             history = self.learner.learn(data, bar.update, self._keeper(task), state, self._stage_keeper(task))
         if self.memory.holds_any:
             self._remember(task, new)
@@ -196,32 +175,27 @@ class IncrementalJob:
         kept = self.scenario.exemplars(self.memory)
         self.learner.method.remember(torch.from_numpy(kept.images), torch.from_numpy(kept.labels))
 
-    def _save_results(self, task: Task, spec: NetworkSpec, test: ImageSet, found: Verification) -> None:
+    def _verify(self, task: Task, test: ImageSet) -> VerifiedTask:
+        coding, last = convert_options(self.dataset), task.number == len(self.scenario)
+        try:
+            return VerifiedRun(self.folder, self.settings, self.progress).verify_task(
+                task.number, self.learner.network, self.dataset.image_shape, test, coding, self._saver(task), last
+            )
+        except UserError as error:
+            raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
+
+    def _saver(self, task: Task) -> Callable[[Path], None]:
+        seen = self.scenario.class_order[: task.classes_seen]
         header = {
             "task": task.number,
             "method": self.config.method,
             "dataset": self.config.dataset,
             "image_shape": list(self.dataset.image_shape),
             "sequence": self.dataset.sequence_steps is not None,
-            "classes": [int(c) for c in self.scenario.class_order[: task.classes_seen]],
-            "class_names": [self.dataset.class_names[c] for c in self.scenario.class_order[: task.classes_seen]],
+            "classes": [int(c) for c in seen],
+            "class_names": [self.dataset.class_names[c] for c in seen],
         }
-        save_checkpoint(self.folder.checkpoint(task.number), self.learner.network, self.config, header)
-        write_nir(spec, self.folder.nir(task.number))
-        layers = {
-            a.name: LayerRecord(found.packed(a), (found.images, found.steps, a.neurons), a.mismatched())
-            for a in found.layers
-        }
-        record = TaskRecord(
-            dt=spec.dt, labels=test.labels, tasks=test.tasks, predictions_torch=found.logits_reference.argmax(1),
-            predictions_brian2=found.logits_brian2.argmax(1), logits_torch=found.logits_reference,
-            logits_brian2=found.logits_brian2, layers=layers,
-        )  # fmt: skip
-        save_record(self.folder.spikes(task.number), record)
-
-    def _bar(self, total: int, label: str) -> Any:
-        # tqdm's None switches the bar off where there is no terminal.
-        return tqdm(total=total, desc=label, disable=None if self.progress else True, leave=False)
+        return lambda path: save_checkpoint(path, self.learner.network, self.config, header)
 
 
 def evenly_spaced(images: ImageSet, count: int | None) -> ImageSet:

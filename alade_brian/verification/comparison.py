@@ -34,7 +34,7 @@ IMAGES_AT_ONCE = 256
 
 
 def _in(reference: str) -> str:
-    return "in torch" if reference == "torch" else reference
+    return reference if reference == "recorded" else f"in {reference}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Verification:
     logits            float64 ``(images, classes)`` of both networks, ``(images, steps, outputs)`` where every step is
                       read
     decision          what the logits are, see `Readout`
-    reference         what Brian2 is compared with: ``torch`` or ``recorded``
+    reference         the name of what Brian2 is compared with: ``torch``, ``recorded`` or ``NEST``
     diagnosis         why the networks part, where they do
     rasters           by layer the Brian2 network's spikes, see packed.py; those of a long run are on disk
     synaptic_events   synapses that carried a spike in Brian2: arrivals within a presentation, over all images;

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -26,15 +26,20 @@ from alade_brian.source_digest import packages_digest
 from alade_brian.spec.network import NetworkSpec, Population
 from alade_brian.spec.parts import split
 from alade_brian.spikes.packed import PackedResponses
-from alade_brian.verification.reference import (
-    Reference,
+from alade_brian.verification.reference import joined
+from alade_brian.verification.torch_reference import (
+    ALL_IMAGES,
+    TorchReference,
     batch_for,
     by_image,
-    joined,
     model_input,
+    one_array,
     outputs,
     packed_spikes,
 )
+
+if TYPE_CHECKING:
+    from alade_brian.simulation.simulator import Images
 
 log = logging.getLogger(__name__)
 
@@ -68,37 +73,46 @@ class AnswerStore(Protocol):
         ...
 
 
-class GrowingReference:
-    """A reference whose parts answer from what they kept, where they answered to an image before."""
+class KeptReference:
+    """torch as the reference, with parts that answer from what they kept if they answered to an image before."""
 
-    def __init__(self, reference: Reference, parts: Sequence[CachedExtractor], answers: AnswerStore) -> None:
+    name = TorchReference.name
+
+    def __init__(self, reference: TorchReference, parts: Sequence[CachedExtractor], answers: AnswerStore) -> None:
         self.reference, self.parts, self.answers = reference, parts, answers
         apart = {p.name for part in parts for p in part.populations}
         self.behind = [p for p in reference.spec.populations if p.name not in apart]
 
-    def packed(self, images: np.ndarray) -> PackedResponses:
-        """See `Reference.packed`."""
-        keys, spec = self.answers.keys(images), self.reference.spec
-        known = [part.answers(images, keys) for part in self.parts]
+    def packed(self, images: Images, part: slice = ALL_IMAGES) -> PackedResponses:
+        """See `TorchReference.packed`."""
+        shown = one_array(images)[part]
+        keys, spec = self.answers.keys(shown), self.reference.spec
+        known = [extractor.answers(shown, keys) for extractor in self.parts]
         spiking = [p for p in self.behind if p.neuron.spiking]
         size, found = batch_for(spec, self.behind), []
-        for start in range(0, len(images), size):
+        for start in range(0, len(shown), size):
             with ExitStack() as stack:
-                for part, (_, sent) in zip(self.parts, known, strict=True):
-                    stack.enter_context(part.replaying(sent[start : start + size]))
-                found.append(self.reference.batch(images[start : start + size], spiking))
-        behind, bits = joined(found), {name: spikes for part, _ in known for name, spikes in part.items()}
+                for extractor, (_, sent) in zip(self.parts, known, strict=True):
+                    stack.enter_context(extractor.replaying(sent[start : start + size]))
+                found.append(self.reference.batch(shown[start : start + size], spiking))
+        behind, bits = joined(found), {name: spikes for own, _ in known for name, spikes in own.items()}
         shapes = {p.name: p.shape for p in spec.spiking}
         return PackedResponses({name: (bits | dict(behind.spikes))[name] for name in shapes}, shapes, behind.logits)
 
+    def membranes(self, images: Images, image: int, layer: str) -> np.ndarray | None:
+        """See `TorchReference.membranes`: they are computed."""
+        return self.reference.membranes(images, image, layer)
 
-def with_kept_answers(reference: Reference, image: np.ndarray, answers: AnswerStore) -> Reference | GrowingReference:
+
+def with_kept_answers(
+    reference: TorchReference, image: np.ndarray, answers: AnswerStore
+) -> TorchReference | KeptReference:
     """The reference with those of its parts that can answer by themselves; the reference alone where none can.
 
     image   one, ``(1, ...)``, with which it is found out how the model calls its parts
     """
     found = [part for part in _parts(reference, image, answers) if part is not None]
-    return GrowingReference(reference, found, answers) if found else reference
+    return KeptReference(reference, found, answers) if found else reference
 
 
 class CachedExtractor:
@@ -156,7 +170,7 @@ class CachedExtractor:
             del self.module.forward
 
 
-def _parts(reference: Reference, image: np.ndarray, answers: AnswerStore) -> Iterator[CachedExtractor | None]:
+def _parts(reference: TorchReference, image: np.ndarray, answers: AnswerStore) -> Iterator[CachedExtractor | None]:
     """The extractors of a network as parts; None for one that cannot answer by itself or has no name."""
     spec, whole = reference.spec, split(reference.spec)
     paths = [] if whole is None else [_paths(reference.model, spec, e.populations) for e in whole.extractors]
@@ -209,7 +223,7 @@ def _sees_images_alone(calls: Sequence[Call], whole: Sequence[Call], steps: int)
 
 
 def _named(
-    reference: Reference, path: str, populations: Sequence[Population], sent: Tensor, answers: AnswerStore
+    reference: TorchReference, path: str, populations: Sequence[Population], sent: Tensor, answers: AnswerStore
 ) -> CachedExtractor | None:
     """The part at a path, with its records; None where something in it has no name."""
     part = CachedExtractor(reference.spec, path, reference.model.get_submodule(path), populations)

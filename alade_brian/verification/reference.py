@@ -1,234 +1,64 @@
-"""The torch side of a comparison: spikes, membranes and answers of a torch module, in float64."""
+"""What the simulation in Brian2 is compared with: torch, a recording, or another simulator, all asked the same way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from math import prod
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.convert import detached
-from alade_brian.conversion.from_torch.frameworks.registry import framework_of, in_double, reset_states
-from alade_brian.conversion.from_torch.outer_loop import carried, takes_one_step
-from alade_brian.models import Neuron, Recurrent
-from alade_brian.spec.image_axes import check_axes
-from alade_brian.spec.network import NetworkSpec, Population
-from alade_brian.spikes.packed import PackedResponses, pack
-from alade_brian.spikes.responses import Responses, read_out
+from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.packed import PackedResponses, packed
+from alade_brian.spikes.responses import Responses
 
-# Neurons times steps of a batch: with many more, what a layer puts out leaves the cache before the next takes it in.
-NEURON_STEPS = 2**21
-BATCHES = 8, 256
+if TYPE_CHECKING:
+    from alade_brian.simulation.simulator import Images
 
 
-def record(
-    model: nn.Module, images: np.ndarray, spec: NetworkSpec, batch: int | None = None, output: int = 0
-) -> Responses:
-    """Run images through a float64 copy of the model in eval mode and keep every spike of the layers that the
-    specification names.
+class Reference(Protocol):
+    """A network that responds to images.
 
-    images   ``(n, C, H, W)``, or ``(n, steps, C, H, W)`` where the stimulus is a sequence
-    batch    images at a time (default: as many as suit the processor's cache)
-    output   which of several tensors that the forward returns is the answer
+    name   what reports call it, such as ``torch``, ``recorded`` or ``NEST``
     """
-    return Reference(model, spec, output).packed(images, batch).unpacked()
-
-
-class Reference:
-    """A float64 copy of a model in eval mode, asked for the spikes of the layers that a specification names.
-
-    output   which of several tensors that the forward returns is the answer
-    """
-
-    def __init__(self, model: nn.Module, spec: NetworkSpec, output: int = 0) -> None:
-        self.model = in_double(detached(model).double().eval().requires_grad_(False))
-        self.spec, self.output = spec, output
-        # Whether each step takes a call of the model, once that is known.
-        self.by_step = False
-        # A model may keep its state in attributes of its own.
-        own = [m for m in self.model.modules() if framework_of(m) is None and _own_attributes(m)]
-        self._kept = {m: _own_attributes(m) for m in own}
-
-    def packed(self, images: np.ndarray, batch: int | None = None) -> PackedResponses:
-        """The answers to images as `record` takes them, with a bit for each spike."""
-        size = batch or batch_for(self.spec, self.spec.populations)
-        return joined([self.batch(images[start : start + size]) for start in range(0, len(images), size)])
-
-    def batch(self, images: np.ndarray, populations: Sequence[Population] | None = None) -> PackedResponses:
-        """The answers to images that are shown at once, with the spikes of all or some populations."""
-        spiking = self.spec.spiking if populations is None else populations
-        with outputs(self.model, [p.name for p in spiking]) as seen:
-            answers = self.run(images, seen)
-        spikes = packed_spikes(spiking, seen, self.spec.steps, len(images))
-        return PackedResponses(spikes, {p.name: p.shape for p in spiking}, _logits(answers, self.spec, len(images)))
-
-    @torch.no_grad()
-    def run(self, images: np.ndarray, seen: dict[str, list[Tensor]] | None = None) -> list[Tensor]:
-        """What the model answers: one tensor, or one per step where its forward is a single step.
-
-        seen   what `outputs` fills meanwhile
-        """
-        shown = model_input(images, self.spec)
-        if not self.by_step:
-            self._rest()
-            returned = self._presented(shown, len(images))
-            if not self.by_step:
-                return [self._answer(returned)]
-            for outputs in (seen or {}).values():
-                outputs.clear()
-        self._rest()
-        return self._stepped([shown] * self.spec.steps if self._held else list(shown))
-
-    def _presented(self, shown: Tensor, images: int) -> Any:
-        """What the model returns for a presentation; it is found out whether a call is one or is a single step."""
-        with _numbers(self.model, self.spec.populations) as numbers:
-            try:
-                returned = self.model(shown)
-            except Exception:
-                if self._held:
-                    raise
-                # The forward of one step takes one step's images.
-                self.by_step = True
-                return None
-        self.by_step = self.spec.steps > 1 and self._was_one_step(numbers, images)
-        return returned
-
-    def _was_one_step(self, numbers: Mapping[str, list[int]], images: int) -> bool:
-        """Whether a call of the model was one step, by how many numbers each layer put out in each of its calls."""
-        called = {name: found for name, found in numbers.items() if found}
-        if self._held:
-            return any(sum(found) == images * prod(self.spec.shape(name)) for name, found in list(called.items())[:1])
-        # Neurons that take one step took all steps for images.
-        return any(len(found) == 1 and takes_one_step(self.model.get_submodule(n)) for n, found in called.items())
-
-    def _stepped(self, frames: Sequence[Tensor]) -> list[Tensor]:
-        """The answers of a forward of one step, which is given the state that it returned in the step before."""
-        answers: list[Tensor] = []
-        returned: Any = None
-        for frame in frames:
-            returned = self.model(frame, **carried(self.model, returned, self.output))
-            answers.append(self._answer(returned))
-        return answers
 
     @property
-    def _held(self) -> bool:
-        return self.spec.stimulus.coding == "direct"
+    def name(self) -> str: ...
 
-    def _rest(self) -> None:
-        """Bring the model to the state in which it was given, and other frameworks' neurons to rest."""
-        for module, kept in self._kept.items():
-            vars(module).update(kept)
-        reset_states(self.model)
+    def packed(self, images: Images, part: slice) -> PackedResponses:
+        """The responses to a part of the images; `verify_against` asks for all parts, one after the other."""
+        ...
 
-    def _answer(self, returned: Any) -> Tensor:
-        return returned[self.output] if isinstance(returned, tuple | list) else returned
+    def membranes(self, images: Images, image: int, layer: str) -> np.ndarray | None:
+        """Membranes of a layer before the reset, for the image of that number: float64 ``(steps, neurons)``.
+
+        None if the reference does not know them.
+        """
+        ...
 
 
-def batch_for(spec: NetworkSpec, populations: Iterable[Population]) -> int:
-    """Images at a time that suit the processor's cache where these populations are simulated."""
-    fitting = NEURON_STEPS // max(1, spec.steps * sum(p.size for p in populations))
-    return min(max(fitting, BATCHES[0]), BATCHES[1])
+class RecordedReference:
+    """Responses that were recorded before, by whatever fired them.
+
+    Raises ValueError if they lack a layer of the specification.
+    """
+
+    name = "recorded"
+
+    def __init__(self, spec: NetworkSpec, responses: Responses) -> None:
+        missing = [p.name for p in spec.spiking if p.name not in responses.spikes]
+        if missing:
+            raise ValueError(f"the responses lack the layer(s) {', '.join(missing)} of the specification")
+        self.responses, self.shapes = responses, {p.name: p.shape for p in spec.spiking}
+
+    def packed(self, images: Images, part: slice) -> PackedResponses:
+        """See `Reference`."""
+        return packed(self.responses.select(part), self.shapes)
+
+    def membranes(self, images: Images, image: int, layer: str) -> None:
+        """None: spikes and logits are all that is compared with."""
 
 
 def joined(parts: Sequence[PackedResponses]) -> PackedResponses:
-    """Answers to consecutive images as one."""
+    """Responses to consecutive images as one."""
     spikes = {name: np.concatenate([p.spikes[name] for p in parts]) for name in parts[0].spikes}
     return PackedResponses(spikes, parts[0].shapes, np.concatenate([p.logits for p in parts]))
-
-
-def packed_spikes(
-    populations: Iterable[Population], seen: Mapping[str, list[Tensor]], steps: int, images: int
-) -> dict[str, np.ndarray]:
-    """By population the bits of what its layer put out, see packed.py."""
-    return {p.name: pack(by_image(seen[p.name], steps, images) != 0, p.shape) for p in populations}
-
-
-@contextmanager
-def outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """What the layers of these names put out, call by call, while the block runs."""
-    seen: dict[str, list[Tensor]] = {name: [] for name in names}
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            seen[name].append(output[0] if isinstance(output, tuple) else output)
-
-        return hook
-
-    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in seen]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def model_input(images: np.ndarray, spec: NetworkSpec) -> Tensor:
-    """Images as the model's forward takes them; of a sequence, shown as ``(n, steps, ...)``, the steps come first."""
-    if spec.stimulus.coding != "direct":
-        check_axes(spec, spec.stimulus, np.shape(images))
-    shown = torch.from_numpy(np.asarray(images, dtype=np.float64))
-    return shown if spec.stimulus.coding == "direct" else shown.transpose(0, 1)
-
-
-@contextmanager
-def _numbers(model: nn.Module, populations: Iterable[Population]) -> Iterator[dict[str, list[int]]]:
-    """How many numbers the layers of these populations put out, call by call, while the block runs."""
-    modules = dict(model.named_modules())
-    found: dict[str, list[int]] = {p.name: [] for p in populations if p.name in modules}
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            found[name].append((output[0] if isinstance(output, tuple) else output).numel())
-
-        return hook
-
-    hooks = [modules[name].register_forward_hook(keep(name)) for name in found]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _own_attributes(module: nn.Module) -> dict[str, Any]:
-    """What a module's own class keeps in it: neither parameters, buffers nor submodules."""
-    return {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
-
-
-def by_image(outputs: list[Tensor], steps: int, images: int) -> np.ndarray:
-    """A layer's outputs of all steps as ``(images, steps, neurons)``; steps come before images in all of them."""
-    whole = torch.stack(outputs) if len(outputs) > 1 else outputs[0]
-    return whole.reshape(steps, images, -1).transpose(0, 1).contiguous().numpy()
-
-
-def _logits(answers: list[Tensor], spec: NetworkSpec, images: int) -> np.ndarray:
-    """The model's answer; where it gives one per step, what the specification's readout makes of them."""
-    population, readout = spec.population(spec.readout.population), spec.readout
-    outputs = population.size // readout.neurons_per_output
-    whole = torch.stack(answers) if len(answers) > 1 else answers[0]
-    if whole.numel() == images * outputs and len(answers) == 1:
-        return whole.reshape(images, outputs).numpy()
-    if readout.decoding == "every_step" and whole.shape[:1] == (images,) and len(answers) == 1:
-        return whole.reshape(images, spec.steps, outputs).numpy()
-    every = by_image([whole], spec.steps, images)
-    return every.mean(1) if readout.decoding == "mean_input" else read_out(readout, every)
-
-
-def membranes(model: nn.Module, image: np.ndarray, layer: str, steps: int) -> np.ndarray | None:
-    """Membrane of one layer before the reset, for one image ``(C, H, W)``: float64 ``(steps, neurons)``.
-
-    None for a layer that has none of this package's neurons in it.
-    """
-    reference = detached(model).double().eval()
-    module = reference.get_submodule(layer)
-    if not isinstance(module, Neuron | Recurrent):
-        return None
-    seen: list[Tensor] = []
-    module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    with torch.no_grad():
-        reference(torch.from_numpy(np.asarray(image[None], dtype=np.float64)))
-        return by_image([module.trace(seen[0])[1]], steps, 1)[0]

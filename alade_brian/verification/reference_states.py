@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.models.neurons.neuron import NeuronState
 from alade_brian.spec.network import NetworkSpec
-from alade_brian.verification.reference import Reference, by_image
+from alade_brian.verification.torch_reference import TorchReference, by_image
 
 
 def torch_states(
@@ -25,7 +25,7 @@ def torch_states(
 
     images   as `record` takes them
     """
-    reference = Reference(model, spec)
+    reference = TorchReference(model, spec)
     neurons = {name: found for name in layers if (found := _neuron(reference.model, name)) is not None}
     with _received(neurons) as seen:
         reference.run(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -13,12 +14,14 @@ from tqdm import tqdm
 
 from alade_brian.conversion.to_nest.plan import NestPlan, nest_plan
 from alade_brian.conversion.to_nest.rounding import Margin, margins
-from alade_brian.simulation import SimulationSettings, open_simulator
+from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.nest import simulate_in_nest
-from alade_brian.simulation.simulator import arrays, pixels
+from alade_brian.simulation.simulator import Images, arrays, pixels
 from alade_brian.spec.network import NetworkSpec
-from alade_brian.spikes.packed import packed
-from alade_brian.verification.comparison import Comparison, LayerAgreement, Verification
+from alade_brian.spikes.packed import PackedResponses, packed
+from alade_brian.verification.comparison import LayerAgreement, Verification
+from alade_brian.verification.reference import joined
+from alade_brian.verification.verify import verify_against
 
 # NEST is set up anew for so many.
 IMAGES_AT_ONCE = 100
@@ -75,13 +78,10 @@ class Agreement:
         )
 
     def _first(self) -> list[str]:
-        """Where the simulators part first, if they do."""
-        for layer in self.found.layers:
-            if layer.mismatched_spikes:
-                entries = layer.mismatched()
-                image, step, neuron = entries[np.lexsort((entries[:, 2], entries[:, 0], entries[:, 1]))[0]]
-                return [f"first differing spike: layer {layer.name}, image {image}, step {step}, neuron {neuron}"]
-        return []
+        """Where the simulators part first, if they do, and why."""
+        first, diagnosis = self.found.first_divergence, self.found.diagnosis
+        lines = [] if first is None else [f"first differing spike: {first}"]
+        return lines if diagnosis is None else [*lines, f"diagnosis: {diagnosis}"]
 
     def _decisions(self) -> list[str]:
         found, (brian2, nest) = self.found, self.accuracies
@@ -127,23 +127,43 @@ class Agreement:
         }
 
 
+class NestReference:
+    """NEST as the reference of a verification.
+
+    margins    by layer, over all images that were asked for, see `Margin`
+    progress   called with the number of images newly simulated
+
+    UserError if NEST cannot simulate the network exactly.
+    """
+
+    name = "NEST"
+
+    def __init__(self, spec: NetworkSpec, progress: Callable[[int], object] = lambda images: None) -> None:
+        self.spec, self.plan, self.progress = spec, nest_plan(spec), progress
+        self.shapes = {p.name: p.shape for p in spec.spiking}
+        self.margins: dict[str, Margin] = {}
+
+    def packed(self, images: Images, part: slice) -> PackedResponses:
+        """See `Reference`; UserError if NEST is not installed."""
+        shown = {name: array[part] for name, array in arrays(self.spec, images).items()}
+        count = len(next(iter(shown.values())))
+        blocks = [slice(start, start + IMAGES_AT_ONCE) for start in range(0, count, IMAGES_AT_ONCE)]
+        return joined([self._block({name: array[block] for name, array in shown.items()}) for block in blocks])
+
+    def membranes(self, images: Images, image: int, layer: str) -> None:
+        """None: NEST records membranes after the reset."""
+
+    def _block(self, images: dict[str, np.ndarray]) -> PackedResponses:
+        found = simulate_in_nest(self.spec, images)
+        for name, margin in margins(self.spec, self.plan, found.spikes, pixels(self.spec, images)).items():
+            self.margins[name] = margin if name not in self.margins else self.margins[name].joined(margin)
+        self.progress(len(found.logits))
+        return packed(found, self.shapes)
+
+
 def compare(subject: ComparedNetwork, settings: SimulationSettings) -> Agreement:
     """Simulate in both and compare. UserError where NEST cannot simulate the network exactly, or is not installed."""
-    spec, plan = subject.spec, nest_plan(subject.spec)
-    comparison, shapes = Comparison(spec, "in NEST"), {p.name: p.shape for p in spec.spiking}
-    near: dict[str, Margin] = {}
     with tqdm(total=len(subject.images), desc="NEST", disable=None, leave=False) as bar:
-        simulator = None
-        for start in range(0, len(subject.images), IMAGES_AT_ONCE):
-            images = subject.images[start : start + IMAGES_AT_ONCE]
-            nest = simulate_in_nest(spec, images)
-            simulator = simulator or open_simulator(spec, settings)
-            answers = [found for _, found in simulator.packed_chunks(images)]
-            place = 0
-            for found in answers:
-                part = slice(place, place := place + len(found.logits))
-                comparison.add(packed(nest.select(part), shapes), found)
-            for name, margin in margins(spec, plan, nest.spikes, pixels(spec, arrays(spec, images))).items():
-                near[name] = margin if name not in near else near[name].joined(margin)
-            bar.update(len(images))
-    return Agreement(subject, plan, comparison.finish(), near)
+        nest = NestReference(subject.spec, bar.update)
+        found = verify_against(nest, subject.spec, subject.images, settings)
+    return Agreement(subject, nest.plan, found, nest.margins)

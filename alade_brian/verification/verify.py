@@ -13,9 +13,9 @@ from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.errors import UserError
 from alade_brian.spec.image_axes import TRANSPOSE, described, sequence_steps
 from alade_brian.spec.network import NetworkSpec
-from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.comparison import Comparison, Divergence, LayerAgreement, Verification
+from alade_brian.verification.reference import RecordedReference, Reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alade_brian.verification.diagnosis.diagnose import Diagnosis
     from alade_brian.verification.kept_reference import RecordStore
 
-__all__ = ["Comparison", "Divergence", "LayerAgreement", "Verification", "compare", "first_divergence", "verify"]
+__all__ = ["Comparison", "Divergence", "LayerAgreement", "Verification", "compare", "verify", "verify_against"]
 
 # What a diagnosis looks at: images that differ (and neighbours of the first), layers where a fault may come back from.
 IMAGES_DIAGNOSED = 8
@@ -60,24 +60,17 @@ def verify(
     """
     from alade_brian.conversion.from_torch.convert import convert
     from alade_brian.verification.kept_reference import with_kept_answers
-    from alade_brian.verification.reference import Reference, membranes
+    from alade_brian.verification.torch_reference import TorchReference
 
     if spec is None:
         if sequence:
             spec = _of_a_sequence(model, images.shape, steps, readout=readout, output=output)
         else:
             spec = convert(model, images.shape[1:], steps=steps, readout=readout, output=output)
-    network, reference = spec, Reference(model, spec, output)
-    kept = with_kept_answers(reference, images[:1], _OnDisk(settings)) if settings and settings.reuse else reference
-    return _compare(
-        network,
-        images,
-        settings,
-        progress,
-        lambda part: kept.packed(images[part]),
-        lambda image, layer: membranes(model, images[image], layer, network.steps),
-        "torch",
-    )
+    reference: Reference = (computed := TorchReference(model, spec, output))
+    if settings is not None and settings.reuse:
+        reference = with_kept_answers(computed, images[:1], _OnDisk(settings))
+    return verify_against(reference, spec, images, settings, progress)
 
 
 def _of_a_sequence(model: nn.Module, shape: tuple[int, ...], steps: int | None, **how: Any) -> NetworkSpec:
@@ -126,40 +119,36 @@ def compare(
 
     Raises ValueError where the responses lack a layer or do not answer to as many images.
     """
-    missing = [p.name for p in spec.spiking if p.name not in responses.spikes]
-    if missing:
-        raise ValueError(f"the responses lack the layer(s) {', '.join(missing)} of the specification")
+    reference = RecordedReference(spec, responses)
     count = len(images if isinstance(images, np.ndarray) else next(iter(images.values())))
     if len(responses.logits) != count:
         raise ValueError(f"the responses answer to {len(responses.logits)} images, there are {count}")
-    shapes = {p.name: p.shape for p in spec.spiking}
-
-    def answers(part: slice) -> PackedResponses:
-        return packed(responses.select(part), shapes)
-
-    return _compare(spec, images, settings, lambda n: None, answers, lambda image, layer: None, "recorded")
+    return verify_against(reference, spec, images, settings)
 
 
-def _compare(
+def verify_against(
+    reference: Reference,
     spec: NetworkSpec,
     images: Images,
-    settings: SimulationSettings | None,
-    progress: Callable[[int], None],
-    answers: Callable[[slice], PackedResponses],
-    membranes: Callable[[int, str], np.ndarray | None],
-    reference: str,
+    settings: SimulationSettings | None = None,
+    progress: Callable[[int], None] = lambda images: None,
 ) -> Verification:
-    """Compare the simulation of a specification with the answers of a reference; its membranes may not be known."""
+    """Simulate a specification and compare every spike with those of a reference.
+
+    images     as `simulate` takes them, and the reference
+    settings   how to simulate (default: generated C++, float64)
+    progress   called with the number of images newly compared
+    """
     from alade_brian.simulation import open_simulator
 
     simulator = open_simulator(spec, settings)
-    comparison, began = Comparison(spec, reference), time.perf_counter()
+    comparison, began = Comparison(spec, reference.name), time.perf_counter()
     for part, found in simulator.packed_chunks(images):
-        comparison.add(answers(part), found)
+        comparison.add(reference.packed(images, part), found)
         progress(part.stop - part.start)
     result = comparison.finish()
     result.compiled = simulator.compiled
-    result.first_divergence = first_divergence(spec, images, result, membranes)
+    result.first_divergence = _first_divergence(spec, images, result, reference)
     if result.first_divergence is not None:
         result.diagnosis = _diagnosis(spec, images, result)
     elif not result.agrees:
@@ -171,22 +160,16 @@ def _compare(
     return result
 
 
-def first_divergence(
-    spec: NetworkSpec,
-    images: Images,
-    found: Verification,
-    membranes: Callable[[int, str], np.ndarray | None] = lambda image, layer: None,
+def _first_divergence(
+    spec: NetworkSpec, images: Images, found: Verification, reference: Reference
 ) -> Divergence | None:
-    """Where the networks part first, with both membranes; None where they agree.
-
-    `membranes` gives those of the reference, of one image and layer, ``(steps, neurons)``; None where it has none.
-    """
+    """Where the networks part first, with both membranes; None where they agree."""
     layer = next((a for a in found.layers if a.mismatched_spikes), None)
     if layer is None:
         return None
     entries = layer.mismatched()
     image, step, neuron = (int(x) for x in entries[np.lexsort((entries[:, 2], entries[:, 0], entries[:, 1]))[0]])
-    known = membranes(image, layer.name)
+    known = reference.membranes(images, image, layer.name)
     membrane = np.nan if known is None else float(known[step, neuron])
     ours = float(_brian2_membrane(spec, images, image, layer.name)[step, neuron])
     population = spec.population(layer.name)
