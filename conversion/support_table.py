@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from torch import nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import container_classes, layer_adapters, neuron_adapters
-from alade_brian.conversion.from_torch.layers import is_refused_class, lowerings
+from alade_brian.conversion.from_torch.layers import is_refused_class
+from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.nir_graphs.linear import linear_kinds
 from alade_brian.conversion.nir_graphs.neurons import neuron_kinds
 
@@ -22,18 +23,6 @@ _MODULES = {
 
 FAITHFUL = "faithful"
 UNSUPPORTED = "unsupported"
-
-# Classes of torch.nn with conditions, in the words of the refusals.
-_CONDITIONS = {
-    "MaxPool1d": "of spikes (an OR); refused elsewhere",
-    "MaxPool2d": "of spikes (an OR); refused elsewhere",
-    "Conv1d": "padding_mode 'zeros'",
-    "Conv2d": "padding_mode 'zeros'",
-    "BatchNorm1d": "with running statistics",
-    "BatchNorm2d": "with running statistics",
-    "AdaptiveAvgPool1d": "where the output divides the input",
-    "AdaptiveAvgPool2d": "where the output divides the input",
-}
 
 
 def framework_rows(framework: str) -> list[tuple[str, str, str]]:
@@ -68,9 +57,9 @@ def _classes(framework: str) -> Iterator[tuple[str, type[nn.Module]]]:
 def torch_rows() -> list[tuple[str, str, str]]:
     """The same for torch's own layers and this package's; whatever is not named is unsupported."""
     rows = []
-    for cls in lowerings():
+    for cls, lowering in LOWERINGS.items():
         origin = "torch.nn" if cls.__module__.startswith("torch") else "alade_brian.models"
-        rows.append((f"{origin}.{cls.__name__}", FAITHFUL, _CONDITIONS.get(cls.__name__, "")))
+        rows.append((f"{origin}.{cls.__name__}", FAITHFUL, lowering.conditions))
     return sorted(rows)
 
 

@@ -23,9 +23,10 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
     neuron_adapter,
 )
 from alade_brian.conversion.from_torch.functions import Batch, function_lowerings, known_functions, method_lowerings
-from alade_brian.conversion.from_torch.layers import LowerFunction, is_refused_class, refuse_class
+from alade_brian.conversion.from_torch.layers import is_refused_class, refuse_class
 from alade_brian.conversion.from_torch.outer_loop import carried, required_arguments
 from alade_brian.conversion.from_torch.resets import ResetWatch
+from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
     CallCounter,

@@ -15,7 +15,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import NeuronAdapter, comparison_of, numbers
-from alade_brian.conversion.from_torch.layers import lowerings
+from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
 from alade_brian.spec.network import Dense
@@ -40,15 +40,14 @@ def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
 
 def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
     """By class, how its other layers are lowered; those that wrap torch's own are lowered as these."""
-    plain = lowerings()
     # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
     norms = (layer.ThresholdDependentBatchNorm1d, layer.ThresholdDependentBatchNorm2d)
     return {
         layer.VotingLayer: _lower_voting,
-        layer.Dropout: plain[nn.Dropout],
-        layer.Dropout2d: plain[nn.Dropout],
-        **dict.fromkeys(norms, plain[nn.BatchNorm2d]),
-        **{getattr(layer, name): plain[getattr(nn, name)] for name in _WRAPPED},
+        layer.Dropout: LOWERINGS[nn.Dropout],
+        layer.Dropout2d: LOWERINGS[nn.Dropout],
+        **dict.fromkeys(norms, LOWERINGS[nn.BatchNorm2d]),
+        **{getattr(layer, name): LOWERINGS[getattr(nn, name)] for name in _WRAPPED},
     }
 
 
