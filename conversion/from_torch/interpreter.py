@@ -19,7 +19,6 @@ from alade_brian.conversion.from_torch.answers import readout_for
 from alade_brian.conversion.from_torch.frameworks.registry import (
     container_kind,
     framework_of,
-    layer_adapters,
     neuron_adapter,
 )
 from alade_brian.conversion.from_torch.functions import Batch, function_lowerings, known_functions, method_lowerings
@@ -220,7 +219,7 @@ class ValueInterpreter(fx.Interpreter):
         refuse_class(module)
         if framework:
             # A class derived from a framework's may do anything: only the very classes are taken.
-            function = layer_adapters(framework).get(kind)
+            function = framework.layers.get(kind)
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None
