@@ -17,10 +17,11 @@ class Registry(Mapping[Key, Entry], Generic[Key, Entry]):
 
     kind      what an entry is, as an error message calls it: "method"
     entries   the first entries; more are added by `register`
+    also      what may stand in place of a name, for error messages: "path/to/file.py:Name"
     """
 
-    def __init__(self, kind: str, entries: Mapping[Key, Entry] | None = None) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, entries: Mapping[Key, Entry] | None = None, *, also: tuple[str, ...] = ()) -> None:
+        self.kind, self.also = kind, also
         self._entries: dict[Key, Entry] = dict(entries or {})
 
     def register(self, *names: Key) -> Callable[[Entry], Entry]:
@@ -49,10 +50,14 @@ class Registry(Mapping[Key, Entry], Generic[Key, Entry]):
         """The entry of that name; UserError, with the nearest and all known names, if there is none."""
         if name in self._entries:
             return self._entries[name]
-        known = [_text(key) for key in self._entries]
-        near = difflib.get_close_matches(_text(name), known, n=1)
+        near = difflib.get_close_matches(_text(name), list(map(_text, self._entries)), n=1)
         guess = f" (did you mean '{near[0]}'?)" if near else ""
-        raise UserError(f"unknown {self.kind} '{_text(name)}'{guess}; use one of {', '.join(known)}")
+        raise UserError(f"unknown {self.kind} '{_text(name)}'{guess}; use one of {self.choices}")
+
+    @property
+    def choices(self) -> str:
+        """All names, and what may stand in place of one, for an error message or a help text."""
+        return ", ".join([*map(_text, self._entries), *self.also])
 
     def for_class(self, cls: type) -> Entry | None:
         """The entry of a class or of the nearest class that it derives from; None if none is registered."""
