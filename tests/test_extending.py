@@ -16,6 +16,8 @@ from test_neurons import run_both_faces
 from torch import Tensor, nn
 
 from alade_brian import plugins
+from alade_brian.analysis.report.sections import response_table
+from alade_brian.analysis.statistics.summary import STATISTICS, layer_summary
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
@@ -66,7 +68,7 @@ def own(tmp_path: Path) -> Callable[[str, str], str]:
 
 def test_every_example_is_short_and_has_a_test() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    assert len(EXAMPLES) >= 7
+    assert len(EXAMPLES) >= 8
     for title, text in EXAMPLES.items():
         assert len(text.splitlines()) <= 25, title
         assert f'("{title}", ' in source, title
@@ -160,3 +162,18 @@ def test_a_perturbation(own: Callable[[str, str], str]) -> None:
     weights = [operator.weight for operator in changed]  # type: ignore[union-attr]
     assert np.array_equal(weights[0], spec.projections[0].operator.weight)  # type: ignore[union-attr]
     assert 0.25 < np.mean(weights[1] == 0) < 0.35 and not weights[2].any()
+
+
+def test_a_statistic(own: Callable[[str, str], str]) -> None:
+    try:
+        plugins.load(own("A statistic", "synchrony"), "statistic")
+        random = np.random.default_rng(0).random((50, 20, 10)) < 0.3
+        alone = layer_summary(random, np.arange(50) % 2, 1e-3)["synchrony"]
+        together = layer_summary(np.repeat(random[:, :, :1], 10, axis=2), np.arange(50) % 2, 1e-3)["synchrony"]
+        assert alone == pytest.approx(1, abs=0.2) and together == pytest.approx(10)
+        assert layer_summary(np.zeros((2, 3, 4), dtype=bool), np.arange(2), 1e-3)["synchrony"] is None
+        layer = {"name": "hidden", "synchrony": 1.25}
+        table = response_table({"tasks": [{"task": 1, "images": 50, "layers": [layer]}]})
+        assert "<th" in table and "Synchrony: 1 where neurons fire independently" in table and "1.25" in table
+    finally:
+        STATISTICS.remove("synchrony")

@@ -11,8 +11,7 @@ import numpy as np
 from alade_brian.analysis.metrics import incremental
 from alade_brian.analysis.metrics.energy import energy_metrics
 from alade_brian.analysis.metrics.metrics_csv import metrics_csv
-from alade_brian.analysis.statistics.rates import layer_statistics
-from alade_brian.analysis.statistics.summary import response_statistics
+from alade_brian.analysis.statistics.summary import layer_summary
 from alade_brian.config.run import RunConfig, to_mapping
 from alade_brian.data import ImageSet, Scenario, Task
 from alade_brian.files import write_json, write_text
@@ -104,8 +103,7 @@ def _layer_metrics(layer: LayerAgreement, found: Verification, labels: np.ndarra
         "spikes_torch": layer.spikes_reference,
         "spikes_brian2": layer.spikes_brian2,
         "mismatched_spikes": layer.mismatched_spikes,
-        **layer_statistics(spikes, dt),
-        **response_statistics(spikes, labels, dt),
+        **layer_summary(spikes, labels, dt),
     }
 
 
