@@ -8,44 +8,25 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import container_classes, layer_adapters, neuron_adapters
-from alade_brian.conversion.from_torch.layers import is_refused_class, lowerings
+from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS, Framework
+from alade_brian.conversion.from_torch.layers import is_refused_class
+from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.nir_graphs.linear import linear_kinds
 from alade_brian.conversion.nir_graphs.neurons import neuron_kinds
-
-# Where each framework keeps the classes that its users build networks of.
-_MODULES = {
-    "snntorch": ("snntorch",),
-    "spikingjelly": ("spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"),
-    "norse": ("norse.torch",),
-}
 
 FAITHFUL = "faithful"
 UNSUPPORTED = "unsupported"
 
-# Classes of torch.nn with conditions, in the words of the refusals.
-_CONDITIONS = {
-    "MaxPool1d": "of spikes (an OR); refused elsewhere",
-    "MaxPool2d": "of spikes (an OR); refused elsewhere",
-    "Conv1d": "padding_mode 'zeros'",
-    "Conv2d": "padding_mode 'zeros'",
-    "BatchNorm1d": "with running statistics",
-    "BatchNorm2d": "with running statistics",
-    "AdaptiveAvgPool1d": "where the output divides the input",
-    "AdaptiveAvgPool2d": "where the output divides the input",
-}
 
-
-def framework_rows(framework: str) -> list[tuple[str, str, str]]:
-    """(class, faithful or unsupported, how) for every layer class of an installed framework, in their order."""
-    known_neurons, known_layers = neuron_adapters(framework), layer_adapters(framework)
+def framework_rows(framework: Framework) -> list[tuple[str, str, str]]:
+    """(class, faithful or unsupported, how) for every layer class of a framework, in their order."""
     rows = []
     for name, cls in _classes(framework):
-        if cls in known_neurons:
+        if cls in framework.neurons:
             rows.append((name, FAITHFUL, "as equations"))
-        elif cls in known_layers:
+        elif cls in framework.layers:
             rows.append((name, FAITHFUL, "as a layer of connections"))
-        elif cls in container_classes(framework):
+        elif cls in framework.containers:
             rows.append((name, FAITHFUL, "its layers in their order"))
         elif is_refused_class(cls):
             rows.append((name, UNSUPPORTED, "differs from step to step"))
@@ -54,13 +35,13 @@ def framework_rows(framework: str) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _classes(framework: str) -> Iterator[tuple[str, type[nn.Module]]]:
+def _classes(framework: Framework) -> Iterator[tuple[str, type[nn.Module]]]:
     seen: set[type] = set()
-    for path in _MODULES[framework]:
+    for path in framework.modules:
         module = importlib.import_module(path)
         for name, cls in sorted(vars(module).items()):
             plain = inspect.isclass(cls) and issubclass(cls, nn.Module) and not name.startswith("_")
-            if plain and cls.__module__.split(".")[0] == framework and cls not in seen:
+            if plain and cls.__module__.split(".")[0] == framework.name and cls not in seen:
                 seen.add(cls)
                 yield name, cls
 
@@ -68,9 +49,9 @@ def _classes(framework: str) -> Iterator[tuple[str, type[nn.Module]]]:
 def torch_rows() -> list[tuple[str, str, str]]:
     """The same for torch's own layers and this package's; whatever is not named is unsupported."""
     rows = []
-    for cls in lowerings():
+    for cls, lowering in LOWERINGS.items():
         origin = "torch.nn" if cls.__module__.startswith("torch") else "alade_brian.models"
-        rows.append((f"{origin}.{cls.__name__}", FAITHFUL, _CONDITIONS.get(cls.__name__, "")))
+        rows.append((f"{origin}.{cls.__name__}", FAITHFUL, lowering.conditions))
     return sorted(rows)
 
 
@@ -91,7 +72,7 @@ def markdown(title: str, rows: list[tuple[str, str, str]]) -> str:
 
 def sections(frameworks: tuple[str, ...]) -> dict[str, str]:
     """Title and text of every section of the documentation's table, for torch, NIR and the frameworks named."""
-    titles = {"snntorch": "snnTorch 1.0.0", "spikingjelly": "SpikingJelly 2.0.0", "norse": "Norse 1.1.0"}
     rows = {"torch.nn and alade_brian.models": torch_rows(), "NIR 1.0.8": nir_rows()}
-    rows |= {titles[name]: framework_rows(name) for name in frameworks}
-    return {title: markdown(title, found) for title, found in rows.items()}
+    found = [FRAMEWORKS[name]() for name in frameworks]
+    rows |= {f"{framework.title} {framework.version}": framework_rows(framework) for framework in found}
+    return {title: markdown(title, each) for title, each in rows.items()}

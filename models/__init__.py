@@ -18,21 +18,25 @@ from alade_brian.models.layers.readouts import (
     PopulationVote,
     SumOverSteps,
 )
-from alade_brian.models.networks.backbone import ConvBackbone, make_backbone
+from alade_brian.models.networks.backbone import BACKBONES, BackboneSettings, ConvBackbone, make_backbone
 from alade_brian.models.networks.expandable import ExpandableNetwork
 from alade_brian.models.networks.resnet import ResNet
 from alade_brian.models.networks.stem import Norm
+from alade_brian.models.neurons import NEURONS
 from alade_brian.models.neurons.adaptive import AdaptiveLIF
 from alade_brian.models.neurons.leaky import IF, LI, LIF, I
-from alade_brian.models.neurons.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
+from alade_brian.models.neurons.neuron import Neuron, PassiveNeuron, SpikingNeuron
 from alade_brian.models.neurons.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
 
 __all__ = [
+    "BACKBONES",
     "IF",
     "LI",
     "LIF",
+    "NEURONS",
     "AdaptiveLIF",
     "Alpha",
+    "BackboneSettings",
     "ConvBackbone",
     "CubaLI",
     "CubaLIF",
@@ -59,5 +63,4 @@ __all__ = [
     "SumPool2d",
     "Synaptic",
     "make_backbone",
-    "neuron_classes",
 ]

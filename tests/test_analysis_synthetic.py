@@ -11,8 +11,7 @@ import numpy as np
 
 from alade_brian.analysis.metrics import incremental
 from alade_brian.analysis.metrics.energy import energy_metrics
-from alade_brian.analysis.statistics import rates as statistics
-from alade_brian.analysis.statistics.summary import response_statistics
+from alade_brian.analysis.statistics.summary import layer_summary
 from alade_brian.spec.network import (
     Dense,
     NetworkSpec,
@@ -86,8 +85,7 @@ def _layer(name: str, torch: np.ndarray, brian2: np.ndarray, classes: int) -> di
         "spikes_torch": int(torch.sum()),
         "spikes_brian2": int(brian2.sum()),
         "mismatched_spikes": int((torch ^ brian2).sum()),
-        **statistics.layer_statistics(brian2, DT),
-        **response_statistics(brian2, np.arange(len(brian2)) % classes, DT),
+        **layer_summary(brian2, np.arange(len(brian2)) % classes, DT),
     }
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from tiny_grid import learnt
 
-from alade_brian.perturbations import Presentation, perturbation
-from alade_brian.perturbations.base import _REGISTRY
+from alade_brian.perturbations import PERTURBATIONS, Presentation, perturbation
 from alade_brian.runs.folder import read_json
 from alade_brian.spec.network import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spec.neuron import memoryless
@@ -40,7 +39,7 @@ def test_a_perturbation_of_ones_own_is_known_by_its_name() -> None:
         weaker = perturbation("weaker-synapses")(Presentation(spec, np.ones((1, 2))), 0.4).spec
         assert np.array_equal(weaker.projections[0].operator.weight, 0.6 * weight)  # type: ignore[union-attr]
     finally:
-        _REGISTRY.pop("weaker-synapses", None)
+        PERTURBATIONS.remove("weaker-synapses")
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ GROUND = {
     "brian2_preferences",
     "program_cache",
     "cluster_task",
+    "registry",
+    "plugins",
     "",
 }
 

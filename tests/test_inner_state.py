@@ -13,7 +13,7 @@ from torch import nn
 
 from alade_brian.cli import run_command
 from alade_brian.errors import UserError
-from alade_brian.models import LIF, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent, neuron_classes
+from alade_brian.models import LIF, NEURONS, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.outputs import LOCK
 from alade_brian.simulation import simulate
 from alade_brian.simulation.states import record_states, threshold_needs, variables
@@ -26,7 +26,7 @@ STATES = ("v", "a", "syn")
 IMAGES = dyadic_images(5, 2, 7, 6)
 
 
-@pytest.mark.parametrize("cls", [cls for cls in neuron_classes() if cls.spiking], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [cls for cls in NEURONS.values() if cls.spiking], ids=lambda cls: cls.__name__)
 def test_every_state_of_every_neuron_is_the_same_in_both_networks(cls: type) -> None:
     model = conv_net(cls(4))
     spec = convert(model, (2, 7, 6))

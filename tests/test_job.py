@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from alade_brian.analysis.statistics.summary import response_statistics
+from alade_brian.analysis.statistics.summary import layer_summary
 from alade_brian.cli import run_command
 from alade_brian.data import load_dataset
 from alade_brian.learning.checkpoint import load_checkpoint
@@ -111,7 +111,7 @@ def test_statistics_of_the_answers_are_those_of_the_recorded_spikes(finished: Pa
     for task in metrics["tasks"]:
         record = load_record(finished / "spikes" / f"task-{task['task']:02d}.npz")
         for layer in task["layers"]:
-            expected = response_statistics(record.layers[layer["name"]].brian2(), record.labels, record.dt)
+            expected = layer_summary(record.layers[layer["name"]].brian2(), record.labels, record.dt)
             assert {name: layer[name] for name in expected} == expected
         # The classifier reads the last layer of every extractor.
         assert task["readout_layers"] == [name for name in record.layers if name.endswith("stages.1.lif")]

@@ -29,7 +29,7 @@ from test_learning_synthetic import (
 )
 
 from alade_brian.errors import UserError
-from alade_brian.learning import Learner, available_methods, method_class
+from alade_brian.learning import METHODS, Learner, method_class
 from alade_brian.learning.incremental import learner as learner_module
 from alade_brian.learning.incremental.alignment import AlignmentController
 from alade_brian.learning.incremental.methods.alade_stages import FinetuningStage, RepresentationStage
@@ -91,7 +91,7 @@ def test_the_network_grows_with_every_task(method: str, extractors: tuple[int, .
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    assert {"alade", "der", "finetune"} <= set(available_methods())
+    assert {"alade", "der", "finetune"} <= set(METHODS)
     with pytest.raises(UserError, match="'coil'.*alade.*finetune"):
         method_class("coil")
     with pytest.raises(UserError, match="'coil'"):

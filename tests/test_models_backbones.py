@@ -9,6 +9,7 @@ from networks import NUMPY
 from torch import nn
 
 from alade_brian.conversion.from_torch.convert import convert
+from alade_brian.errors import UserError
 from alade_brian.learning.incremental.task_data import time_first
 from alade_brian.models import ExpandableNetwork, make_backbone
 from alade_brian.verification.verify import verify
@@ -49,7 +50,7 @@ def test_features_are_as_wide_as_said(name: str, shape: tuple[int, int, int]) ->
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="no backbone 'vgg'; use one of small, resnet18"):
+    with pytest.raises(UserError, match="unknown backbone 'vgg'; use one of small, resnet18"):
         make_backbone("vgg", (3, 32, 32))
     with pytest.raises(ValueError, match="too small for a stem with pooling"):
         make_backbone("resnet18-imagenet", (3, 2, 2))

@@ -14,8 +14,8 @@ from scipy import stats
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.models import ConvBackbone, ExpandableNetwork
-from alade_brian.perturbations import Perturbation, Presentation, available_perturbations, perturbation
-from alade_brian.perturbations.base import _REGISTRY, SpecPerturbation, generator
+from alade_brian.perturbations import PERTURBATIONS, Perturbation, Presentation, perturbation
+from alade_brian.perturbations.base import SpecPerturbation, generator
 from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.perturbations.noise import MembraneNoise
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
@@ -86,7 +86,7 @@ def pulse(steps: int, neurons: int = 3, at: int = 0, value: float = 1.0) -> np.n
 
 
 @pytest.mark.parametrize("backend", ["numpy", "cpp"])
-@pytest.mark.parametrize("name", available_perturbations())
+@pytest.mark.parametrize("name", sorted(PERTURBATIONS))
 def test_strength_zero_changes_no_spike(spec: NetworkSpec, name: str, backend: str) -> None:
     settings = SimulationSettings(backend=backend)
     shown = Presentation(spec, IMAGES)
@@ -98,7 +98,7 @@ def test_strength_zero_changes_no_spike(spec: NetworkSpec, name: str, backend: s
     assert np.array_equal(found.logits, expected.logits)
 
 
-@pytest.mark.parametrize("name", available_perturbations())
+@pytest.mark.parametrize("name", sorted(PERTURBATIONS))
 def test_every_other_strength_changes_something_and_is_the_same_again(spec: NetworkSpec, name: str) -> None:
     known = known_perturbation(name, spec)
     assert known.strengths[0] == 0 and known.unit and max(known.strengths) <= known.highest
@@ -409,7 +409,7 @@ def test_what_a_network_cannot_have_is_refused(spec: NetworkSpec) -> None:
 
 
 def test_unknown_names_and_options_are_refused() -> None:
-    with pytest.raises(UserError, match="known are adaptation"):
+    with pytest.raises(UserError, match="use one of refractory"):
         perturbation("earthquake")
     with pytest.raises(UserError, match="does not take task"):
         perturbation("delay", task=1)
@@ -427,6 +427,7 @@ def test_every_place_has_numbers_of_its_own(spec: NetworkSpec) -> None:
 
 
 def test_ones_own_is_a_small_class(spec: NetworkSpec) -> None:
+    @PERTURBATIONS.register("test-bias")
     class Bias(SpecPerturbation):
         name = "test-bias"
         strengths = (0, 1)
@@ -442,4 +443,4 @@ def test_ones_own_is_a_small_class(spec: NetworkSpec) -> None:
         more = spikes(perturbation("test-bias")(Presentation(spec, IMAGES), 1.0))
         assert sum(map(np.sum, more.values())) > sum(map(np.sum, spikes(Presentation(spec, IMAGES)).values()))
     finally:
-        del _REGISTRY["test-bias"]
+        PERTURBATIONS.remove("test-bias")

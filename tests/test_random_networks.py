@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from networks import NUMPY, convert, dyadic_images
 from torch import nn
 
-from alade_brian.models import neuron_classes
+from alade_brian.models import NEURONS
 from alade_brian.verification.verify import verify
 
 # ALADE_BRIAN_EXAMPLES=3000 python -m pytest tests/test_random_networks.py for the long run.
@@ -40,4 +40,4 @@ def test_random_networks_spike_alike() -> None:
 
     check()
     assert seen["silent"] <= 0.2 * seen["layers"], seen
-    assert all(seen[cls.__name__] for cls in neuron_classes()), seen
+    assert all(seen[cls.__name__] for cls in NEURONS.values()), seen

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from alade_brian.errors import UserError
 from alade_brian.files import write_text
 from alade_brian.outputs import check_not_locked, writing_to
-from alade_brian.perturbations import Perturbation, available_perturbations, perturbation
+from alade_brian.perturbations import PERTURBATIONS, Perturbation, perturbation
 from alade_brian.runs.subject import PARTS, read_trained_network
 from alade_brian.simulation import BACKENDS, SimulationSettings
 from alade_brian.studies.perturbation.curve_figures import write_figures
@@ -35,7 +35,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
     p.add_argument(
-        "--perturb", nargs="+", required=True, metavar="NAME", help=f"all, or: {', '.join(available_perturbations())}"
+        "--perturb",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help=f"all, or: {PERTURBATIONS.choices}",
     )
     p.add_argument("--strengths", nargs="+", type=float, metavar="S", help="default: the perturbation's own")
     p.add_argument("--task", type=int, metavar="K", help="of a lesion: only in the extractor of this task")
@@ -86,6 +90,6 @@ def choose(arguments: argparse.Namespace) -> list[Perturbation]:
     everything = "all" in arguments.perturb
     if everything and (arguments.strengths or len(arguments.perturb) > 1):
         raise UserError("--perturb all stands alone and has no --strengths, whose units differ; name one perturbation")
-    names = available_perturbations() if everything else tuple(dict.fromkeys(arguments.perturb))
+    names = tuple(sorted(PERTURBATIONS)) if everything else tuple(dict.fromkeys(arguments.perturb))
     options = {} if arguments.task is None else {"task": arguments.task}
     return [perturbation(name, **options) for name in names]

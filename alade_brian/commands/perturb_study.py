@@ -20,7 +20,7 @@ from typing import Any
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
 from alade_brian.outputs import check_not_locked, writing_to
-from alade_brian.perturbations import available_perturbations, perturbation
+from alade_brian.perturbations import PERTURBATIONS, perturbation
 from alade_brian.studies.comparison.cells import Estimate, check_cell
 from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
 from alade_brian.studies.comparison.results import check_earlier
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     for option in ("repeats", "jobs", "images"):
         if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
             raise UserError(f"--{option} {getattr(arguments, option)}: use at least 1")
-    names = tuple(arguments.perturb or available_perturbations())
+    names = tuple(arguments.perturb or sorted(PERTURBATIONS))
     for name in names:
         perturbation(name)
     grid = read_grid(arguments.grid)

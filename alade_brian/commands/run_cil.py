@@ -18,10 +18,12 @@ from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
-from alade_brian.data import available_datasets
-from alade_brian.learning import available_methods
+from alade_brian.data import DATASETS
+from alade_brian.learning import METHODS
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
+from alade_brian.models import BACKBONES
 from alade_brian.outputs import check_not_locked, writing_to
+from alade_brian.plugins import short_name
 from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.incremental_run import SECONDS_BETWEEN_STATES, IncrementalJob
 from alade_brian.runs.summary import summary
@@ -55,10 +57,11 @@ def parser() -> argparse.ArgumentParser:
         help="the Python with brian2cuda, for a GPU with explicit connectivity (default: $ALADE_BRIAN_CUDA_PYTHON, "
         "this one, or one that is found)",
     )  # fmt: skip
-    p.add_argument("--dataset", help=f"{', '.join(available_datasets())} (default: from the configuration)")
+    p.add_argument("--dataset", help=f"{DATASETS.choices} (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
-    p.add_argument("--method", help=f"{', '.join(available_methods())} (default: alade)")
+    p.add_argument("--method", help=f"{METHODS.choices} (default: alade)")
+    p.add_argument("--backbone", help=f"{BACKBONES.choices} (default: from the configuration)")
     p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
     p.add_argument("--seed", type=int, help="random seed (class order, weights, batches; default: 1993)")
     p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
@@ -93,6 +96,8 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
     simulation = {"backend": arguments.backend, "connectivity": arguments.connectivity}
     chosen: dict[str, Any] = {key: value for key, value in simulation.items() if value is not None}
     mapping["simulation"] = {**(mapping.get("simulation") or {}), **chosen}
+    if arguments.backbone is not None:
+        mapping["network"] = {**(mapping.get("network") or {}), "backbone": arguments.backbone}
     if arguments.device is not None:
         mapping["training"] = {**(mapping.get("training") or {}), "device": arguments.device}
     return name, config_from(mapping, origin)
@@ -101,7 +106,7 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
 def main(arguments: argparse.Namespace) -> int:
     """Run the job; the exit code."""
     name, config = configuration(arguments)
-    out = arguments.out or Path("runs") / f"{name}-{config.method}-{config.seed}"
+    out = arguments.out or Path("runs") / f"{name}-{short_name(config.method)}-{config.seed}"
     check_not_locked(out)
     folder = RunFolder(out)
     folder.check_same(config) if arguments.resume else folder.check_unused()

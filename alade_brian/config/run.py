@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from alade_brian import plugins
 from alade_brian.config.sections import (
     AladeConfig,
     DistillationConfig,
@@ -94,6 +95,11 @@ class RunConfig:
         check(0 <= self.seed < 2**32, f"seed is {self.seed}; use a whole number from 0 to 2**32 - 1")
         check(0 <= self.validation < 1, f"validation is {self.validation}; use a fraction from 0 to below 1")
 
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The parts that come from files outside the package, and the digests of these. UserError if one is missing."""
+        return plugins.digests((self.dataset, self.method, self.network.backbone))
+
     def stage_one(self, first: bool) -> StageConfig:
         """Stage 1 of the first task, or of a later one."""
         return self.first_learning if first and self.first_learning is not None else self.learning
@@ -101,7 +107,11 @@ class RunConfig:
 
 def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
     """A configuration from nested mappings; `origin` is named where something is wrong."""
-    return _build(RunConfig, mapping, origin, "")
+    config: RunConfig = _build(RunConfig, mapping, origin, "")
+    # A resumed run, or a process in another folder, finds the files of its plug-ins again.
+    network = dataclasses.replace(config.network, backbone=plugins.absolute(config.network.backbone))
+    dataset, method = plugins.absolute(config.dataset), plugins.absolute(config.method)
+    return dataclasses.replace(config, dataset=dataset, method=method, network=network)
 
 
 def to_mapping(config: RunConfig) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from alade_brian.errors import UserError
 
-BACKBONES = ("small", "resnet18", "resnet18-imagenet", "resnet19")
 NORMS = ("batch", "none")
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
@@ -36,7 +35,6 @@ class NetworkConfig:
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_choice("network.backbone", self.backbone, BACKBONES)
         _check_choice("network.norm", self.norm, NORMS)
         check(self.width > 0, f"network.width is {self.width}; use a positive number")
         check(

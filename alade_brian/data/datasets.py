@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
+from alade_brian import plugins
 from alade_brian.data.cifar100 import read_cifar100
 from alade_brian.data.dataset import Dataset, make_dataset
 from alade_brian.data.events import read_events
@@ -17,6 +17,7 @@ from alade_brian.data.image_folder import read_image_folder
 from alade_brian.data.npz_file import read_npz
 from alade_brian.data.omniglot import read_omniglot
 from alade_brian.errors import UserError
+from alade_brian.registry import Registry
 
 # Every so-many-th image of a class of `digits` is a test image.
 DIGITS_TEST_EVERY = 5
@@ -35,9 +36,8 @@ class Source:
     steps: int | None = None
 
 
-def available_datasets() -> tuple[str, ...]:
-    """Names that `load_dataset` knows."""
-    return (*_LOADERS, f"{EVENTS}NAME")
+Loader = Callable[[Source], Dataset]
+DATASETS: Registry[str, Loader] = Registry("data set", also=(f"{EVENTS}NAME", plugins.FORM))
 
 
 def load_dataset(
@@ -47,7 +47,7 @@ def load_dataset(
     image_size: int | None = None,
     steps: int | None = None,
 ) -> Dataset:
-    """The data set of that name.
+    """The data set of that name, or the one that a function in a plug-in's file loads.
 
     data_root    where its files lie: a folder, or the file itself for `npz`
     download     fetch them where they are missing
@@ -61,11 +61,10 @@ def load_dataset(
     source = Source(data_root, download, image_size, steps)
     if name.startswith(EVENTS):
         return _events(name.removeprefix(EVENTS), source)
-    if name not in _LOADERS:
-        raise UserError(f"unknown data set '{name}'; use one of {', '.join(available_datasets())}")
-    return _LOADERS[name](source)
+    return plugins.find(DATASETS, name)(source)
 
 
+@DATASETS.register("digits")
 def _digits(source: Source) -> Dataset:
     """The 1,797 handwritten digits (8x8) of scikit-learn (UCI, Alpaydin & Kaynak 1998).
 
@@ -82,6 +81,7 @@ def _digits(source: Source) -> Dataset:
     return make_dataset("digits", train, test, tuple(str(n) for n in range(10)), scale=16)
 
 
+@DATASETS.register("fashion-mnist")
 def _fashion_mnist(source: Source) -> Dataset:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 60,000 training and 10,000 test images, 28x28."""
     train, test = (
@@ -90,22 +90,26 @@ def _fashion_mnist(source: Source) -> Dataset:
     return make_dataset("fashion-mnist", train, test, FASHION_MNIST_CLASSES, BYTES)
 
 
+@DATASETS.register("omniglot")
 def _omniglot(source: Source) -> Dataset:
     """242 characters of Omniglot (Lake, Salakhutdinov, Tenenbaum 2015): 15 training and 5 test images of each, 28x28,
     the test images by other people."""
     return make_dataset("omniglot", *read_omniglot(), BYTES)
 
 
+@DATASETS.register("cifar100")
 def _cifar100(source: Source) -> Dataset:
     """CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, in colour."""
     return make_dataset("cifar100", *read_cifar100(source.data_root), BYTES)
 
 
+@DATASETS.register("folder")
 def _folder(source: Source) -> Dataset:
     """Image files in a folder of folders."""
     return make_dataset("folder", *read_image_folder(source.data_root, source.image_size), BYTES)
 
 
+@DATASETS.register("npz")
 def _npz(source: Source) -> Dataset:
     """Arrays in a file."""
     return make_dataset("npz", *read_npz(source.data_root))
@@ -117,15 +121,3 @@ def _events(name: str, source: Source) -> Dataset:
         f"{EVENTS}{name}",
         *read_events(name, source.data_root, source.download, source.steps, source.image_size),
     )
-
-
-_LOADERS: Mapping[str, Callable[[Source], Dataset]] = MappingProxyType(
-    {
-        "digits": _digits,
-        "fashion-mnist": _fashion_mnist,
-        "omniglot": _omniglot,
-        "cifar100": _cifar100,
-        "folder": _folder,
-        "npz": _npz,
-    }
-)

@@ -6,16 +6,18 @@ How to write one's own: docs/perturbations.md.
 
 from alade_brian.perturbations import neurons, noise, synapses, time
 from alade_brian.perturbations.base import (
+    PERTURBATIONS,
     Perturbation,
     Presentation,
-    available_perturbations,
+    SpecPerturbation,
     perturbation,
 )
 
 __all__ = [
+    "PERTURBATIONS",
     "Perturbation",
     "Presentation",
-    "available_perturbations",
+    "SpecPerturbation",
     "neurons",
     "noise",
     "perturbation",

@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from alade_brian import plugins
 from alade_brian.errors import UserError
+from alade_brian.registry import Registry
 from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection
 
 
@@ -34,13 +36,12 @@ class Presentation:
 class Perturbation(ABC):
     """A change with a strength; at strength 0 the network spikes exactly as without it.
 
-    A subclass that has a `name` is registered under it.
-
     name       on the command line and in results
     unit       of the strength, as a figure's axis says it
     highest    strengths are from 0 to this; whole says that they are whole numbers
     strengths  what a study tries when it is told nothing, 0 among them
     random     whether it draws random numbers, so that a repeat with another seed is another network
+    version    of a plug-in, a digest of its file: what another content measured is another result
     """
 
     name: ClassVar[str] = ""
@@ -49,16 +50,17 @@ class Perturbation(ABC):
     whole: ClassVar[bool] = False
     strengths: ClassVar[tuple[float, ...]] = ()
     random: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if cls.name:
-            _REGISTRY[cls.name] = cls
+    version: str = ""
 
     @property
     def label(self) -> str:
-        """Name and options, as results are filed."""
+        """Name and options."""
         return self.name
+
+    @property
+    def key(self) -> str:
+        """What results are filed under: the label, and the version of a plug-in."""
+        return f"{self.label}@{self.version}" if self.version else self.label
 
     def __call__(self, shown: Presentation, strength: float, seed: int = 0) -> Presentation:
         """The perturbed network and images. UserError where the strength is out of range, or the network cannot have
@@ -94,22 +96,21 @@ class SpecPerturbation(Perturbation):
         """The perturbed network."""
 
 
-_REGISTRY: dict[str, type[Perturbation]] = {}
-
-
-def available_perturbations() -> tuple[str, ...]:
-    """All names, sorted."""
-    return tuple(sorted(_REGISTRY))
+PERTURBATIONS: Registry[str, type[Perturbation]] = Registry("perturbation", also=(plugins.FORM,))
 
 
 def perturbation(name: str, **options: Any) -> Perturbation:
-    """The perturbation of that name; UserError where there is none."""
-    if name not in _REGISTRY:
-        raise UserError(f"unknown perturbation '{name}'; known are {', '.join(available_perturbations())}")
+    """The perturbation of that name, or the one that a plug-in's file holds; UserError if there is none."""
+    cls = plugins.find(PERTURBATIONS, name, Perturbation)
+    if not cls.name:
+        raise UserError(f"the perturbation {name} has no name to file its results under; give its class a 'name'")
     try:
-        return _REGISTRY[name](**options)
+        made = cls(**options)
     except TypeError:
         raise UserError(f"the perturbation '{name}' does not take {', '.join(options)}; leave it out") from None
+    if plugins.is_plugin(name):
+        made.version = plugins.digest(name)[:8]
+    return made
 
 
 def as_sequences(shown: Presentation) -> tuple[NetworkSpec, dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from alade_brian.perturbations.base import SpecPerturbation, each_spiking, generator
+from alade_brian.perturbations.base import PERTURBATIONS, SpecPerturbation, each_spiking, generator
 from alade_brian.spec.network import NetworkSpec, NeuronEquations, Parameter, Population, constant
 
 # A level that no membrane reaches, and far from overflow in both types.
@@ -38,6 +38,7 @@ def extended(
     )
 
 
+@PERTURBATIONS.register("refractory")
 class RefractoryPeriod(SpecPerturbation):
     """For so many steps behind a spike a neuron does not fire; where its reset sets the membrane to a value, it stays
     there as long (absolute refractoriness)."""
@@ -64,6 +65,7 @@ class RefractoryPeriod(SpecPerturbation):
         return each_spiking(spec, held)
 
 
+@PERTURBATIONS.register("thresholds")
 class UnequalThresholds(SpecPerturbation):
     """Every neuron's threshold is multiplied by a number of its own, lognormal with median 1; the strength is the
     standard deviation of its logarithm."""
@@ -81,6 +83,7 @@ class UnequalThresholds(SpecPerturbation):
         return each_spiking(spec, scattered)
 
 
+@PERTURBATIONS.register("time-constants")
 class UnequalTimeConstants(SpecPerturbation):
     """Every neuron's membrane time constant is multiplied by a number of its own, as `UnequalThresholds`."""
 
@@ -106,6 +109,7 @@ def _lognormal(population: Population, spread: float, seed: int) -> np.ndarray:
     return np.exp(spread * generator(seed, population.name).standard_normal(population.shape))
 
 
+@PERTURBATIONS.register("adaptation")
 class Adaptation(SpecPerturbation):
     """Spike-frequency adaptation: every spike raises the neuron's threshold by the strength, which decays with a time
     constant of 20 steps."""
@@ -128,6 +132,7 @@ class Adaptation(SpecPerturbation):
         return each_spiking(spec, tired)
 
 
+@PERTURBATIONS.register("selective-lesion")
 class SelectiveLesion(SpecPerturbation):
     """The fraction of each layer's neurons that are the most selective never fires again; silent neurons, which have no
     selectivity, come last.
@@ -155,6 +160,7 @@ class SelectiveLesion(SpecPerturbation):
         return each_spiking(spec, damaged)
 
 
+@PERTURBATIONS.register("lesion")
 class Lesion(SpecPerturbation):
     """A fraction of the neurons, chosen at random, never fires again.
 

@@ -10,10 +10,18 @@ import dataclasses
 
 import numpy as np
 
-from alade_brian.perturbations.base import Perturbation, Presentation, as_sequences, generator, image_numbers
+from alade_brian.perturbations.base import (
+    PERTURBATIONS,
+    Perturbation,
+    Presentation,
+    as_sequences,
+    generator,
+    image_numbers,
+)
 from alade_brian.spec.network import Identity, Population, Projection, Stimulus
 
 
+@PERTURBATIONS.register("membrane-noise")
 class MembraneNoise(Perturbation):
     """Every spiking neuron's membrane is an Ornstein-Uhlenbeck process around what its input makes of it. The strength
     is the standard deviation that it has without input and threshold, whatever the length of a step.
@@ -55,6 +63,7 @@ class MembraneNoise(Perturbation):
         return np.sqrt(1 - decay**2)
 
 
+@PERTURBATIONS.register("poisson-stimulus")
 class PoissonStimulus(Perturbation):
     """Instead of a held image, random events: in every step a pixel x is ``k * strength`` for a Poisson number k of
     mean ``|x| / strength``, with the sign of x; mean x, variance ``strength * |x|``."""

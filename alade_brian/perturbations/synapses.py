@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from alade_brian.perturbations.base import (
+    PERTURBATIONS,
     Perturbation,
     Presentation,
     SpecPerturbation,
@@ -20,6 +21,7 @@ from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, P
 from alade_brian.spec.release import TICKETS
 
 
+@PERTURBATIONS.register("weight-noise")
 class WeightNoise(SpecPerturbation):
     """Every weight gets a normally distributed number, in units of the standard deviation of its projection's weights.
     A convolution keeps one kernel for all places."""
@@ -37,6 +39,7 @@ class WeightNoise(SpecPerturbation):
         return each_weighted(spec, noisy)
 
 
+@PERTURBATIONS.register("weight-resolution")
 class WeightResolution(SpecPerturbation):
     """Weights are rounded to multiples of a step; b bits, one of them the sign, are a step of ``1 / (2^(b-1) - 1)``."""
 
@@ -53,6 +56,7 @@ class WeightResolution(SpecPerturbation):
         return each_weighted(spec, rounded)
 
 
+@PERTURBATIONS.register("dale")
 class SignConstraint(SpecPerturbation):
     """Dale's principle: what a neuron sends has one sign. Weights against the sign of the sum of a sender's weights
     shrink by the strength; senders that share weights (a channel) share their sign. Weights of stimuli stay."""
@@ -104,6 +108,7 @@ class _Filter(SpecPerturbation):
         return dataclasses.replace(slow, input="arrived")
 
 
+@PERTURBATIONS.register("exponential-synapses")
 class ExponentialFilter(_Filter):
     """An exponential postsynaptic current, normalised: a spike's effect arrives over the following steps.
 
@@ -115,6 +120,7 @@ class ExponentialFilter(_Filter):
     filtered = "slow = keep * slow + (1 - keep) * arrived\narrived = 0\n{0} += slow"
 
 
+@PERTURBATIONS.register("alpha-synapses")
 class AlphaFilter(_Filter):
     """As `ExponentialFilter`, twice behind each other: a current that rises and falls (an alpha function in discrete
     time)."""
@@ -127,6 +133,7 @@ class AlphaFilter(_Filter):
     )
 
 
+@PERTURBATIONS.register("unreliable-release")
 class UnreliableRelease(Perturbation):
     """Every synapse lets a spike pass or fails, each spike and synapse by itself; synapses of one kernel too. What
     arrives is not made up for: on the average a weight is ``1 - strength`` of what it was."""
@@ -156,6 +163,7 @@ class UnreliableRelease(Perturbation):
         return dataclasses.replace(shown, spec=spec, images=images)
 
 
+@PERTURBATIONS.register("conductances")
 class Conductances(Perturbation):
     """Synapses open conductances instead of passing charge. Within a step all excitatory conductance g and inhibitory
     conductance h of a neuron act together: the membrane moves towards ``(g E - h E) / (g + h)`` by

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from alade_brian.perturbations.base import (
+    PERTURBATIONS,
     Perturbation,
     Presentation,
     SpecPerturbation,
@@ -29,6 +30,7 @@ from alade_brian.spec.neuron import memoryless
 from alade_brian.spec.synapses import projection_synapses
 
 
+@PERTURBATIONS.register("delay")
 class AxonalDelay(SpecPerturbation):
     """Every spike reaches its targets so many steps later; layer k is shifted by k - 1 delays. A presentation is not
     made longer: what arrives behind its end is lost."""
@@ -47,6 +49,7 @@ class AxonalDelay(SpecPerturbation):
         return dataclasses.replace(spec, projections=tuple(late(p) for p in spec.projections))
 
 
+@PERTURBATIONS.register("unequal-delays")
 class UnequalDelays(SpecPerturbation):
     """Every synapse has a delay of its own, of 0 to `strength` steps, each as likely; also within a shared kernel."""
 
@@ -85,6 +88,7 @@ class UnequalDelays(SpecPerturbation):
         ]
 
 
+@PERTURBATIONS.register("jitter")
 class SpikeTimeJitter(Perturbation):
     """Every spike reaches all its targets by a number of steps later that is drawn for it, 0 to `strength`, each as
     likely. What arrives behind the end of a presentation is lost.
@@ -143,6 +147,7 @@ class SpikeTimeJitter(Perturbation):
         )
 
 
+@PERTURBATIONS.register("finer-steps")
 class FinerSteps(SpecPerturbation):
     """Every step is cut into ``1 + strength`` shorter ones; the neurons follow the same differential equation. A
     current that is held during a step enters as the equation's solution has it; a spike is a jump as before."""

@@ -83,7 +83,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.path)
             write_text(self._config, yaml.safe_dump(to_mapping(config), sort_keys=False))
-            write_json(self._environment, environment())
+            write_json(self._environment, environment() | {"plugins": config.plugins})
         except OSError as error:
             raise UserError(
                 f"the run folder {self.path} cannot be written ({error.strerror}); choose another with --out"
@@ -112,11 +112,22 @@ class RunFolder:
                 f"the run in {self.path} was started with another value of {', '.join(keys)}; resume it without "
                 "changing that, or use another --out"
             )
+        before, now = self._recorded("plugins") or {}, config.plugins
+        changed = [name for name, content in now.items() if before.get(name) != content]
+        if changed:
+            raise UserError(
+                f"{', '.join(changed)} has changed since the run in {self.path} was started; restore the file, or use "
+                "another --out"
+            )
 
     def threads(self) -> int | None:
         """The number of threads of torch that the run was begun with; None where that is not known."""
+        return self._recorded("torch_threads")
+
+    def _recorded(self, key: str) -> Any:
+        """A fact of the environment that the run was begun in; None if it is not known."""
         file = self._environment
-        return read_json(file).get("torch_threads") if file.is_file() else None
+        return read_json(file).get(key) if file.is_file() else None
 
     def warn_of_threads(self) -> None:
         """Say it where sums will be rounded in another order than in the part of the run that is done."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alade_brian.analysis.metrics.energy import energy_metrics
-from alade_brian.analysis.statistics.rates import layer_statistics
-from alade_brian.analysis.statistics.summary import response_statistics
+from alade_brian.analysis.statistics.summary import layer_summary
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.nir_graphs.write import NotInNIR, write_nir
 from alade_brian.data import ImageSet
@@ -21,6 +20,7 @@ from alade_brian.simulation import SimulationSettings, advice
 from alade_brian.spec.cost_table import format_rows, lowering_table, synapses_per_projection
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
+from alade_brian.verification.comparison import NO_SPIKES
 from alade_brian.verification.verify import LayerAgreement, Verification, verify
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class VerifiedTask:
             "spikes_torch": layer.spikes_reference,
             "spikes_brian2": layer.spikes_brian2,
             "mismatched_spikes": layer.mismatched_spikes,
-            **layer_statistics(spikes, self.spec.dt),
-            **response_statistics(spikes, self.test.labels, self.spec.dt),
+            **layer_summary(spikes, self.test.labels, self.spec.dt),
         }
 
 

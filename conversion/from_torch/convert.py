@@ -15,7 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.interpreter import ValueInterpreter
-from alade_brian.conversion.from_torch.layers import LowerFunction, lowerings
+from alade_brian.conversion.from_torch.lowerings import LOWERINGS
+from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.tracing import trace
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
@@ -36,7 +37,7 @@ def convert(
     """Lower a trained torch module to a specification (float64), exactly.
 
     model         takes images ``(n, *image_shape)`` and gives logits ``(n, classes)``; built of the layers that
-                  `lowerings` names, or of those of a framework with an adapter (snnTorch, SpikingJelly, Norse), in a
+                  `LOWERINGS` names, or of those of a framework with an adapter (snnTorch, SpikingJelly, Norse), in a
                   forward that loops over time, carries time as the first axis, or is one step. It is read in eval mode
                   and not changed.
     dt            seconds per step
@@ -52,7 +53,7 @@ def convert(
     """
     if sequence and steps is None:
         raise ValueError("a sequence needs its number of steps: give convert steps=")
-    known = {**lowerings(), **(extra or {})}
+    known: dict[type[nn.Module], LowerFunction] = {**LOWERINGS, **(extra or {})}
     forward = _Forward(model, known, Stimulus(image_shape, coding="sequence" if sequence else "direct"), output)
     interpreter, answer = _understood(forward, steps if sequence else None)
     spec = _finish(interpreter, answer, dt, steps, readout, output)

@@ -17,11 +17,11 @@ from alade_brian.conversion.from_torch.answers import readout_for
 from alade_brian.conversion.from_torch.frameworks.registry import (
     container_kind,
     framework_of,
-    layer_adapters,
     neuron_adapter,
 )
 from alade_brian.conversion.from_torch.functions import function_lowerings, known_functions, method_lowerings
-from alade_brian.conversion.from_torch.layers import LowerFunction, refuse_class
+from alade_brian.conversion.from_torch.layers import refuse_class
+from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
     CallCounter,
@@ -94,7 +94,7 @@ class ValueInterpreter(fx.Interpreter):
         refuse_class(module)
         if framework:
             # A class derived from a framework's may do anything: only the very classes are taken.
-            function = layer_adapters(framework).get(kind)
+            function = framework.layers.get(kind)
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None

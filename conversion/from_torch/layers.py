@@ -1,8 +1,4 @@
-"""How each kind of torch layer is lowered: one small function per kind.
-
-Each takes the network so far, the layer's name, the layer, and its input, and gives its output. What it cannot lower
-exactly it refuses, with the argument, its value and the remedy.
-"""
+"""How each kind of torch layer is lowered: one small function per kind, registered by `lowers`."""
 
 from __future__ import annotations
 
@@ -13,18 +9,11 @@ import numpy as np
 from torch import nn
 
 from alade_brian.conversion.from_torch.functions import flattened, unflattened
-from alade_brian.conversion.from_torch.pooling import (
-    lower_adaptive_pool,
-    lower_avg_pool,
-    lower_max_pool,
-    lower_sum_pool,
-)
-from alade_brian.conversion.from_torch.readouts import lower_over_steps, lower_population_vote
-from alade_brian.conversion.from_torch.shapes import LowerFunction, along, check_axes, per_channel, to_numpy
+from alade_brian.conversion.from_torch.lowerings import LOWERINGS, lowers
+from alade_brian.conversion.from_torch.shapes import along, check_axes, per_channel, to_numpy
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
 from alade_brian.models.coding import Frames, HoldCurrent
-from alade_brian.models.layers.linear import Recurrent, Scale, SumPool1d, SumPool2d
-from alade_brian.models.layers.readouts import OverSteps, PopulationVote
+from alade_brian.models.layers.linear import Recurrent, Scale
 from alade_brian.models.neurons.neuron import Neuron, numbers
 from alade_brian.spec.network import Convolution, Dense, NeuronEquations, TransposedConvolution
 
@@ -47,6 +36,7 @@ def refuse_class(module: nn.Module) -> None:
         raise CannotLower("class", name, "differs from step to step, weights do not; use one batch norm for all steps")
 
 
+@lowers(Neuron)
 def _lower_neuron(lowering: SpecBuilder, name: str, module: Neuron, value: AffineInput) -> AffineInput:
     return lowering.add_population(name, value, _equations(module), module.steps)
 
@@ -58,6 +48,7 @@ def _equations(module: Neuron) -> NeuronEquations:
         raise CannotLower("parameters", str(error).split(":")[0], str(error).split(":")[-1].strip()) from None
 
 
+@lowers(Recurrent)
 def _lower_recurrent(lowering: SpecBuilder, name: str, module: Recurrent, value: AffineInput) -> AffineInput:
     """Neurons with a projection onto themselves that takes one step."""
     sent = lowering.add_population(name, value, _equations(module.neuron), module.steps)
@@ -76,22 +67,22 @@ def lower_chain(lowering: SpecBuilder, name: str, module: nn.Module, value: Affi
         for key, layer in module.named_children():
             value = lower_chain(lowering, f"{name}.{key}", layer, value)
         return value
-    linear = _linear_lowerings()
-    function = next((linear[cls] for cls in type(module).__mro__ if cls in linear), None)
-    if function is None:
+    known = LOWERINGS.for_class(type(module))
+    if known is None or not known.linear:
         raise CannotLower(name, type(module).__name__, "is no linear layer; use nn.Linear, nn.Conv2d or Scale")
-    return function(lowering, name, module, value)
+    return known(lowering, name, module, value)
 
 
+@lowers(HoldCurrent, Frames)
+@lowers(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout, linear=True)
 def _lower_pass(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
     return value
 
 
+@lowers(nn.Conv1d, nn.Conv2d, limits={"padding_mode": "zeros"}, linear=True)
 def _lower_conv(lowering: SpecBuilder, name: str, module: Conv, value: AffineInput) -> AffineInput:
     axes = 2 if isinstance(module, nn.Conv2d) else 1
     check_axes(value, axes)
-    if module.padding_mode != "zeros":
-        raise CannotLower("padding_mode", module.padding_mode, "is not exact as synapses yet; use 'zeros'")
     stride, dilation = along(axes, module.stride, 1), along(axes, module.dilation, 1)
     weight = _planar_kernel(module)
     if module.padding == "same":
@@ -123,6 +114,7 @@ def same_padding(weight: np.ndarray, dilation: tuple[int, int], groups: int) -> 
     return Convolution(weight, (1, 1), (-(-total[0] // 2), -(-total[1] // 2)), groups, dilation=dilation)
 
 
+@lowers(nn.ConvTranspose1d, nn.ConvTranspose2d, linear=True)
 def _lower_transposed_conv(lowering: SpecBuilder, name: str, module: TransposedConv, value: AffineInput) -> AffineInput:
     axes = 2 if isinstance(module, nn.ConvTranspose2d) else 1
     check_axes(value, axes)
@@ -144,12 +136,14 @@ def _with_bias(value: AffineInput, module: Any) -> AffineInput:
     return replace(value, bias=value.bias + per_channel(to_numpy(module.bias), value))
 
 
+@lowers(nn.Linear, linear=True)
 def _lower_linear(lowering: SpecBuilder, name: str, module: nn.Linear, value: AffineInput) -> AffineInput:
     if len(value.shape) != 1:
         raise CannotLower("input", value.shape, "is not flat; put nn.Flatten before the linear layer")
     return _with_bias(apply_operator(lowering, Dense(to_numpy(module.weight)), value), module)
 
 
+@lowers(nn.BatchNorm1d, nn.BatchNorm2d, condition="with running statistics", linear=True)
 def _lower_batch_norm(
     lowering: SpecBuilder, name: str, module: nn.modules.batchnorm._BatchNorm, value: AffineInput
 ) -> AffineInput:
@@ -166,6 +160,7 @@ def _lower_batch_norm(
     return scale(lowering, value, per_channel(gain, value), per_channel(shift, value))
 
 
+@lowers(Scale, linear=True)
 def _lower_scale(lowering: SpecBuilder, name: str, module: Scale, value: AffineInput) -> AffineInput:
     gain = numbers(module.gain)
     try:
@@ -177,49 +172,13 @@ def _lower_scale(lowering: SpecBuilder, name: str, module: Scale, value: AffineI
     return scale(lowering, value, gain)
 
 
+@lowers(nn.Flatten, linear=True)
 def _lower_flatten(lowering: SpecBuilder, name: str, module: nn.Flatten, value: AffineInput) -> AffineInput:
     return flattened(lowering, value, module.start_dim, module.end_dim)
 
 
+@lowers(nn.Unflatten, linear=True)
 def _lower_unflatten(lowering: SpecBuilder, name: str, module: nn.Unflatten, value: AffineInput) -> AffineInput:
     if not isinstance(module.dim, int):
         raise CannotLower("dim", module.dim, "is a name; use the axis' number")
     return unflattened(lowering, value, module.dim, module.unflattened_size)
-
-
-def _linear_lowerings() -> dict[type[nn.Module], LowerFunction]:
-    return {
-        nn.Conv1d: _lower_conv,
-        nn.Conv2d: _lower_conv,
-        nn.ConvTranspose1d: _lower_transposed_conv,
-        nn.ConvTranspose2d: _lower_transposed_conv,
-        nn.Linear: _lower_linear,
-        nn.BatchNorm1d: _lower_batch_norm,
-        nn.BatchNorm2d: _lower_batch_norm,
-        nn.AvgPool1d: lower_avg_pool,
-        nn.AvgPool2d: lower_avg_pool,
-        SumPool1d: lower_sum_pool,
-        SumPool2d: lower_sum_pool,
-        nn.AdaptiveAvgPool1d: lower_adaptive_pool,
-        nn.AdaptiveAvgPool2d: lower_adaptive_pool,
-        Scale: _lower_scale,
-        nn.Flatten: _lower_flatten,
-        nn.Unflatten: _lower_unflatten,
-        nn.Identity: _lower_pass,
-        **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout), _lower_pass),
-    }
-
-
-def lowerings() -> dict[type[nn.Module], LowerFunction]:
-    """The built-in lowering function of every layer kind; a subclass is lowered like its base."""
-    return {
-        Neuron: _lower_neuron,
-        Recurrent: _lower_recurrent,
-        HoldCurrent: _lower_pass,
-        Frames: _lower_pass,
-        **_linear_lowerings(),
-        nn.MaxPool1d: lower_max_pool,
-        nn.MaxPool2d: lower_max_pool,
-        OverSteps: lower_over_steps,
-        PopulationVote: lower_population_vote,
-    }

@@ -49,7 +49,8 @@ def _is_container_call(returned: Any) -> bool:
     if returned.node.op != "call_module":
         return False
     module = returned.tracer.root.get_submodule(str(returned.node.target))
-    return framework_of(module) == "norse" and container_kind(module) is not None
+    framework = framework_of(module)
+    return framework is not None and framework.containers_return_state and container_kind(module) is not None
 
 
 def _further(model: nn.Module) -> list[inspect.Parameter]:

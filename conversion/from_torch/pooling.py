@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.from_torch.shapes import Pair, along, check_axes
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
 from alade_brian.models.layers.linear import SumPool1d, SumPool2d
@@ -38,6 +39,7 @@ def _refuse_ceil(module: Any, value: AffineInput, axes: int, dilation: Pair = (1
         raise CannotLower("ceil_mode", True, f"cuts windows off an image of {value.shape[1:]}; use ceil_mode=False")
 
 
+@lowers(nn.AvgPool1d, nn.AvgPool2d, linear=True)
 def lower_avg_pool(lowering: SpecBuilder, name: str, module: AvgPool, value: AffineInput) -> AffineInput:
     """The average of a window; another divisor is a gain."""
     axes = 2 if isinstance(module, nn.AvgPool2d) else 1
@@ -53,6 +55,7 @@ def lower_avg_pool(lowering: SpecBuilder, name: str, module: AvgPool, value: Aff
     return apply_operator(lowering, Pooling(kernel, stride, gain, padding, average=divisor is None), value)
 
 
+@lowers(SumPool1d, SumPool2d, linear=True)
 def lower_sum_pool(lowering: SpecBuilder, name: str, module: SumPool1d | SumPool2d, value: AffineInput) -> AffineInput:
     """The sum of a window."""
     axes = 2 if isinstance(module, SumPool2d) else 1
@@ -61,6 +64,7 @@ def lower_sum_pool(lowering: SpecBuilder, name: str, module: SumPool1d | SumPool
     return apply_operator(lowering, Pooling(kernel, stride, padding=padding, average=False), value)
 
 
+@lowers(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, condition="where the output divides the input", linear=True)
 def lower_adaptive_pool(lowering: SpecBuilder, name: str, module: AdaptiveAvgPool, value: AffineInput) -> AffineInput:
     """An average to a given size, where that divides the image."""
     axes = 2 if isinstance(module, nn.AdaptiveAvgPool2d) else 1
@@ -78,14 +82,13 @@ def lower_adaptive_pool(lowering: SpecBuilder, name: str, module: AdaptiveAvgPoo
     return apply_operator(lowering, Pooling(window, window), value)
 
 
+@lowers(nn.MaxPool1d, nn.MaxPool2d, limits={"return_indices": False}, condition="of spikes (an OR); refused elsewhere")
 def lower_max_pool(lowering: SpecBuilder, name: str, module: MaxPool, value: AffineInput) -> AffineInput:
     """The maximum of binary spikes is their OR: neurons without leak that fire at the first spike of their window."""
     axes = 2 if isinstance(module, nn.MaxPool2d) else 1
     check_axes(value, axes)
     dilation = along(axes, module.dilation, 1)
     _refuse_ceil(module, value, axes, dilation)
-    if module.return_indices:
-        raise CannotLower("return_indices", True, "is not lowered; leave it out")
     height = _spike_height(lowering, value)
     kernel, stride, padding = _window(module, axes)
     window: Operator = Pooling(kernel, stride, padding=padding, average=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
 from alade_brian.models.layers.readouts import (
     EveryStep,
@@ -33,6 +34,7 @@ _DECODINGS: dict[type[OverSteps], tuple[Decoding | None, Decoding | None, Decodi
 }
 
 
+@lowers(OverSteps)
 def lower_over_steps(lowering: SpecBuilder, name: str, module: OverSteps, value: AffineInput) -> AffineInput:
     """A readout; its population is the layer before it, or one of the readout's own name."""
     _check(lowering, name, value)
@@ -68,6 +70,7 @@ def _check(lowering: SpecBuilder, name: str, value: AffineInput) -> None:
         raise CannotLower("input", value.shape, "is not flat; put nn.Flatten before the readout")
 
 
+@lowers(PopulationVote)
 def lower_population_vote(lowering: SpecBuilder, name: str, module: PopulationVote, value: AffineInput) -> AffineInput:
     """A population code of the answers that a readout gave."""
     if not value.terms:

@@ -8,9 +8,10 @@ from typing import Any
 from torch import fx, nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import container_kind, framework_of, neuron_adapter
-from alade_brian.conversion.from_torch.layers import LowerFunction, is_refused_class
+from alade_brian.conversion.from_torch.layers import is_refused_class
 from alade_brian.conversion.from_torch.outer_loop import carried, required_arguments
 from alade_brian.conversion.from_torch.resets import ResetWatch
+from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
-from alade_brian.models.networks.resnet import RESNETS, ResNet
+from alade_brian import plugins
+from alade_brian.models.networks.resnet import RESNETS, ResNet, ResNetLayout
 from alade_brian.models.networks.stem import ConvolutionStage, Norm, Stem
+from alade_brian.registry import Registry
 
 
 class ConvBackbone(nn.Module):
@@ -60,24 +64,48 @@ class ConvBackbone(nn.Module):
         return self.flatten(self.pool(x))
 
 
-def make_backbone(
-    name: str,
-    image_shape: tuple[int, int, int],
-    *,
-    width: float = 1.0,
-    channels: Sequence[int] = (16, 32, 64),
-    strides: Sequence[int] = (1, 2, 1),
-    pool: int = 2,
-    steps: int = 4,
-    decay: float = 0.5,
-    threshold: float = 1.0,
-    norm: Norm = "batch",
-    sequence: bool = False,
-) -> nn.Module:
-    """An extractor: `small` (see `ConvBackbone`), or one of `RESNETS` (see `ResNet`), whose channels `width`
-    multiplies. ValueError for another name, and where the images are too small."""
-    if name == "small":
-        return ConvBackbone(image_shape, channels, strides, pool, steps, decay, threshold, norm, sequence)
-    if name in RESNETS:
-        return ResNet(RESNETS[name], image_shape, width, steps, decay, threshold, norm, sequence)
-    raise ValueError(f"there is no backbone '{name}'; use one of small, {', '.join(RESNETS)}")
+@dataclass(frozen=True)
+class BackboneSettings:
+    """What an extractor is built with, as far as it needs it: see `ConvBackbone` and `ResNet`."""
+
+    width: float = 1.0
+    channels: Sequence[int] = (16, 32, 64)
+    strides: Sequence[int] = (1, 2, 1)
+    pool: int = 2
+    steps: int = 4
+    decay: float = 0.5
+    threshold: float = 1.0
+    norm: Norm = "batch"
+    sequence: bool = False
+
+
+# Takes (channels, height, width) of an image; gives a module with a `width`, the number of its features, whose forward
+# takes images ``(n, C, H, W)`` and gives the features of every step, ``(steps * n, width)``.
+MakeBackbone = Callable[[tuple[int, int, int], BackboneSettings], nn.Module]
+
+
+def _resnet(layout: ResNetLayout) -> MakeBackbone:
+    def make(image_shape: tuple[int, int, int], given: BackboneSettings) -> nn.Module:
+        common = (given.steps, given.decay, given.threshold, given.norm, given.sequence)
+        return ResNet(layout, image_shape, given.width, *common)
+
+    return make
+
+
+def _small(image_shape: tuple[int, int, int], given: BackboneSettings) -> nn.Module:
+    common = (given.steps, given.decay, given.threshold, given.norm, given.sequence)
+    return ConvBackbone(image_shape, given.channels, given.strides, given.pool, *common)
+
+
+BACKBONES: Registry[str, MakeBackbone] = Registry(
+    "backbone", {"small": _small} | {name: _resnet(layout) for name, layout in RESNETS.items()}, also=(plugins.FORM,)
+)
+
+
+def make_backbone(name: str, image_shape: tuple[int, int, int], **settings: Any) -> nn.Module:
+    """An extractor by name: `small` (see `ConvBackbone`), one of `RESNETS` (see `ResNet`), whose channels `width`
+    multiplies, or what a plug-in's file holds. `settings` are the fields of `BackboneSettings`.
+
+    UserError if there is none of that name; ValueError if the images are too small.
+    """
+    return plugins.find(BACKBONES, name)(image_shape, BackboneSettings(**settings))

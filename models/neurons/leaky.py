@@ -1,6 +1,6 @@
 """Neurons with one variable, the membrane: integrate-and-fire with and without a leak, and both without spikes.
 
-A test runs both faces of every class named by `neuron_classes` against each other, spike by spike.
+A test runs both faces of every class in `NEURONS` against each other, spike by spike.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from alade_brian.models.neurons.neuron import (
     PassiveNeuron,
     SpikingNeuron,
     fusable,
-    neuron_classes,
     numbers,
     time_constant,
 )
 from alade_brian.spec.network import NeuronEquations, constant
 
-__all__ = ["IF", "LI", "LIF", "I", "Neuron", "PassiveNeuron", "SpikingNeuron", "neuron_classes", "time_constant"]
+__all__ = ["IF", "LI", "LIF", "I", "Neuron", "PassiveNeuron", "SpikingNeuron", "time_constant"]
 
 
 class _Leaky(Neuron[NeuronState]):

@@ -6,7 +6,6 @@ a step of (`Neuron.equations`).
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -286,16 +285,6 @@ class PassiveNeuron(Neuron[S]):
             input=input,
             update=update,
         )
-
-
-def neuron_classes() -> tuple[type[Neuron], ...]:
-    """All neuron classes that exist and are complete, each base before what is derived from it."""
-    found: list[type[Neuron]] = []
-    bases: list[type[Neuron]] = list(Neuron.__subclasses__())
-    for cls in bases:
-        bases += [derived for derived in cls.__subclasses__() if derived not in bases]
-        found += [] if inspect.isabstract(cls) else [cls]
-    return tuple(found)
 
 
 def numbers(value: Constant) -> np.ndarray:

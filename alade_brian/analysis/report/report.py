@@ -200,7 +200,7 @@ def _origin(folder: Path) -> list[str]:
     return [*parts, sections.environment_table(environment)]
 
 
-def _show(picture: pictures.Picture) -> str:
+def _show(picture: pictures.Picture) -> Markup:
     return html.figure(picture.svg, picture.alt, picture.caption)
 
 

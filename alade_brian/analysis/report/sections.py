@@ -8,6 +8,7 @@ from typing import Any
 from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
 from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 from alade_brian.analysis.report import html
+from alade_brian.analysis.statistics.summary import STATISTICS, Statistic
 
 Metrics = Mapping[str, Any]
 
@@ -118,46 +119,45 @@ def task_table(metrics: Metrics) -> str:
 
 def layer_table(metrics: Metrics) -> str:
     """One row per layer of the last task's network."""
-    task = metrics["tasks"][-1]
-    columns = ["Layer", "Neurons", "Spikes PyTorch", "Spikes Brian2", "Mismatched", "Rate (Hz)", "CV of ISI", "Fano"]
+    task, shown = metrics["tasks"][-1], _statistics("layers")
+    columns = ["Layer", "Neurons", "Spikes PyTorch", "Spikes Brian2", "Mismatched", *(s.title for s in shown)]
     rows = [
         [
             str(layer["name"]),
             *(html.number(layer[key]) for key in ("neurons", "spikes_torch", "spikes_brian2", "mismatched_spikes")),
-            *(html.number(layer.get(key)) for key in ("mean_rate_hz", "cv_isi", "fano_factor")),
-            html.percent(layer.get("silent_fraction")),
+            *(_cell(statistic, layer) for statistic in shown),
         ]
         for layer in task["layers"]
     ]
     caption = (
-        f"Layers after task {task['task']}, over {task['images']:,} test images; statistics of Brian2's spikes. Rate:"
-        " over images, steps and all neurons. CV: of the interspike intervals pooled over neurons and images, within"
-        " one presentation. Fano: variance over mean of a presentation's spike count, over images, averaged over the"
-        " neurons that fired. Silent: neurons without a spike in any image."
+        f"Layers after task {task['task']}, over {task['images']:,} test images; statistics of Brian2's spikes."
+        f" {_captions(shown)}"
     )
-    return html.table([*columns, "Silent"], rows, caption, alarm="Mismatched")
+    return html.table(columns, rows, caption, alarm="Mismatched")
 
 
 def response_table(metrics: Metrics) -> str:
-    """One row per layer of the last task's network, of what `response_statistics` found; empty without that."""
-    task = metrics["tasks"][-1]
-    columns = {
-        "CV2": "cv2", "LV": "lv", "LvR": "lvr", "Lifetime sparseness": "lifetime_sparseness",
-        "Population sparseness": "population_sparseness", "Selectivity": "class_selectivity",
-        "Information (bits)": "mutual_information_bits",
-    }  # fmt: skip
-    known = [layer for layer in task["layers"] if any(key in layer for key in columns.values())]
+    """One row per layer of the last task's network, of its responses' statistics; empty if none is known."""
+    task, shown = metrics["tasks"][-1], _statistics("responses")
+    known = [layer for layer in task["layers"] if any(statistic.key in layer for statistic in shown)]
     if not known:
         return ""
-    rows = [[str(layer["name"]), *(html.number(layer.get(key)) for key in columns.values())] for layer in known]
-    caption = (
-        f"Brian2's spikes after task {task['task']}, over {task['images']:,} test images. CV2, LV, LvR: local variation"
-        " of successive intervals, pooled over neurons and images (a few steps leave room for little). Sparseness:"
-        " 0 when all responses are alike, 1 when one image (lifetime; mean over the neurons that fired) or one neuron"
-        " (population; mean over images) has all spikes. Selectivity: see below, mean over the neurons that fired."
-        " Information: between class and spike count of one neuron, bias corrected, mean over neurons."
-    )
-    return html.table(["Layer", *columns], rows, caption)
+    rows = [[str(layer["name"]), *(_cell(statistic, layer) for statistic in shown)] for layer in known]
+    caption = f"Brian2's spikes after task {task['task']}, over {task['images']:,} test images. {_captions(shown)}"
+    return html.table(["Layer", *(s.title for s in shown)], rows, caption)
+
+
+def _statistics(table: str) -> list[Statistic]:
+    return [statistic for statistic in STATISTICS.values() if statistic.table == table]
+
+
+def _cell(statistic: Statistic, layer: Mapping[str, Any]) -> str:
+    value = layer.get(statistic.key)
+    return html.percent(value) if statistic.percent else html.number(value)
+
+
+def _captions(shown: list[Statistic]) -> str:
+    return " ".join(statistic.caption for statistic in shown if statistic.caption)
 
 
 def training(has_epochs: bool, has_gap: bool) -> str:

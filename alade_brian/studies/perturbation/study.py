@@ -39,7 +39,7 @@ class Measurement:
     @property
     def keys(self) -> tuple[str, str, str]:
         assert self.perturbation is not None
-        return self.perturbation.label, f"{self.strength:g}", str(self.repeat)
+        return self.perturbation.key, f"{self.strength:g}", str(self.repeat)
 
 
 def measurements_of(perturbation: Perturbation, strengths: Sequence[float], repeats: int) -> Iterator[Measurement]:
@@ -112,7 +112,7 @@ def measure_missing(
     """
     refused: set[str] = set()
     for measurement in missing:
-        name = "" if measurement.perturbation is None else measurement.perturbation.label
+        name = "" if measurement.perturbation is None else measurement.perturbation.key
         if name in refused:
             continue
         try:

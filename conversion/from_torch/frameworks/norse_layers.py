@@ -6,7 +6,6 @@ then the current decays. It fires where ``v > v_th`` and is reset at once; the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,37 +14,16 @@ import numpy as np
 from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import NeuronAdapter, numbers, parameter
+from alade_brian.conversion.from_torch.frameworks.registry import Framework, numbers, parameter
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
-from alade_brian.conversion.lowering import AffineInput, CannotLower
+from alade_brian.conversion.lowering import CannotLower
 from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
 
 _METHODS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc")
 _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"
 
 
-def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
-    """By class, how a layer of it is understood."""
-    return {
-        norse.LIFCell: _lif,
-        norse.LIFRecurrentCell: _lif_recurrent,
-        norse.LIFBoxCell: _lif_box,
-        norse.LICell: _li,
-        norse.LIBoxCell: _li_box,
-    }
-
-
-def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
-    """By class, how its other layers are lowered."""
-    return {}
-
-
-def containers() -> tuple[type[nn.Module], ...]:
-    """Its containers."""
-    return (norse.SequentialState,)
-
-
-def container_kind(module: Any) -> str:
+def _container_kind(module: Any) -> str:
     """How a container calls its layers."""
     if module.return_hidden:
         raise CannotLower("return_hidden", True, "returns the layers between too; use return_hidden=False")
@@ -138,3 +116,21 @@ def _spiking(module: Any) -> Any:
     if module.p.method not in _METHODS:
         raise CannotLower("method", module.p.method, f"is no plain threshold; use one of {', '.join(_METHODS)}")
     return module.p
+
+
+FRAMEWORK = Framework(
+    name="norse",
+    title="Norse",
+    version="1.1.0",
+    modules=("norse.torch",),
+    neurons={
+        norse.LIFCell: _lif,
+        norse.LIFRecurrentCell: _lif_recurrent,
+        norse.LIFBoxCell: _lif_box,
+        norse.LICell: _li,
+        norse.LIBoxCell: _li_box,
+    },
+    containers=(norse.SequentialState,),
+    container_kind=_container_kind,
+    containers_return_state=True,
+)

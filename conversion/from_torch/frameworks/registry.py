@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Literal
@@ -13,50 +14,70 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.models.neurons.leaky import time_constant
+from alade_brian.registry import Registry
 from alade_brian.spec.neuron import Parameter, constant
-
-_ADAPTERS: Mapping[str, str] = MappingProxyType(
-    {
-        "snntorch": "alade_brian.conversion.from_torch.frameworks.snntorch_layers",
-        "spikingjelly": "alade_brian.conversion.from_torch.frameworks.spikingjelly_layers",
-        "norse": "alade_brian.conversion.from_torch.frameworks.norse_layers",
-    }
-)
-
-# Reset rules change from version to version; an adapter knows those of the version that it was read from.
-_VERSIONS: Mapping[str, str] = MappingProxyType({"snntorch": "1.0", "spikingjelly": "2.0", "norse": "1.1"})
 
 NeuronAdapter = Callable[[Any], ForeignNeuron]
 
 
-def adapters() -> tuple[str, ...]:
-    """The frameworks with an adapter."""
-    return tuple(_ADAPTERS)
+@dataclass(frozen=True, kw_only=True)
+class Framework:
+    """Another package whose spiking networks are converted.
+
+    name            its importable package
+    title           as its authors write it
+    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, and
+                    another one is refused. Empty: any, for layers that are kept beside their adapter
+    modules         where it keeps the classes that networks are built of
+    neurons         by class, how a layer of it is understood
+    layers          by class, how its other layers are lowered
+    containers      classes that only call the layers in them
+    container_kind  how a container calls its layers: ``chain``, one after the other; ``folded``, so too, with steps and
+                    images as one axis; ``driven``, step by step
+    containers_return_state   a container returns its output and its layers' states
+    reset           method that brings a layer to rest; empty: they keep no state
+    in_double       makes a neuron run in float64 throughout where it would fall back to float32
+    """
+
+    name: str
+    title: str
+    version: str = ""
+    modules: tuple[str, ...] = ()
+    neurons: Mapping[type[nn.Module], NeuronAdapter]
+    layers: Mapping[type[nn.Module], LowerFunction] = field(default_factory=lambda: MappingProxyType({}))
+    containers: tuple[type[nn.Module], ...] = ()
+    container_kind: Callable[[Any], str] = lambda module: "chain"
+    containers_return_state: bool = False
+    reset: str = ""
+    in_double: Callable[[Any], None] | None = None
+
+
+def _built_in(name: str) -> Callable[[], Framework]:
+    def load() -> Framework:
+        return importlib.import_module(f"alade_brian.conversion.from_torch.frameworks.{name}_layers").FRAMEWORK
+
+    return load
+
+
+# By package, a function that returns the adapter: it is called only where the package itself is in use.
+FRAMEWORKS: Registry[str, Callable[[], Framework]] = Registry(
+    "framework", {name: _built_in(name) for name in ("snntorch", "spikingjelly", "norse")}
+)
 
 
 def frameworks() -> tuple[str, ...]:
     """The frameworks with an adapter that are installed here."""
-    return tuple(name for name in _ADAPTERS if importlib.util.find_spec(name) is not None)
+    return tuple(name for name in FRAMEWORKS if importlib.util.find_spec(name) is not None)
 
 
-def neuron_adapters(framework: str) -> Mapping[type[nn.Module], NeuronAdapter]:
-    """By class, the functions of a framework's adapter that say what a neuron layer of it is (ImportError where the
-    framework is not installed)."""
-    return importlib.import_module(_ADAPTERS[framework]).neurons()
-
-
-def layer_adapters(framework: str) -> Mapping[type[nn.Module], Any]:
-    """By class, the lowering functions of a framework's other layers."""
-    return importlib.import_module(_ADAPTERS[framework]).layers()
-
-
-def framework_of(module: nn.Module) -> str | None:
+def framework_of(module: nn.Module) -> Framework | None:
     """The framework with an adapter that a module's class, or a class it derives from, comes from."""
     roots = (cls.__module__.split(".")[0] for cls in type(module).__mro__)
-    return next((root for root in roots if root in _ADAPTERS), None)
+    return next((FRAMEWORKS[root]() for root in roots if root in FRAMEWORKS), None)
 
 
 def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
@@ -65,46 +86,42 @@ def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
     if framework is None:
         return None
     # A class of its own may step differently from the class it derives from: only the very class is taken.
-    adapter = neuron_adapters(framework).get(type(module))
+    adapter = framework.neurons.get(type(module))
     return None if adapter is None else _of_its_version(framework, adapter)
 
 
-def _of_its_version(framework: str, adapter: NeuronAdapter) -> NeuronAdapter:
+def _of_its_version(framework: Framework, adapter: NeuronAdapter) -> NeuronAdapter:
     """The adapter itself, or one that refuses where another version of the framework is installed."""
-    found, known = version(framework), _VERSIONS[framework]
+    if not framework.version:
+        return adapter
+    name = framework.name
+    found, known = version(name), ".".join(framework.version.split(".")[:2])
     if found.split(".")[:2] == known.split("."):
         return adapter
 
     def refuse(module: Any) -> ForeignNeuron:
-        said = f"may step otherwise than version {known}, whose rules are known here; install {framework}=={known}.*"
-        raise CannotLower(f"version of {framework}", found, said)
+        said = (
+            f"may step otherwise than version {known}, whose rules are known here; install {framework.name}=={known}.*"
+        )
+        raise CannotLower(f"version of {framework.name}", found, said)
 
     return refuse
 
 
 def container_kind(module: nn.Module) -> str | None:
-    """How a framework's container calls its layers; None for what is no container.
-
-    ``chain``: one after the other; ``folded``: so too, with steps and images as one axis; ``driven``: step by step.
-    """
+    """How a framework's container calls its layers, see `Framework`; None for what is no container."""
     framework = framework_of(module)
-    if framework is None or type(module) not in container_classes(framework):
+    if framework is None or type(module) not in framework.containers:
         return None
-    return importlib.import_module(_ADAPTERS[framework]).container_kind(module)
-
-
-def container_classes(framework: str) -> tuple[type[nn.Module], ...]:
-    """A framework's containers that are looked into."""
-    return importlib.import_module(_ADAPTERS[framework]).containers()
+    return framework.container_kind(module)
 
 
 def in_double(model: nn.Module) -> nn.Module:
     """The model itself, made to run in float64 throughout where a framework would fall back to float32."""
     for module in model.modules():
         framework = framework_of(module)
-        prepare = getattr(importlib.import_module(_ADAPTERS[framework]), "in_double", None) if framework else None
-        if prepare is not None and neuron_adapter(module) is not None:
-            prepare(module)
+        if framework is not None and framework.in_double is not None and neuron_adapter(module) is not None:
+            framework.in_double(module)
     return model
 
 
@@ -118,7 +135,8 @@ def reset_states(model: nn.Module) -> None:
 
 def reset_of(module: nn.Module) -> str | None:
     """Name of the method that brings a framework's layer to rest; None if it has none."""
-    name = {"snntorch": "reset_mem", "spikingjelly": "reset"}.get(framework_of(module) or "")
+    framework = framework_of(module)
+    name = framework.reset if framework else ""
     return name if name and callable(getattr(module, name, None)) else None
 
 

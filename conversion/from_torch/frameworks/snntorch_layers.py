@@ -6,17 +6,17 @@ step; where it acts there (before the leak, behind it, behind the input) differs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import snntorch
 from snntorch._neurons import rleaky, rsynaptic
-from torch import Tensor, nn
+from torch import Tensor
 
 from alade_brian.conversion.from_torch.frameworks.registry import (
-    NeuronAdapter,
+    Framework,
     comparison_of,
     numbers,
     parameter,
@@ -27,29 +27,7 @@ from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilde
 from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
 
 
-def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
-    """By class, how a layer of it is understood."""
-    return {
-        snntorch.Leaky: _leaky,
-        snntorch.RLeaky: _leaky,
-        snntorch.Synaptic: _synaptic,
-        snntorch.RSynaptic: _synaptic,
-        snntorch.Alpha: _alpha,
-        snntorch.Lapicque: _lapicque,
-    }
-
-
-def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
-    """By class, how its other layers are lowered."""
-    return {rleaky.RecurrentOneToOne: _lower_one_to_one, rsynaptic.RecurrentOneToOne: _lower_one_to_one}
-
-
-def containers() -> tuple[type[nn.Module], ...]:
-    """Its containers: snnTorch has none."""
-    return ()
-
-
-def in_double(module: Any) -> None:
+def _in_double(module: Any) -> None:
     """Let a neuron's spikes have the precision of its membrane; snnTorch makes them float32 whatever comes in."""
     spike = module.spike_grad
 
@@ -219,3 +197,22 @@ def _neuron(module: Any, equations: NeuronEquations, states: tuple[str, ...] = (
         recurrent=module.recurrent if recurrent else None,
         sampled="after_reset" if early else "before_reset",
     )
+
+
+FRAMEWORK = Framework(
+    name="snntorch",
+    title="snnTorch",
+    version="1.0.0",
+    modules=("snntorch",),
+    neurons={
+        snntorch.Leaky: _leaky,
+        snntorch.RLeaky: _leaky,
+        snntorch.Synaptic: _synaptic,
+        snntorch.RSynaptic: _synaptic,
+        snntorch.Alpha: _alpha,
+        snntorch.Lapicque: _lapicque,
+    },
+    layers={rleaky.RecurrentOneToOne: _lower_one_to_one, rsynaptic.RecurrentOneToOne: _lower_one_to_one},
+    reset="reset_mem",
+    in_double=_in_double,
+)

@@ -6,7 +6,6 @@ where that is None, by subtraction of the threshold. Its membrane begins at `v_r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import NeuronAdapter, comparison_of, numbers
-from alade_brian.conversion.from_torch.layers import lowerings
+from alade_brian.conversion.from_torch.frameworks.registry import Framework, comparison_of, numbers
+from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
 from alade_brian.spec.network import Dense
@@ -28,36 +27,7 @@ _WRAPPED = (
 )  # fmt: skip
 
 
-def neurons() -> Mapping[type[nn.Module], NeuronAdapter]:
-    """By class, how a layer of it is understood."""
-    return {
-        neuron.IFNode: _integrating,
-        neuron.LIFNode: _leaking,
-        neuron.ParametricLIFNode: _parametric,
-        layer.LinearRecurrentContainer: _recurrent,
-    }
-
-
-def layers() -> Mapping[type[nn.Module], Callable[..., AffineInput]]:
-    """By class, how its other layers are lowered; those that wrap torch's own are lowered as these."""
-    plain = lowerings()
-    # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
-    norms = (layer.ThresholdDependentBatchNorm1d, layer.ThresholdDependentBatchNorm2d)
-    return {
-        layer.VotingLayer: _lower_voting,
-        layer.Dropout: plain[nn.Dropout],
-        layer.Dropout2d: plain[nn.Dropout],
-        **dict.fromkeys(norms, plain[nn.BatchNorm2d]),
-        **{getattr(layer, name): plain[getattr(nn, name)] for name in _WRAPPED},
-    }
-
-
-def containers() -> tuple[type[nn.Module], ...]:
-    """Its containers."""
-    return layer.SeqToANNContainer, layer.MultiStepContainer, layer.StepModeContainer
-
-
-def container_kind(module: Any) -> str:
+def _container_kind(module: Any) -> str:
     """How a container calls its layers: with steps and images folded into one axis, step by step, or once."""
     if type(module) is layer.StepModeContainer:
         return "chain" if module.step_mode == "s" else "driven" if module.stateful else "folded"
@@ -88,7 +58,7 @@ def _recurrent(module: Any) -> ForeignNeuron:
     """A neuron, perhaps behind linear layers, behind a linear layer that reads the input and the neuron's own spikes of
     the step before."""
     inside = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
-    known = neurons().get(type(inside[-1]))
+    known = FRAMEWORK.neurons.get(type(inside[-1]))
     if known is None or not all(isinstance(part, nn.Linear) for part in inside[:-1]):
         said = "is no neuron that is known, nor one behind linear layers; use IFNode or LIFNode"
         raise CannotLower("sub_module", type(inside[-1]).__name__, said)
@@ -148,3 +118,29 @@ def _conventions(module: Any) -> dict[str, Any]:
 
 def _neuron(module: Any, equations: NeuronEquations) -> ForeignNeuron:
     return ForeignNeuron(equations, over_steps=module.step_mode == "m", sampled="after_reset")
+
+
+FRAMEWORK = Framework(
+    name="spikingjelly",
+    title="SpikingJelly",
+    version="2.0.0",
+    modules=("spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"),
+    neurons={
+        neuron.IFNode: _integrating,
+        neuron.LIFNode: _leaking,
+        neuron.ParametricLIFNode: _parametric,
+        layer.LinearRecurrentContainer: _recurrent,
+    },
+    layers={
+        layer.VotingLayer: _lower_voting,
+        layer.Dropout: LOWERINGS[nn.Dropout],
+        layer.Dropout2d: LOWERINGS[nn.Dropout],
+        # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
+        layer.ThresholdDependentBatchNorm1d: LOWERINGS[nn.BatchNorm2d],
+        layer.ThresholdDependentBatchNorm2d: LOWERINGS[nn.BatchNorm2d],
+        **{getattr(layer, name): LOWERINGS[getattr(nn, name)] for name in _WRAPPED},
+    },
+    containers=(layer.SeqToANNContainer, layer.MultiStepContainer, layer.StepModeContainer),
+    container_kind=_container_kind,
+    reset="reset",
+)

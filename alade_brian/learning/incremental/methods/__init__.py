@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alade_brian.errors import UserError
+from alade_brian import plugins
 from alade_brian.learning.incremental.methods.alade import Alade
 from alade_brian.learning.incremental.methods.base import Method
 from alade_brian.learning.incremental.methods.der import Der
@@ -13,18 +13,15 @@ from alade_brian.learning.incremental.methods.joint import Joint
 from alade_brian.learning.incremental.methods.lwf import Lwf
 from alade_brian.learning.incremental.methods.replay import Replay
 from alade_brian.learning.incremental.methods.wa import Wa
+from alade_brian.registry import Registry
 
-_METHODS: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune, Icarl, Joint, Lwf, Replay, Wa)
+_ALL: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune, Icarl, Joint, Lwf, Replay, Wa)
 
-
-def available_methods() -> tuple[str, ...]:
-    """Names of all methods."""
-    return tuple(method.name for method in _METHODS)
+METHODS: Registry[str, type[Method]] = Registry(
+    "method", {method.name: method for method in _ALL}, also=(plugins.FORM,)
+)
 
 
 def method_class(name: str) -> type[Method]:
-    """The method of that name; UserError where there is none."""
-    for method in _METHODS:
-        if method.name == name:
-            return method
-    raise UserError(f"unknown method '{name}'; use one of {', '.join(available_methods())}")
+    """The method of that name, or the one that a plug-in's file holds; UserError if there is none."""
+    return plugins.find(METHODS, name, Method)
