@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from alade_brian.analysis import figures
 from alade_brian.analysis.report import figures as pictures
 from alade_brian.analysis.report import html, sections, spike_figures
