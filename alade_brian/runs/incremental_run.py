@@ -35,7 +35,7 @@ from alade_brian.runs.setup import (
     make_scenario,
     simulation_settings,
 )
-from alade_brian.simulation import advice
+from alade_brian.simulation import advice, check_machine
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
@@ -69,7 +69,7 @@ class IncrementalJob:
         self.settings = dataclasses.replace(
             simulation_settings(config), workers=workers, cluster=cluster, python=python
         )
-        self.settings.check()
+        check_machine(self.settings)
         self.dataset = load_images(config, download)
         self.scenario = make_scenario(config, self.dataset)
         self.memory = make_memory(config, self.scenario)
