@@ -13,6 +13,7 @@ from alade_brian.machine import compiler
 from alade_brian.simulation.cache.builds import FLAGS, NATIVE, PROGRAM
 from alade_brian.simulation.cuda.compiler import SOURCE
 from alade_brian.simulation.cuda.fused_program import FusedCudaProgram
+from alade_brian.simulation.cuda.toolkit import Gpu
 from alade_brian.simulation.simulator import Images, arrays, pixels
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses, concatenate
@@ -25,6 +26,7 @@ class Emulation:
     """g++ in the place of nvcc."""
 
     flags: Sequence[str] = ()
+    gpu: Gpu | None = None
 
     @property
     def name(self) -> str:

@@ -15,11 +15,12 @@ from networks import CPP, conv_net
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, advice, open_simulator
+from alade_brian.simulation import SimulationSettings, advice, check_machine, open_simulator, plan_simulation
 from alade_brian.simulation.cuda.brian2cuda_device import check_packages
 from alade_brian.simulation.cuda.explicit_network import gpu_failure
 from alade_brian.simulation.cuda.toolkit import find_gpu, find_toolkit
 from alade_brian.simulation.other_python.find import simulating_python
+from alade_brian.simulation.planning import check_plan_memory, draft_plan
 from alade_brian.simulation.separate.standalone import Processor, StandaloneNetwork
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_machine_that_has_everything(tools: Path) -> None:
     fakes.nvcc(tools)
     fakes.gpu(tools, capability="8.0")
-    SHARED.check()
+    check_machine(SHARED)
     assert find_toolkit().version == (13, 0)
     found = find_gpu()
     assert (found.architecture, found.free, found.cuda) == ("sm_80", 80000 * 2**20, (13, 0))
@@ -45,21 +46,21 @@ def test_a_machine_that_has_everything(tools: Path) -> None:
 def test_no_nvcc(tools: Path) -> None:
     fakes.gpu(tools)
     with pytest.raises(UserError, match="nvcc, which was found neither.*apt-get install cuda-toolkit.*--backend cpp"):
-        SHARED.check()
+        check_machine(SHARED)
 
 
 def test_no_gpu(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes.nvcc(tools)
     with pytest.raises(UserError, match="no GPU was found.*apt-get install nvidia-driver.*--backend cpp"):
-        SHARED.check()
+        check_machine(SHARED)
     fakes.gpu(tools)
     for hidden in ("", "1", "-1", "GPU-9"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         with pytest.raises(UserError, match="no GPU was found"):
-            SHARED.check()
+            check_machine(SHARED)
     for named in ("0", "GPU-1234", "0,1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-        SHARED.check()
+        check_machine(SHARED)
 
 
 @pytest.mark.parametrize(
@@ -79,29 +80,25 @@ def test_a_gpu_that_cannot_run_it(described: dict[str, str], words: str, tools: 
     fakes.nvcc(tools)
     fakes.gpu(tools, **described)
     with pytest.raises(UserError, match=words):
-        SHARED.check()
+        check_machine(SHARED)
 
 
 @pytest.mark.parametrize("settings", [SHARED, EXPLICIT], ids=["shared", "explicit"])
 def test_too_little_memory(settings: SimulationSettings, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alade_brian.simulation.resources import check_memory
-
     fakes.gpu(tools, free="500")
     with pytest.raises(UserError, match=r"of the GPU's memory, and 500 MiB of 79.6 GiB are free.*nvidia-smi shows it"):
-        check_memory(SPEC, settings)
+        check_plan_memory(draft_plan(SPEC, settings))
     fakes.gpu(tools, free="[N/A]")
-    check_memory(SPEC, settings)
+    check_plan_memory(draft_plan(SPEC, settings))
     fakes.gpu(tools)
-    check_memory(SPEC, settings)
+    check_plan_memory(draft_plan(SPEC, settings))
     assert "of the GPU's memory; how long it takes was never measured" in advice(SPEC, settings)
 
 
 def test_more_images_take_more_of_its_memory() -> None:
-    from alade_brian.simulation.resources import gpu_bytes
-
     for settings in (SHARED, EXPLICIT):
-        one, two, three = (gpu_bytes(SPEC, dataclasses.replace(settings, batch=n)) for n in (1, 2, 3))
-        assert three - two == two - one > 0
+        one, two, three = (draft_plan(SPEC, dataclasses.replace(settings, batch=n)).cost.gpu_memory for n in (1, 2, 3))
+        assert one and two and three and three - two == two - one > 0
 
 
 def installed(folder: Path, version: str, *requires: str) -> str:
@@ -137,7 +134,7 @@ def test_no_brian2cuda_anywhere(tools: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "brian2cuda", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install brian2cuda==1.0b1.*--cuda-python cuda-python/bin/python"):
-        EXPLICIT.check()
+        check_machine(EXPLICIT)
 
 
 def test_a_python_is_found_by_name_then_by_variable_then_on_the_path(
@@ -198,5 +195,6 @@ def test_the_command_refuses_before_it_trains(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_gpu_do_not_change_the_processors() -> None:
-    assert CPP.other_python() is None and CPP.fuses(SPEC)
+    plan = plan_simulation(SPEC, CPP)
+    assert plan.python is None and plan.target is None and plan.passes == "fused"
     assert open_simulator(SPEC, dataclasses.replace(CPP, connectivity="explicit")).images_per_run == 128

@@ -29,6 +29,7 @@ from alade_brian.simulation.cuda.toolkit import Gpu, check_gpu, find_gpu, find_t
 from alade_brian.simulation.engines.growing import GrowingProgram
 from alade_brian.simulation.engines.make import make_engine
 from alade_brian.simulation.fused.program import FusedProgram
+from alade_brian.simulation.planning import draft_plan
 from alade_brian.simulation.simulator import Images, arrays, pixels
 from alade_brian.spec.network import (
     Convolution,
@@ -258,9 +259,8 @@ def test_the_stand_in_notices_a_missing_barrier() -> None:
 
 def test_the_backend_answers_as_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(0, "a stand-in", "sm_90", 2**34, 2**33, "580", (13, 0))
-    monkeypatch.setattr("alade_brian.simulation.settings.this_machine", Emulation)
-    monkeypatch.setattr("alade_brian.simulation.engines.fused.this_machine", Emulation)
-    monkeypatch.setattr("alade_brian.simulation.resources.find_gpu", lambda: gpu)
+    monkeypatch.setattr("alade_brian.simulation.engines.cuda.this_machine", Emulation)
+    monkeypatch.setattr("alade_brian.simulation.planning.find_gpu", lambda: gpu)
     cuda = SimulationSettings(backend="cuda", batch=4, workers=None)
     wanted = simulate(SMALL, SHOWN, CPP)
     found = simulate(SMALL, SHOWN, cuda)
@@ -276,36 +276,36 @@ def test_what_kernels_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     )  # fmt: skip
     cuda = dataclasses.replace(CPP, backend="cuda")
     with pytest.raises(UserError, match=r"'hidden' draw random numbers \(randn\).*--connectivity explicit"):
-        cuda.fuses(spec)
-    assert cuda.fuses(SMALL)
+        draft_plan(spec, cuda)
+    assert draft_plan(SMALL, cuda).passes == "fused"
     listed = dataclasses.replace(
         spec,
         populations=(Population("hidden", (4,), lif()),),
         projections=(Projection("image", "hidden", Sparse([0], [1], [1.0], (4,))),),
     )
-    assert cuda.fuses(listed)
+    assert draft_plan(listed, cuda).passes == "fused"
     monkeypatch.setattr("alade_brian.simulation.gather.DENSE_AT_MOST", 3)
     with pytest.raises(UserError, match="list of connections that is too long for shared connectivity on a GPU"):
-        cuda.fuses(listed)
+        draft_plan(listed, cuda)
 
 
 def test_images_side_by_side_follow_from_the_neurons() -> None:
     cuda = dataclasses.replace(CPP, backend="cuda")
     neurons = sum(p.size for p in SMALL.populations)
-    assert cuda.batch_for(SMALL) == min(IMAGES_ON_GPU, NEURONS_ON_GPU // neurons)
+    assert draft_plan(SMALL, cuda).batch == min(IMAGES_ON_GPU, NEURONS_ON_GPU // neurons)
     wide = NetworkSpec(
         (Stimulus((1, 1024, 1024)),), (Population("hidden", (3, 1024, 1024), lif()),),
         (Projection("image", "hidden", Convolution(np.ones((3, 1, 1, 1)))),), Readout("hidden", "spike_count"), 2,
     )  # fmt: skip
-    assert cuda.batch_for(wide) == 5
-    assert dataclasses.replace(cuda, batch=7).batch_for(wide) == 7
+    assert draft_plan(wide, cuda).batch == 5
+    assert draft_plan(wide, dataclasses.replace(cuda, batch=7)).batch == 7
 
 
 def test_a_network_that_grows_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("alade_brian.simulation.engines.fused.this_machine", Emulation)
+    monkeypatch.setattr("alade_brian.simulation.engines.cuda.this_machine", Emulation)
     cuda = dataclasses.replace(CPP, backend="cuda", reuse=True, batch=2)
     spec = grown(2)
-    engine, size = make_engine(spec, cuda, ())
+    engine, size = make_engine(draft_plan(spec, cuda), ())
     assert isinstance(engine, GrowingProgram) and size % 2 == 0
     images = seen(spec)
     (found,) = engine.stream([pixels(spec, images)])

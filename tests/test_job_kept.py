@@ -23,6 +23,7 @@ from alade_brian.outputs import writing_to
 from alade_brian.runs.gpu_memory import final_network
 from alade_brian.runs.setup import load_images, make_scenario, simulation_settings
 from alade_brian.simulation import resources as needs
+from alade_brian.simulation.planning import draft_plan
 
 __all__ = ["finished", "quick"]  # fixtures
 
@@ -73,7 +74,7 @@ def test_too_little_memory_is_refused_before_any_training(
     config = config_from(QUICK, "test")
     settings, dataset = simulation_settings(config), load_images(config)
     _, last = final_network(config, dataset, make_scenario(config, dataset))
-    monkeypatch.setattr(needs, "available_bytes", lambda: needs.needed_bytes(last, settings) - 1)
+    monkeypatch.setattr(needs, "available_bytes", lambda: draft_plan(last, settings).cost.memory - 1)
     monkeypatch.setattr(Learner, "learn", None)
     assert run("--config", quick, "--out", tmp_path / "out") == 2
     error = capsys.readouterr().err

@@ -10,15 +10,14 @@ from networks import CPP, NUMPY, conv_net
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, advice, open_simulator
-from alade_brian.simulation.duration import expected_seconds, slowness
+from alade_brian.simulation import SimulationSettings, advice, check_machine, open_simulator
+from alade_brian.simulation.duration import slowness
+from alade_brian.simulation.planning import _auto, check_plan_memory, draft_plan
 from alade_brian.simulation.resources import (
     STREAM_BYTES,
     available_bytes,
-    check_memory,
     format_bytes,
     format_seconds,
-    needed_bytes,
 )
 from alade_brian.spec.cost_table import lowering_table
 from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
@@ -49,6 +48,16 @@ def dense(size: int) -> NetworkSpec:
     return NetworkSpec((Stimulus((size,)),), populations, projections, Readout("b", "spike_count"), 4)
 
 
+def needed_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
+    return draft_plan(spec, settings).cost.memory
+
+
+def expected_seconds(spec: NetworkSpec, settings: SimulationSettings, images: int, activity: float = 0.1) -> float:
+    found = draft_plan(spec, settings).seconds(images, activity)
+    assert found is not None
+    return found
+
+
 def test_memory_is_that_of_the_weights_where_they_are_many() -> None:
     size = 2000
     shared = needed_bytes(dense(size), CPP) - STREAM_BYTES
@@ -61,7 +70,7 @@ def test_memory_is_that_of_the_weights_where_they_are_many() -> None:
 def test_memory_that_does_not_suffice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     found = available_bytes()
     assert found is not None and found > 2**28
-    check_memory(SPEC, CPP)
+    check_plan_memory(draft_plan(SPEC, CPP))
     monkeypatch.setattr("alade_brian.simulation.resources.available_bytes", lambda: 2**20)
     with pytest.raises(UserError, match=r"needs about \d+ MiB in 1 process\(es\), and 1 MiB are free; use"):
         open_simulator(SPEC, CPP)
@@ -73,7 +82,7 @@ def test_where_memory_cannot_be_found_out_nothing_is_refused(monkeypatch: pytest
 
     monkeypatch.setattr("psutil.virtual_memory", hidden)
     assert available_bytes() is None
-    check_memory(SPEC, CPP)
+    check_plan_memory(draft_plan(SPEC, CPP))
 
 
 @pytest.mark.parametrize(
@@ -134,10 +143,13 @@ def test_slower_ways_are_expected_to_be_slower() -> None:
 def test_auto_is_the_compiled_backend_where_there_is_a_compiler(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    _auto.cache_clear()
+    settings = SimulationSettings(backend="auto")
     with caplog.at_level("INFO", "alade_brian"):
-        assert SimulationSettings(backend="auto") == SimulationSettings(backend="cpp")
+        assert draft_plan(SPEC, settings) == draft_plan(SPEC, SimulationSettings(backend="cpp"))
         monkeypatch.setenv("CXX", "no-such-compiler")
-        settings = SimulationSettings(backend="auto")
-    settings.check()
-    assert settings.backend == "numpy" and settings.shares and not settings.fuses(SPEC)
+        plan = draft_plan(SPEC, settings)
+        check_machine(settings)
+    assert (plan.backend, plan.connectivity, plan.passes) == ("numpy", "shared", "separate")
+    assert len(caplog.records) == 2
     assert "backend auto: cpp, as the C++ compiler is" in caplog.text and "numpy, as no C++ compiler" in caplog.text

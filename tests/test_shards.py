@@ -14,14 +14,13 @@ from networks import CPP, NUMPY, conv_net, dyadic_images
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, open_simulator
+from alade_brian.simulation import SimulationSettings, open_simulator, plan_simulation
 from alade_brian.simulation import simulator as simulators
-from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.fused.process import Process
 from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.simulation.simulator import pixels
 from alade_brian.simulation.workers.cluster import Cluster
-from alade_brian.simulation.workers.shards import ShardedEngine, Work
+from alade_brian.simulation.workers.shards import ShardedEngine
 from alade_brian.spikes.packed import PackedResponses
 
 SPEC = convert(conv_net(), (2, 7, 6))
@@ -81,7 +80,7 @@ def test_a_program_that_dies_is_started_again(workers: int, monkeypatch: pytest.
 
     wanted = answered(CPP)[1]
     monkeypatch.setattr(Process, "read", deadly)
-    found = ShardedEngine(Work(SPEC, CPP, (), generator_digest()), workers, None)
+    found = ShardedEngine(plan_simulation(SPEC, dataclasses.replace(CPP, workers=workers)), ())
     blocks = [pixels(SPEC, {"image": IMAGES[k : k + 8]}) for k in range(0, len(IMAGES), 8)]
     assert_alike(joined(list(found.stream(blocks))), wanted)
     assert len(killed) == 1

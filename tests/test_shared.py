@@ -24,6 +24,7 @@ from alade_brian.simulation import SimulationSettings, open_simulator, simulate,
 from alade_brian.simulation.cache.builds import standalone_project
 from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.simulation.gather import aligned, channels_last, gather, kernel, pixels, stretches, stride
+from alade_brian.simulation.planning import draft_plan
 from alade_brian.simulation.preferences import preferences
 from alade_brian.simulation.separate.shared_synapses import SharedSynapses
 from alade_brian.simulation.settings import DTYPES
@@ -171,7 +172,7 @@ def test_packing_loses_nothing(shape: Shape, seed: int) -> None:
 def test_every_neuron_in_fused_passes(name: str) -> None:
     coding = "direct" if list(NEURONS).index(name) % 2 else "sequence"
     spec = network(NEURONS[name], coding)
-    assert dataclasses.replace(CPP, passes="fused").fuses(spec)
+    assert draft_plan(spec, dataclasses.replace(CPP, passes="fused")).passes == "fused"
     assert_as_reference(spec, dataclasses.replace(CPP, passes="fused", batch=2))
 
 
@@ -255,7 +256,7 @@ def test_a_list_that_is_too_long_to_gather_runs_in_separate_passes(monkeypatch: 
     shown = np.random.default_rng(0).random((3, 4))
     gathered = simulate(spec, shown, CPP)
     monkeypatch.setattr("alade_brian.simulation.gather.DENSE_AT_MOST", 3)
-    assert not CPP.fuses(spec)
+    assert draft_plan(spec, CPP).passes == "separate"
     listed = simulate(spec, shown, NUMPY)
     assert gathered.spikes["b"].any() and np.array_equal(gathered.spikes["b"], listed.spikes["b"])
 

@@ -22,7 +22,7 @@ from alade_brian.files import write_text
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.perturbations import PERTURBATIONS, Perturbation, perturbation
 from alade_brian.runs.subject import PARTS, read_trained_network
-from alade_brian.simulation import BACKENDS, SimulationSettings
+from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine
 from alade_brian.studies.perturbation.curve_figures import write_figures
 from alade_brian.studies.perturbation.curves import csv_text, markdown, rows
 from alade_brian.studies.perturbation.study import Study, measure_missing, measurements
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--images {arguments.images}: use at least 1")
     chosen = choose(arguments)
     settings = SimulationSettings(backend=arguments.backend, workers=arguments.workers, **PARTS)
-    settings.check()
+    check_machine(settings)
     out = arguments.out or default_folder(arguments.checkpoint)
     check_not_locked(out)
     wanted = measurements(chosen, arguments.repeats, arguments.strengths)

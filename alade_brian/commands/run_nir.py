@@ -29,7 +29,7 @@ from alade_brian.conversion.nir_graphs.arrays import match_inputs, named_answers
 from alade_brian.conversion.nir_graphs.neurons import Method
 from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, as_sequences, open_nir
 from alade_brian.outputs import check_new_file
-from alade_brian.simulation import BACKENDS, SimulationSettings, simulate
+from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine, simulate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Read, simulate, write; the exit code."""
     check_new_file(arguments.out, "--out")
     settings = SimulationSettings(backend=arguments.backend)
-    settings.check()
+    check_machine(settings)
     shown = read_arrays(arguments.input)
     dt = None if arguments.dt is None else arguments.dt * 1e-3
     # How long the graph is shown is known only when its inputs are.

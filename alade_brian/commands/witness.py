@@ -24,7 +24,7 @@ from alade_brian.files import write_json
 from alade_brian.models.networks.dense import accuracy, read_images, train_dense
 from alade_brian.outputs import check_new_file
 from alade_brian.runs.subject import read_trained_network
-from alade_brian.simulation import BACKENDS, SimulationSettings
+from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine
 from alade_brian.simulation.nest import check_nest, find_nest
 from alade_brian.verification.second_simulator import ComparedNetwork, compare
 
@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--images {arguments.images}: use at least 1")
     check_new_file(arguments.out, "--out")
     settings = SimulationSettings(backend=arguments.backend)
-    settings.check()
+    check_machine(settings)
     find_nest()
     subject = learnt(arguments) if arguments.dense is None else dense(arguments)
     check_nest(subject.spec)

@@ -13,7 +13,8 @@ from alade_brian.data import Dataset, Scenario
 from alade_brian.errors import UserError
 from alade_brian.runs.setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
-from alade_brian.simulation.resources import check_memory, format_bytes
+from alade_brian.simulation.planning import check_plan_memory, draft_plan
+from alade_brian.simulation.resources import format_bytes
 from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, se
     """UserError if this machine or its GPU lacks the memory to simulate the network after the last task, or its GPU
     the memory to train it."""
     network, spec = final_network(config, dataset, scenario)
-    check_memory(spec, settings)
+    check_plan_memory(draft_plan(spec, settings))
     if config.training.device == "cuda":
         needed = training_bytes(network, spec, config)
         free, total = torch.cuda.mem_get_info()

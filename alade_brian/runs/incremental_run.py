@@ -33,6 +33,7 @@ from alade_brian.runs.setup import (
     simulation_settings,
 )
 from alade_brian.runs.verified_run import VerifiedRun, VerifiedTask
+from alade_brian.simulation import check_machine
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class IncrementalJob:
         self.settings = dataclasses.replace(
             simulation_settings(config), workers=workers, cluster=cluster, python=python
         )
-        self.settings.check()
+        check_machine(self.settings)
         self.dataset = load_images(config, download)
         self.scenario = make_scenario(config, self.dataset)
         self.memory = make_memory(config, self.scenario)

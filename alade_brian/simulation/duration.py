@@ -10,7 +10,6 @@ from types import MappingProxyType
 import joblib
 import numpy as np
 
-from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.synaptic_events import sends
 from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.network import NetworkSpec
@@ -36,23 +35,18 @@ COSTS: Mapping[str, tuple[float, float]] = MappingProxyType(
 PROBE_SECONDS = 6.7e-4
 
 
-def expected_seconds(spec: NetworkSpec, settings: SimulationSettings, images: int, activity: float = ACTIVITY) -> float:
+def expected_seconds(
+    spec: NetworkSpec, costs: tuple[float, float], cores: int, images: int, activity: float = ACTIVITY
+) -> float:
     """Seconds for so many images, about: a factor of two either way is usual. Building is not counted.
 
+    costs      nanoseconds for a neuron in a step, and for a spike at a synapse, see `COSTS`
+    cores      that simulate; more than the machine has are not counted
     activity   spikes per neuron and step
     """
-    per_neuron, per_event = COSTS[_way(spec, settings)]
+    per_neuron, per_event = costs
     each = spec.steps * sum(p.size for p in spec.populations) * per_neuron + _events(spec, activity) * per_event
-    cores = min(settings.workers_for(spec), joblib.cpu_count())
-    return images * each * 1e-9 * slowness() / cores
-
-
-def _way(spec: NetworkSpec, settings: SimulationSettings) -> str:
-    if not settings.shares:
-        return f"{settings.backend} explicit"
-    if settings.backend == "numpy":
-        return "numpy shared"
-    return f"{'fused' if settings.fuses(spec) else 'separate'} {settings.dtype}"
+    return images * each * 1e-9 * slowness() / min(cores, joblib.cpu_count())
 
 
 def _events(spec: NetworkSpec, activity: float) -> float:

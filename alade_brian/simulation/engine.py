@@ -1,4 +1,4 @@
-"""What simulates a specification, by the settings: the one place that knows all backends."""
+"""What every backend offers: an engine that answers to blocks of images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from alade_brian.simulation.synaptic_events import EventCounter
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
+
+# What a running program is given at a time: so many images, or fewer where their answers take more bytes. Fewer cost
+# more than they are worth in handing over; with more, one of several programs waits longer for the others at the end.
+IMAGES_PER_BLOCK = 128
+BYTES_PER_BLOCK = 2**23
 
 
 class Engine(Protocol):
@@ -44,3 +49,8 @@ class BlockEngine:
         for block in blocks:
             responses = self.run(block)
             yield packed(responses, shapes, counter.count(responses, block))
+
+
+def images_per_block(bytes_per_image: int, batch: int) -> int:
+    """How many images a program is given at a time, whose answer to one takes so many bytes: whole presentations."""
+    return max(1, min(IMAGES_PER_BLOCK, BYTES_PER_BLOCK // bytes_per_image) // batch) * batch

@@ -1,15 +1,15 @@
-"""What a simulation will take, said before it is begun, and refused where the machine does not have it."""
+"""The memory that a simulation takes, and a refusal if the machine does not have it."""
 
 from __future__ import annotations
 
 from math import prod
 
 from alade_brian.errors import UserError
-from alade_brian.simulation.cuda.toolkit import find_gpu
-from alade_brian.simulation.duration import ACTIVITY, expected_seconds
+from alade_brian.simulation.cuda.toolkit import Gpu
+from alade_brian.simulation.duration import ACTIVITY
+from alade_brian.simulation.engine import BYTES_PER_BLOCK
 from alade_brian.simulation.gather import is_list
 from alade_brian.simulation.preferences import float_type
-from alade_brian.simulation.settings import BYTES_PER_BLOCK, GPU_IMAGES_PER_RUN, SimulationSettings
 from alade_brian.spec.cost_table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
 from alade_brian.spec.network import NetworkSpec, Projection
 
@@ -19,37 +19,8 @@ STREAM_BYTES = 6 * BYTES_PER_BLOCK
 CUDA_BYTES = 600 * 2**20
 # A synapse on a GPU, beside its weight: its number in the list of its neuron, and both its ends.
 SYNAPSE_BYTES = 12
-# What a duration is said for.
-IMAGES_FOR_ESTIMATE = 1000
-
-
-def advice(spec: NetworkSpec, settings: SimulationSettings) -> str:
-    """Size of a network, the path that it takes, its memory, and about how long it will take, in one line."""
-    table = lowering_table(spec)
-    passes = "fused" if settings.fuses(spec) else "separate"
-    kernels = "shared kernels" if settings.shares else "a list of synapses"
-    workers, each = settings.workers_for(spec), format_bytes(needed_bytes(spec, settings))
-    batch = settings.batch_for(spec)
-    together = f"{batch} images side by side" if batch > 1 else "an image at a time"
-    return (
-        f"{sum(row.neurons for row in table):,} neurons and {sum(row.synapses for row in table):,} synapses per image; "
-        f"{settings.backend}, {passes} passes with {kernels}, {together}, "
-        f"{workers} process{'es' if workers > 1 else ''} with about {each} each; {_duration(spec, settings)}"
-    )
-
-
-def _duration(spec: NetworkSpec, settings: SimulationSettings) -> str:
-    if settings.cluster is not None:
-        return f"how long it takes is up to the cluster at {settings.cluster}"
-    if settings.backend == "cuda":
-        return (
-            f"about {format_bytes(gpu_bytes(spec, settings))} of the GPU's memory; how long it takes was never measured"
-        )
-    seconds = expected_seconds(spec, settings, IMAGES_FOR_ESTIMATE)
-    return (
-        f"about {format_seconds(seconds)} for {IMAGES_FOR_ESTIMATE:,} images if neurons spike in {ACTIVITY:.0%} of the "
-        "steps, excluding compilation"
-    )
+# A GPU's program with explicit synapses sets all of them up for every run.
+GPU_IMAGES_PER_RUN = 1024
 
 
 def format_bytes(count: float) -> str:
@@ -64,13 +35,13 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
-def needed_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
+def needed_bytes(spec: NetworkSpec, connectivity: str, batch: int, dtype: str) -> int:
     """Memory of one process that simulates, about: numbers, state, spikes, and what is on its way."""
-    batch, itemsize = settings.batch_for(spec), float_type(settings.dtype)().itemsize
+    itemsize = float_type(dtype)().itemsize
     state = batch * sum(
         p.size * (itemsize * (2 + len(p.neuron.parameters)) + 4 + spec.steps // 8) for p in spec.populations
     )
-    if not settings.shares:
+    if connectivity == "explicit":
         return state + batch * sum(row.bytes for row in lowering_table(spec))
     numbers = itemsize * sum(_numbers(spec, p) for p in spec.projections)
     listed = sum(
@@ -87,13 +58,13 @@ def _numbers(spec: NetworkSpec, projection: Projection) -> int:
     return projection.operator.values().size
 
 
-def gpu_bytes(spec: NetworkSpec, settings: SimulationSettings) -> int:
+def gpu_bytes(spec: NetworkSpec, connectivity: str, batch: int, dtype: str) -> int:
     """A GPU's memory that a simulation takes, about."""
-    batch, itemsize = settings.batch_for(spec), float_type(settings.dtype)().itemsize
+    itemsize = float_type(dtype)().itemsize
     rows = 1 if spec.stimulus.coding == "direct" else spec.steps
     images = batch * rows * sum(s.size for s in spec.stimuli) * itemsize
-    if settings.shares:
-        return CUDA_BYTES + needed_bytes(spec, settings) - STREAM_BYTES + images
+    if connectivity == "shared":
+        return CUDA_BYTES + needed_bytes(spec, connectivity, batch, dtype) - STREAM_BYTES + images
     synapses = sum(row.synapses for row in lowering_table(spec))
     # Every spike that is recorded is a number and a time.
     recorded = GPU_IMAGES_PER_RUN * spec.steps * sum(p.size for p in spec.spiking) * 12 * ACTIVITY
@@ -111,22 +82,19 @@ def available_bytes() -> int | None:
         return None
 
 
-def check_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
-    """UserError where the memory of this machine does not suffice."""
-    workers, available = settings.workers_for(spec), available_bytes()
-    needed = needed_bytes(spec, settings) * workers
+def check_memory(each: int, workers: int) -> None:
+    """UserError if this machine lacks the memory for so many processes of `each` bytes."""
+    needed, available = each * workers, available_bytes()
     if available is not None and needed > available:
         raise UserError(
             f"the simulation needs about {format_bytes(needed)} in {workers} process(es), and "
             f"{format_bytes(available)} are free; use fewer --workers, a smaller simulation.batch, "
             "float32, or a smaller network"
         )
-    if settings.backend == "cuda":
-        _check_gpu_memory(spec, settings)
 
 
-def _check_gpu_memory(spec: NetworkSpec, settings: SimulationSettings) -> None:
-    gpu, needed = find_gpu(), gpu_bytes(spec, settings)
+def check_gpu_memory(needed: int, gpu: Gpu) -> None:
+    """UserError if that GPU has no room for so many bytes."""
     # Some drivers do not say how much is free.
     if gpu.free and needed > gpu.free:
         raise UserError(

@@ -11,9 +11,9 @@ import numpy as np
 from alade_brian.errors import UserError
 from alade_brian.simulation.engine import Engine
 from alade_brian.simulation.engines.make import make_engine
-from alade_brian.simulation.resources import check_memory
+from alade_brian.simulation.planning import plan_simulation
 from alade_brian.simulation.settings import SimulationSettings
-from alade_brian.simulation.workers.shards import ShardedEngine, shard
+from alade_brian.simulation.workers.shards import ShardedEngine
 from alade_brian.spec.image_axes import check_axes
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
@@ -80,16 +80,13 @@ def open_simulator(
 
     Raises UserError where the settings cannot be met here.
     """
-    settings = settings or SimulationSettings()
-    settings.check()
-    check_memory(spec, settings)
+    plan = plan_simulation(spec, settings or SimulationSettings())
     began = time.perf_counter()
-    engine: Engine | ShardedEngine | None = shard(spec, settings, tuple(traces))
-    if isinstance(engine, ShardedEngine):
-        images_per_run, workers = engine.images_per_block, engine.workers
-    else:
-        (engine, images_per_run), workers = make_engine(spec, settings, traces), 1
-    return Simulator(spec, engine, images_per_run, time.perf_counter() - began, workers=workers)
+    if plan.workers == 1 and plan.cluster is None:
+        engine, images_per_run = make_engine(plan, traces)
+        return Simulator(spec, engine, images_per_run, time.perf_counter() - began)
+    sharded = ShardedEngine(plan, traces)
+    return Simulator(spec, sharded, sharded.images_per_block, time.perf_counter() - began, workers=sharded.workers)
 
 
 def simulate(

@@ -12,9 +12,11 @@ from alade_brian.errors import UserError
 from alade_brian.gpu_checking import checks, tensors
 from alade_brian.gpu_checking.networks import GpuCase, case
 from alade_brian.gpu_checking.report import least_bytes, ratios
-from alade_brian.simulation import SimulationSettings
+from alade_brian.simulation import SimulationSettings, check_machine
 from alade_brian.simulation.cuda.toolkit import find_gpu
+from alade_brian.simulation.planning import draft_plan
 from alade_brian.simulation.resources import gpu_bytes
+from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger("alade_brian.gpu_check")
 
@@ -68,7 +70,7 @@ class GpuCheckPlan:
         ways, refusals = [], []
         for way in WAYS:
             try:
-                self.settings(way, EXACT).check()
+                check_machine(self.settings(way, EXACT))
                 ways.append(way)
             except UserError as error:
                 refusals.append(error)
@@ -94,10 +96,15 @@ class GpuCheckPlan:
         row = {
             "rate": rate, "dtype": dtype, "images_per_second": found,
             "least_bytes_per_image": least_bytes(one.spec, itemsize),
-            "gpu_bytes_estimated": {way: gpu_bytes(one.spec, self.settings(way, dtype)) for way in ways},
+            "gpu_bytes_estimated": {way: self._gpu_bytes(one.spec, way, dtype) for way in ways},
         }  # fmt: skip
         log.info("%s", row)
         return row | {"ratios": ratios(row, bandwidth)}
+
+    def _gpu_bytes(self, spec: NetworkSpec, way: str, dtype: str) -> int:
+        """Of the GPU, whether it is there or something else in its place."""
+        plan = draft_plan(spec, self.settings(way, dtype))
+        return gpu_bytes(spec, plan.connectivity, plan.batch, dtype)
 
     def _tried(self, way: str, one: GpuCase, settings: SimulationSettings, batches: list[int]) -> dict[str, float]:
         """A measurement of speed; one that fails must not cost the others."""

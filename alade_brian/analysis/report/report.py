@@ -84,7 +84,7 @@ def _training(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
 
 
 def _spikes(folder: Path, metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
-    parts = [html.heading("Spikes")]
+    parts: list[str] = [html.heading("Spikes")]
     small: list[pictures.Picture] = []
     if metrics["tasks"][-1]["layers"]:
         small.append(pictures.rate_picture(metrics))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler
 from alade_brian.simulation.cache.builds import FLAGS, PROGRAM
-from alade_brian.simulation.cuda.toolkit import ARCHITECTURE, Toolkit, check_gpu, find_gpu, find_toolkit
+from alade_brian.simulation.cuda.toolkit import ARCHITECTURE, Gpu, Toolkit, check_gpu, find_gpu, find_toolkit
 
 # No contraction of a * b + c and no fast division or root: the same arithmetic as on the processor.
 NVCC_FLAGS = ("-w", "-fmad=false", "--extended-lambda")
@@ -21,11 +21,13 @@ class Target:
 
     architecture   of the GPU, e.g. ``sm_80``
     optimise       of both compilers; less is faster to compile
+    gpu            that runs it, as it was found; None for a target that is only compiled for
     """
 
     toolkit: Toolkit
     architecture: str = ARCHITECTURE
     optimise: str = "-O3"
+    gpu: Gpu | None = None
 
     @property
     def name(self) -> str:
@@ -58,4 +60,4 @@ def this_machine() -> Target:
     toolkit = find_toolkit()
     gpu = find_gpu()
     check_gpu(gpu, toolkit)
-    return Target(toolkit, gpu.architecture)
+    return Target(toolkit, gpu.architecture, gpu=gpu)

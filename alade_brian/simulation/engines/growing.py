@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.cache.kept_answers import KeptAnswers, Key, digest, keys_of
-from alade_brian.simulation.engines.fused import fused_program
 from alade_brian.simulation.fused.program import StreamedProgram
-from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.simulation.plan import SimulationPlan
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.parts import Parts
 from alade_brian.spikes.packed import PackedResponses
@@ -21,18 +19,18 @@ EVENT_BYTES = 8
 
 
 class GrowingProgram:
-    """The parts of a network as one engine. `compiled` says whether a compiler had to run for any of them."""
+    """The parts of a network as one engine. `compiled` says whether a compiler had to run for any of them.
+
+    plan      of the whole network
+    program   gives a part's program, found or built
+    """
 
     own_process = True
 
-    def __init__(self, spec: NetworkSpec, parts: Parts, settings: SimulationSettings) -> None:
-        self.spec = spec
-        if settings.backend == "cuda":
-            # What one part answers to a block is shown to the next: all have the same number of images side by side.
-            settings = dataclasses.replace(settings, batch=settings.batch_for(spec))
-        # Else each has the batch that suits itself: an extractor's program does not change when the network grows.
-        self.extractors = [Extractor(fused_program(e, settings), settings, _numbers(spec, e)) for e in parts.extractors]
-        self.head, self.numbers = fused_program(parts.head, settings), _numbers(spec, parts.head)
+    def __init__(self, plan: SimulationPlan, parts: Parts, program: Callable[[NetworkSpec], StreamedProgram]) -> None:
+        spec = self.spec = plan.spec
+        self.extractors = [Extractor(program(e), plan, _numbers(spec, e)) for e in parts.extractors]
+        self.head, self.numbers = program(parts.head), _numbers(spec, parts.head)
         self.feeds = [s.name for s in parts.head.stimuli]
         self.compiled = self.head.compiled or any(e.program.compiled for e in self.extractors)
         self.bytes_per_image = self.head.bytes_per_image + sum(e.program.bytes_per_image for e in self.extractors)
@@ -65,10 +63,10 @@ class Extractor:
     """An extractor's program, and what it answered before, where that is kept; `numbers` of its projections within the
     whole network."""
 
-    def __init__(self, program: StreamedProgram, settings: SimulationSettings, numbers: list[int]) -> None:
+    def __init__(self, program: StreamedProgram, plan: SimulationPlan, numbers: list[int]) -> None:
         self.spec, self.program, self.numbers = program.spec, program, numbers
         self.sizes = {p.name: p.shape for p in self.spec.spiking}
-        self.kept = self._kept(settings.cache_folder / "answers") if settings.keep_answers else None
+        self.kept = self._kept(plan.cache / "answers") if plan.keep_answers else None
 
     def answers(self, block: np.ndarray, keys: list[Key]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Packed spikes by population, and synaptic events ``(n, projections of the extractor)``, of images

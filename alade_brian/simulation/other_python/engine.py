@@ -19,24 +19,23 @@ from alade_brian.errors import UserError
 from alade_brian.simulation.fused.process import BLOCKS_AHEAD, Child, ProgramEnded, answers_to, counted
 from alade_brian.simulation.other_python.find import ended_sentence, environment
 from alade_brian.simulation.other_python.messages import SETTINGS, SPEC, Message, answer_from, frame, read_frame
-from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.simulation.plan import SimulationPlan
 from alade_brian.spec.file import save_spec
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 
 log = logging.getLogger(__name__)
 
 
 class OtherPythonEngine:
-    """A network that the Python at that path simulates with these settings; see `engine.Engine`.
+    """A network that the Python at that path simulates by this plan; see `engine.Engine`.
 
     images   how many it is given at a time
     """
 
     own_process = True
 
-    def __init__(self, spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str], python: Path) -> None:
-        self.spec, self.settings, self.traces, self.python = spec, settings, tuple(traces), python
+    def __init__(self, plan: SimulationPlan, traces: Sequence[str], python: Path) -> None:
+        self.plan, self.traces, self.python = plan, tuple(traces), python
         self._child: _Python | None = None
         ready = self._started().ready
         self.compiled, self.images = bool(ready["compiled"]), int(ready["images"])
@@ -56,7 +55,7 @@ class OtherPythonEngine:
     def _started(self) -> _Python:
         if self._child is None or not self._child.alive:
             self.close()
-            self._child = _Python(self.spec, self.settings, self.traces, self.python)
+            self._child = _Python(self.plan, self.traces, self.python)
         return self._child
 
 
@@ -70,12 +69,12 @@ def _question(blocks: Iterator[np.ndarray], record: bool) -> Iterator[bytes]:
 class _Python(Child):
     """The other Python, ready with a network."""
 
-    def __init__(self, spec: NetworkSpec, settings: SimulationSettings, traces: Sequence[str], python: Path) -> None:
+    def __init__(self, plan: SimulationPlan, traces: Sequence[str], python: Path) -> None:
         self.python = python
         scratch = tempfile.TemporaryDirectory(prefix="alade_brian_")
         folder = Path(scratch.name)
-        save_spec(spec, folder / SPEC)
-        given = dataclasses.asdict(settings) | {"cache": str(settings.cache_folder.absolute()), "python": None}
+        save_spec(plan.spec, folder / SPEC)
+        given = dataclasses.asdict(plan.settings) | {"cache": str(plan.cache.absolute()), "python": None}
         (folder / SETTINGS).write_text(json.dumps({"settings": given, "traces": list(traces)}))
         command = [str(python), "-m", "alade_brian.simulation.workers.other_python_server", str(folder)]
         super().__init__(command, folder, scratch, f"the simulation in {python}", environment())

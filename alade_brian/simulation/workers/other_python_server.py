@@ -18,6 +18,7 @@ import numpy as np
 from alade_brian.errors import UserError
 from alade_brian.simulation.engines.make import make_engine
 from alade_brian.simulation.other_python.messages import SETTINGS, SPEC, answer_parts, frame, read_frame
+from alade_brian.simulation.planning import check_machine, draft_plan
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.spec.file import load_spec
 from alade_brian.spec.network import SpecError
@@ -46,7 +47,7 @@ def _own_output() -> BinaryIO:
 
 def _refusal(backend: str, connectivity: str) -> str | None:
     try:
-        SimulationSettings(backend=backend, connectivity=connectivity, python=Path(sys.executable)).check()
+        check_machine(SimulationSettings(backend=backend, connectivity=connectivity, python=Path(sys.executable)))
     except UserError as error:
         return str(error)
     return None
@@ -56,7 +57,7 @@ def _serve(folder: Path, questions: BinaryIO, answers: BinaryIO) -> None:
     spec, given = load_spec(folder / SPEC), json.loads((folder / SETTINGS).read_text())
     paths = {"cache": Path(given["settings"]["cache"]), "python": Path(sys.executable)}
     settings = SimulationSettings(**given["settings"] | paths)
-    engine, images = make_engine(spec, settings, given["traces"])
+    engine, images = make_engine(draft_plan(spec, settings), given["traces"])
 
     def exactly(size: int) -> bytes:
         found = questions.read(size)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import pickle
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import joblib
@@ -25,6 +25,8 @@ from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.engine import Engine
 from alade_brian.simulation.engines.make import make_engine
 from alade_brian.simulation.fused.process import ProgramEnded
+from alade_brian.simulation.plan import SimulationPlan
+from alade_brian.simulation.planning import plan_elsewhere
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.workers import threads as crew
 from alade_brian.simulation.workers.cluster import Cluster
@@ -41,7 +43,7 @@ TOKEN_BYTES = 16
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a worker must know to answer."""
+    """What a worker must know to answer. It plans anew: its machine has a GPU, a Python and folders of its own."""
 
     spec: NetworkSpec
     settings: SimulationSettings
@@ -49,7 +51,7 @@ class Work:
     generator: str
 
     def engine(self) -> Engine:
-        return make_engine(self.spec, self.settings, self.traces)[0]
+        return make_engine(plan_elsewhere(self.spec, self.settings), self.traces)[0]
 
     def pack(self) -> bytes:
         """This behind a token that names it among all that a worker ever serves."""
@@ -111,15 +113,18 @@ def serve(packed: bytes, block: np.ndarray, record: bool) -> PackedResponses:
 
 
 class ShardedEngine:
-    """An engine that hands its blocks to many. It is built here first, so that no two workers build the same."""
+    """An engine that hands its blocks to as many as the plan says. It is built here first, so that no two workers build
+    the same."""
 
     own_process = True
 
-    def __init__(self, work: Work, workers: int, cluster: str | None) -> None:
-        self.workers, self.cluster = workers, Cluster(cluster) if cluster else None
-        engine, self.images_per_block = make_engine(work.spec, work.settings, work.traces)
+    def __init__(self, plan: SimulationPlan, traces: Sequence[str]) -> None:
+        self.workers, self.cluster = plan.workers, Cluster(plan.cluster) if plan.cluster else None
+        alone = plan.alone()
+        engine, self.images_per_block = make_engine(alone, traces)
         self.compiled, self._threads = engine.compiled, engine.own_process
-        self._here, self._packed = Engines(work.engine, engine), work.pack()
+        self._here = Engines(lambda: make_engine(alone, traces)[0], engine)
+        self._packed = Work(plan.spec, alone.settings, tuple(traces), generator_digest()).pack()
         if self.cluster is not None:
             self.workers = self.cluster.cores()
 
@@ -152,12 +157,3 @@ class ShardedEngine:
                 "a worker process ended in the middle of its work (out of memory?); use fewer --workers or a smaller "
                 "simulation.batch"
             ) from error
-
-
-def shard(spec: NetworkSpec, settings: SimulationSettings, traces: tuple[str, ...]) -> ShardedEngine | None:
-    """What spreads the images as the settings say; None where one engine does everything."""
-    workers = settings.workers_for(spec)
-    if workers == 1 and settings.cluster is None:
-        return None
-    alone = replace(settings, workers=1, cluster=None)
-    return ShardedEngine(Work(spec, alone, traces, generator_digest()), workers, settings.cluster)
