@@ -37,6 +37,7 @@ setup(
     },
     # A path that type checkers and editors can follow, not an import hook.
     options={"editable_wheel": {"mode": "compat"}},
+    entry_points={"console_scripts": ["alade-brian = alade_brian.cli:console"]},
     install_requires=[
         "brian2>=2.9,<2.12",
         "filelock>=3.12",
@@ -71,7 +72,9 @@ setup(
         "ray": ["ray[client]>=2.10"],
         # For explicit connectivity on a GPU; shared kernels need no package (docs/gpu.md).
         "cuda": ["brian2cuda==1.0b1; python_version >= '3.12'", "nvidia-curand"],
-        "dev": [*TEST, "elephant>=1.2,<2", "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
+        # eval "$(register-python-argcomplete alade-brian)"
+        "completion": ["argcomplete>=3"],
+        "dev": [*TEST, "argcomplete>=3", "elephant>=1.2,<2", "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

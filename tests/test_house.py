@@ -58,6 +58,10 @@ ALLOWED: dict[str, set[str]] = {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
     },
     "studies": {"spec", "spikes", "analysis", "config", "data", "perturbations", "conversion", "simulation", "runs"},
+    "systems": {
+        "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
+        "runs", "studies",
+    },
     "benchmarks": {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
         "runs",
@@ -65,9 +69,10 @@ ALLOWED: dict[str, set[str]] = {
     "gpu_checking": {"spec", "spikes", "analysis", "data", "simulation"},
     "commands": {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
-        "perturbations", "runs", "studies", "benchmarks", "gpu_checking", "cli",
+        "perturbations", "runs", "studies", "systems", "benchmarks", "gpu_checking", "cli",
     },
     "cli": {"spec", "conversion.refusals"},
+    "__main__": {"cli"},
 }  # fmt: skip
 # Heavy packages, and the folders and files that may import them.
 HEAVY = {

@@ -1,7 +1,7 @@
 """Compare methods: every row of a grid file with every seed, each trained, converted, simulated and verified.
 
-    python experiments/compare.py experiments/grids/fashion-mnist.yaml --jobs 2
-    python experiments/compare.py experiments/grids/fashion-mnist.yaml --report-only
+    alade-brian compare experiments/grids/fashion-mnist.yaml --jobs 2
+    alade-brian compare experiments/grids/fashion-mnist.yaml --report-only
 
 The same command goes on where it was stopped. Exit code 0: done; 1: a cell failed, or a simulated network does not
 agree with the trained one; 2: wrong use or input.
@@ -9,7 +9,6 @@ agree with the trained one; 2: wrong use or input.
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 import sys
 from collections.abc import Sequence
@@ -25,11 +24,9 @@ from alade_brian.studies.comparison.results import cell_results, check_earlier, 
 from alade_brian.studies.comparison.table import markdown
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian compare") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="compare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for everything (default: runs/<grid>)")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="cells computed at once (default: 1)")
@@ -59,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
     try_rows(chosen, arguments.download)
     with writing_to(out):
         failed = _compute(chosen, grid, arguments.jobs)
-        return _report(grid, out, cells, failed)
+        return _report(grid, out, cells, failed, arguments.prog)
 
 
 def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
@@ -77,11 +74,11 @@ def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
     return failed
 
 
-def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[Outcome]) -> int:
+def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[Outcome], prog: str) -> int:
     """Write and show what there is, and say what went wrong; the exit code."""
     complete = [cell for cell in cells if check_cell(cell, grid.threads)]
     for outcome in failed:
-        sys.stderr.write(f"{outcome.trace or ''}compare.py: {outcome.cell} failed: {outcome.error}\n")
+        sys.stderr.write(f"{outcome.trace or ''}{prog}: {outcome.cell} failed: {outcome.error}\n")
     if failed and not complete:
         return 1
     results = collect(grid, complete)
@@ -92,5 +89,5 @@ def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[O
     print(f"table, numbers and figures: {out}")
     wrong = disagreeing(results)
     for name in wrong:
-        sys.stderr.write(f"compare.py: {name}: the simulated network DIFFERS from the trained one\n")
+        sys.stderr.write(f"{prog}: {name}: the simulated network DIFFERS from the trained one\n")
     return 1 if failed or wrong else 0

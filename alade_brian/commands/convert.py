@@ -1,8 +1,8 @@
 """Take a trained network elsewhere: a NIR graph, a Brian2 script, a specification file, or the table of its layers.
 
-    python experiments/convert.py runs/digits-alade-1993/checkpoints/task-05.safetensors --table
-    python experiments/convert.py runs/digits-alade-1993/checkpoints/task-05.safetensors --to model.py
-    python experiments/convert.py model.nir --steps 10 --to model.py
+    alade-brian convert runs/digits-alade-1993/checkpoints/task-05.safetensors --table
+    alade-brian convert runs/digits-alade-1993/checkpoints/task-05.safetensors --to model.py
+    alade-brian convert model.nir --steps 10 --to model.py
 
 MODEL is a checkpoint, a NIR graph (.nir) or a specification (.npz). The ending of --to decides what is written: .nir
 (Neuromorphic Intermediate Representation), .py (a Brian2 script that needs brian2 and numpy only, with its numbers in
@@ -11,7 +11,6 @@ an .npz of the same name), .npz (this program's own specification).
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from pathlib import Path
 from typing import Any, get_args
@@ -32,11 +31,9 @@ from alade_brian.spec.network import NetworkSpec
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian convert") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="convert.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "model", type=Path, metavar="MODEL", help="a run's checkpoints/task-NN.safetensors, a .nir or an .npz"
     )

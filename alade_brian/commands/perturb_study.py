@@ -1,7 +1,7 @@
 """Which knowledge breaks first: all networks of a grid under the same perturbations, task by task and age by age.
 
-    python experiments/compare.py experiments/grids/biology-digits.yaml --jobs 2
-    python experiments/perturb_study.py experiments/grids/biology-digits.yaml --jobs 2
+    alade-brian compare experiments/grids/biology-digits.yaml --jobs 2
+    alade-brian study experiments/grids/biology-digits.yaml --jobs 2
 
 The first command trains the networks and verifies them; the second perturbs the last network of every row and seed.
 Both go on where they were stopped. Tables, figures and all numbers are then beside the grid's, in the folder
@@ -10,7 +10,6 @@ Both go on where they were stopped. Tables, figures and all numbers are then bes
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 import os
 from collections.abc import Mapping
@@ -29,11 +28,9 @@ from alade_brian.studies.perturbation.trend_figures import write_figures
 from alade_brian.studies.perturbation.trend_tables import csv_text, markdown
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian study") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="perturb_study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder of the trained grid (default: runs/<grid>)")
     p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
@@ -88,7 +85,7 @@ def _check_trained(networks: list[GridCell], grid: Grid, file: Path, out: Path) 
     if missing:
         raise UserError(
             f"{len(missing)} of {len(networks)} networks are not trained yet, {missing[0]} among them; first run "
-            f"python experiments/compare.py {file} --out {out}"
+            f"alade-brian compare {file} --out {out}"
         )
 
 

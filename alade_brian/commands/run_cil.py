@@ -1,7 +1,7 @@
 """Train class after class in PyTorch, convert after every task, simulate in Brian2, and compare every spike.
 
-    python experiments/run_cil.py
-    python experiments/run_cil.py --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
+    alade-brian run
+    alade-brian run --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
     torchrun --nproc-per-node 2 experiments/run_cil.py    # several processes train together
 
 Exit code 0: done; 1: the simulated network does not agree with the trained one; 2: wrong use or input.
@@ -9,7 +9,6 @@ Exit code 0: done; 1: the simulated network does not agree with the trained one;
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
@@ -28,11 +27,9 @@ from alade_brian.runs.summary import summary
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian run") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="run_cil.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)"
     )
