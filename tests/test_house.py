@@ -138,6 +138,10 @@ def folder(name: str) -> str:
 def breaches(name: str, imported: str) -> bool:
     """Whether the architecture forbids a module of this package to import another."""
     own = folder(name)
+    if own == "":
+        # The package's own file gives public names to all folders, for type checkers; tests/test_public_names.py shows
+        # that none is imported before it is used.
+        return False
     if imported in GROUND or (within(imported, own) and own not in GROUND):
         return False
     if own in GROUND:

@@ -204,5 +204,5 @@ def test_convert_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixtur
     assert load_spec(folder / "x.npz").steps == 5 and load_spec(folder / "x.npz").dt == 5e-4
     save_spec(load_spec(folder / "x.npz"), folder / "y.npz")
     assert call("convert", folder / "y.npz", "--steps", 5, "--table") == 2
-    assert "--steps is for a NIR graph" in capsys.readouterr().err
+    assert "steps is for a NIR graph" in capsys.readouterr().err
     assert call("convert", folder / "none.npz", "--table") == 2
