@@ -323,7 +323,7 @@ BAD = {
     "no memory": (["--set", "memory_size=0"], "learns from exemplars"),
     "small memory": (["--set", "memory_size=5"], "fewer than one exemplar"),
     "missing files": (["--dataset", "fashion-mnist", "--data-root", "/nowhere"], "--download"),
-    "missing config": (["--config", "/nowhere.yaml"], "cannot be read"),
+    "missing config": (["--config", "/nowhere.yaml"], "there is no configuration file"),
     "nothing to resume": (["--resume"], "no run to resume"),
     "image too small": (["--set", "network.pool=9"], "does not fit"),
     "verify": (["--verify-images", "0"], "verify_images"),

@@ -1,7 +1,7 @@
 """Compare methods: every row of a grid file with every seed, each trained, converted, simulated and verified.
 
-    alade-brian compare experiments/grids/fashion-mnist.yaml --jobs 2
-    alade-brian compare experiments/grids/fashion-mnist.yaml --report-only
+    alade-brian compare fashion-mnist --jobs 2
+    alade-brian compare fashion-mnist --report-only
 
 The same command goes on where it was stopped. Exit code 0: done; 1: a cell failed, or a simulated network does not
 agree with the trained one; 2: wrong use or input.
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
@@ -27,7 +28,10 @@ from alade_brian.studies.comparison.table import markdown
 def parser(prog: str = "alade-brian compare") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
+    p.add_argument(
+        "grid", metavar="GRID",
+        help=f"YAML file (see alade_brian/studies/comparison/grid.py), or one of {', '.join(shipped_files('grids'))}",
+    )  # fmt: skip
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for everything (default: runs/<grid>)")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="cells computed at once (default: 1)")
     p.add_argument("--rows", nargs="+", metavar="ROW", help="compute these rows only")
@@ -46,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Compute what is missing, then write table and figures; the exit code."""
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: use at least 1")
-    grid = read_grid(arguments.grid, arguments.set)
+    grid = read_grid(find_file(arguments.grid, "grids"), arguments.set)
     out = arguments.out or Path("runs") / grid.name
     cells = grid.cells(out)
     check_not_locked(out)
