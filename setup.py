@@ -47,6 +47,7 @@ setup(
         # Python 3.11 gets Brian2 2.9, which cannot be imported with numpy 2.4.
         "numpy>=1.26,<2.4; python_version < '3.12'",
         "numpy>=1.26; python_version >= '3.12'",
+        "packaging>=22",
         "pyyaml>=6",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
