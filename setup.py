@@ -37,6 +37,7 @@ setup(
     },
     # A path that type checkers and editors can follow, not an import hook.
     options={"editable_wheel": {"mode": "compat"}},
+    entry_points={"console_scripts": ["alade-brian = alade_brian.cli:console"]},
     install_requires=[
         "brian2>=2.9,<2.12",
         "filelock>=3.12",
@@ -47,6 +48,7 @@ setup(
         # Python 3.11 gets Brian2 2.9, which cannot be imported with numpy 2.4.
         "numpy>=1.26,<2.4; python_version < '3.12'",
         "numpy>=1.26; python_version >= '3.12'",
+        "packaging>=22",
         "platformdirs>=4",
         "psutil>=5.9",
         "pyyaml>=6",
@@ -74,7 +76,9 @@ setup(
         "ray": ["ray[client]>=2.10"],
         # For explicit connectivity on a GPU; shared kernels need no package (docs/gpu.md).
         "cuda": ["brian2cuda==1.0b1; python_version >= '3.12'", "nvidia-curand"],
-        "dev": [*TEST, "elephant>=1.2,<2", "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
+        # eval "$(register-python-argcomplete alade-brian)"
+        "completion": ["argcomplete>=3"],
+        "dev": [*TEST, "argcomplete>=3", "elephant>=1.2,<2", "mypy>=1.11", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

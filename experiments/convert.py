@@ -3,4 +3,4 @@
 from alade_brian.cli import main
 
 if __name__ == "__main__":
-    main("convert")
+    main("convert", prog="convert.py")

@@ -3,4 +3,4 @@
 from alade_brian.cli import main
 
 if __name__ == "__main__":
-    main("figures")
+    main("figures", prog="draw_figures.py")

@@ -3,4 +3,4 @@
 from alade_brian.cli import main
 
 if __name__ == "__main__":
-    main("export")
+    main("export", prog="export_spikes.py")

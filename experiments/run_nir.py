@@ -3,4 +3,4 @@
 from alade_brian.cli import main
 
 if __name__ == "__main__":
-    main("run-nir")
+    main("run-nir", prog="run_nir.py")

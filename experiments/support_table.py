@@ -3,4 +3,4 @@
 from alade_brian.cli import main
 
 if __name__ == "__main__":
-    main("support-table")
+    main("support-table", prog="support_table.py")

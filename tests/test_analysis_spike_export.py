@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import warnings
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from test_analysis_spike_record import assert_same, small
 from test_analysis_synthetic import LAYERS, flip, make_record, make_run, make_spikes
 
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
 from alade_brian.spikes import csv_file as spike_csv
 from alade_brian.spikes import neo_nwb as spike_export
@@ -301,10 +300,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def command(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.export_spikes"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("export", *arguments)
 
 
 def test_the_command_writes_what_was_asked_for(run: Path, tmp_path: Path, capsys) -> None:

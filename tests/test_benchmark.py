@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command_line import call
 
 from alade_brian.benchmarks import field, limit, recording, tensors
 from alade_brian.benchmarks.engine import rate_key, table_row
 from alade_brian.benchmarks.network import calibrated, random_images, reference, specification
 from alade_brian.benchmarks.ratios import crossing, crossings, ratios
 from alade_brian.benchmarks.rounds import Competitor, measure, summary
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.verification.comparison import LayerAgreement, Verification
@@ -29,10 +28,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g
 
 
 def command(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.benchmark"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("benchmark", *arguments)
 
 
 @pytest.fixture(scope="module")

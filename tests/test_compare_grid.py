@@ -49,7 +49,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     out = tmp_path / "out"
     assert compare(write_grid(tmp_path, **changes), "--out", out, *options) == 2
     error = capsys.readouterr().err
-    assert words in error and error.startswith("compare.py: error:") and error.strip().count("\n") == 0
+    assert words in error and error.startswith("alade-brian compare: error:") and error.strip().count("\n") == 0
     assert not out.exists()
 
 

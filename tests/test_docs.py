@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import call
 from test_analysis_synthetic import make_run
 
 from alade_brian.analysis import figures
-from alade_brian.cli import run_command
 from alade_brian.conversion.from_torch.frameworks.registry import frameworks
 from alade_brian.conversion.support_table import sections
 from alade_brian.outputs import LOCK
@@ -56,10 +55,7 @@ def test_the_figures_are_drawn_as_the_page_says(tmp_path: Path) -> None:
 
 
 def draw_figures(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.draw_figures"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("figures", *arguments)
 
 
 def test_the_command_draws_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import nir
 import numpy as np
 import pytest
+from command_line import call
 from networks import NUMPY, conv_net, convert, dyadic_images
 
-from alade_brian.cli import run_command
 from alade_brian.config.run import NetworkConfig, RunConfig
 from alade_brian.conversion.to_brian2.script import script, write_script
 from alade_brian.learning import Learner
@@ -96,10 +95,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.convert"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("convert", *arguments)
 
 
 def test_the_table_is_printed(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

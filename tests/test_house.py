@@ -60,6 +60,10 @@ ALLOWED: dict[str, set[str]] = {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
     },
     "studies": {"spec", "spikes", "analysis", "config", "data", "perturbations", "conversion", "simulation", "runs"},
+    "systems": {
+        "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
+        "runs", "studies",
+    },
     "benchmarks": {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
         "runs",
@@ -67,9 +71,10 @@ ALLOWED: dict[str, set[str]] = {
     "gpu_checking": {"spec", "spikes", "analysis", "data", "simulation"},
     "commands": {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
-        "perturbations", "runs", "studies", "benchmarks", "gpu_checking", "cli",
+        "perturbations", "runs", "studies", "systems", "benchmarks", "gpu_checking", "cli",
     },
     "cli": {"spec", "conversion.refusals"},
+    "__main__": {"cli"},
 }  # fmt: skip
 # Heavy packages, and the folders and files that may import them.
 HEAVY = {
@@ -135,6 +140,10 @@ def folder(name: str) -> str:
 def breaches(name: str, imported: str) -> bool:
     """Whether the architecture forbids a module of this package to import another."""
     own = folder(name)
+    if own == "":
+        # The package's own file gives public names to all folders, for type checkers; tests/test_public_names.py shows
+        # that none is imported before it is used.
+        return False
     if imported in GROUND or (within(imported, own) and own not in GROUND):
         return False
     if own in GROUND:

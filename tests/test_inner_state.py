@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from tiny_grid import GRID, learnt
 from torch import nn
 
-from alade_brian.cli import run_command
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, NEURONS, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.outputs import LOCK
@@ -117,10 +116,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trace(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.trace_neurons"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("trace", *arguments)
 
 
 def test_the_membranes_of_the_digits_network_are_the_same(

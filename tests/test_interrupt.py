@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,10 +13,10 @@ from typing import Any
 import brian2 as b2
 import numpy as np
 import pytest
+from command_line import call
 from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from torch import nn
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, build_network
 from alade_brian.conversion.to_brian2.script import write_script
@@ -32,7 +31,6 @@ from alade_brian.simulation.separate.standalone import StandaloneNetwork
 from alade_brian.simulation.states import record_states
 from alade_brian.verification.verify import verify
 
-ROOT = Path(__file__).resolve().parent.parent
 NET = dyadic_(nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4)))
 SPEC, IMAGES = convert(NET, (6,)), dyadic_images(3, 6)
 STEPS = 3 * SPEC.steps
@@ -109,12 +107,9 @@ def test_a_run_that_ends_early_for_another_reason_is_an_error(monkeypatch: pytes
 def test_the_command_writes_nothing_when_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_nir(SPEC, tmp_path / "net.nir")
     np.savez(tmp_path / "in.npz", input=np.repeat(IMAGES[:, None], SPEC.steps, axis=1))
-    command = runpy.run_path(str(ROOT / "experiments" / "run_nir.py"))
     arguments = [tmp_path / "net.nir", "--input", tmp_path / "in.npz", "--out", tmp_path / "out.npz"]
     during(monkeypatch, 2, interrupt)
-    with pytest.raises(SystemExit) as left:
-        run_command(command["parser"](), command["main"], [*map(str, arguments), "--backend", "numpy"])
-    assert left.value.code == 130 and not (tmp_path / "out.npz").exists()
+    assert call("run-nir", *arguments, "--backend", "numpy") == 130 and not (tmp_path / "out.npz").exists()
 
 
 @pytest.mark.parametrize("way", ["pass", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"])

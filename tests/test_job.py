@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import os
 import shutil
@@ -17,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import call
 
 from alade_brian.analysis.statistics.summary import layer_summary
-from alade_brian.cli import run_command
 from alade_brian.data import load_dataset
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.spikes.task_record import load_record
@@ -57,10 +56,7 @@ def finished(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*arguments: object) -> int:
     """The command in this process; its exit code."""
-    program = vars(importlib.import_module("alade_brian.commands.run_cil"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("run", *arguments)
 
 
 def metrics(out: Path, without_times: bool = True) -> dict:
@@ -341,7 +337,7 @@ BAD = {
     "no memory": (["--set", "memory_size=0"], "learns from exemplars"),
     "small memory": (["--set", "memory_size=5"], "fewer than one exemplar"),
     "missing files": (["--dataset", "fashion-mnist", "--data-root", "/nowhere"], "--download"),
-    "missing config": (["--config", "/nowhere.yaml"], "cannot be read"),
+    "missing config": (["--config", "/nowhere.yaml"], "there is no configuration file"),
     "nothing to resume": (["--resume"], "no run to resume"),
     "image too small": (["--set", "network.pool=9"], "does not fit"),
     "verify": (["--verify-images", "0"], "verify_images"),
@@ -358,7 +354,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     out = tmp_path / "out"
     assert run(*config, *arguments, "--out", out) == 2
     error = capsys.readouterr().err
-    assert words in error and error.startswith("run_cil.py: error:") and "Traceback" not in error
+    assert words in error and error.startswith("alade-brian run: error:") and "Traceback" not in error
     assert error.strip().count("\n") == 0
     assert not out.exists()
 

@@ -38,7 +38,9 @@ def test_a_second_process_in_a_run_folder_is_refused(
         with writing_to(out):
             assert run(*options, "--out", out) == 2
         error = capsys.readouterr().err
-        assert error == f"run_cil.py: error: another process is writing to {out}; wait for it or choose another --out\n"
+        assert error == (
+            f"alade-brian run: error: another process is writing to {out}; wait for it or choose another --out\n"
+        )
     assert not (tmp_path / "new").exists() and files(copied) == before
 
 

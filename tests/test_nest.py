@@ -13,10 +13,10 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
+from command_line import call
 from nest_specs import DT, INTEGRATOR, SCALED, each_alone, lif, random_spec
 from networks import NUMPY, conv_net, convert, dyadic_images
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.conversion.to_nest.rounding import margins
 from alade_brian.simulation import simulate
@@ -188,33 +188,26 @@ def test_a_spike_that_rounding_decides_is_counted_and_told() -> None:
     json.dumps(record, allow_nan=False)
 
 
-def test_two_simulators_in_which_nothing_fires_prove_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_simulators_in_which_nothing_fires_prove_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = tie()
-    program = vars(importlib.import_module("alade_brian.commands.witness"))
     silent = ComparedNetwork("silent", subject.spec, subject.images * 0, subject.labels)
-    program["main"].__globals__["dense"] = lambda arguments: silent
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], ["--dense", "digits", "--backend", "numpy"])
-    assert left.value.code == 1
+    monkeypatch.setattr("alade_brian.commands.witness.dense", lambda arguments: silent)
+    assert witness("--dense", "digits", "--backend", "numpy") == 1
     printed = capsys.readouterr().out
     assert " 0 differ;" in printed and "this comparison proves nothing about spikes" in printed
 
 
 def witness(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.witness"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("witness", *arguments)
 
 
 def test_the_command_says_by_its_exit_code_that_a_spike_differs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = vars(importlib.import_module("alade_brian.commands.witness"))
-    monkeypatch.setitem(program["main"].__globals__, "dense", lambda arguments: tie())
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], ["--dense", "digits", "--backend", "numpy"])
-    assert left.value.code == 1
+    monkeypatch.setattr("alade_brian.commands.witness.dense", lambda arguments: tie())
+    assert witness("--dense", "digits", "--backend", "numpy") == 1
     assert "1 differ;" in capsys.readouterr().out
 
 

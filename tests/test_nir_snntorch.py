@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import nir
 import numpy as np
 import pytest
 import torch
+from command_line import call
 from networks import NUMPY
 from nir_specs import assert_specs_equal
 from torch import nn
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.nir_graphs.read import open_nir, read_nir
 from alade_brian.conversion.nir_graphs.write import to_nir
 from alade_brian.simulation import SimulationSettings, simulate
@@ -23,7 +22,6 @@ snn, export = pytest.importorskip("snntorch"), pytest.importorskip("snntorch.exp
 
 STEPS, INPUTS, HIDDEN, OUTPUTS = 20, 4, 5, 3
 SHOWN = np.random.default_rng(0).normal(size=(4, STEPS, INPUTS)) * 1.5
-RUN_NIR = Path(__file__).resolve().parent.parent / "experiments" / "run_nir.py"
 
 RECURRENT: dict[str, Callable[..., nn.Module]] = {
     "RLeaky, all to all": lambda **how: snn.RLeaky(0.8, linear_features=HIDDEN, **how),
@@ -99,10 +97,7 @@ def test_the_command_runs_an_export_as_snntorch_does(tmp_path: Path, capsys: pyt
     np.savez(tmp_path / "in.npz", input=SHOWN)
     files = [tmp_path / "net.nir", "--input", tmp_path / "in.npz", "--out", tmp_path / "out.npz", "--backend", "numpy"]
     options = ["--discretisation", "euler", "--reset", "subtract", "--reset-timing", "next-step"]
-    program = runpy.run_path(str(RUN_NIR))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in (*files, *options)])
-    assert left.value.code == 0
+    assert call("run-nir", *files, *options) == 0
     assert "4 presentations of 20 steps of 0.1 ms" in capsys.readouterr().out
     with np.load(tmp_path / "out.npz") as found:
         assert_same_spikes(dict(found), expected(net))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from tiny_grid import learnt
 
-from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
 from alade_brian.studies.perturbation import study
 from alade_brian.studies.perturbation.curves import Curve
@@ -26,10 +25,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def perturb(*arguments: object) -> int:
-    program = vars(importlib.import_module("alade_brian.commands.perturb"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("perturb", *arguments)
 
 
 def options(out: Path) -> list[object]:
@@ -94,7 +90,7 @@ def test_an_interrupted_study_says_how_to_go_on(
 
     monkeypatch.setattr(study, "measure", interrupt)
     assert perturb(checkpoint, "--perturb", "delay", "--strengths", 1, *options(tmp_path)) == 130
-    assert capsys.readouterr().err == "perturb.py: interrupted; the same command continues\n"
+    assert capsys.readouterr().err == "alade-brian perturb: interrupted; the same command continues\n"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from command_line import call
 from matplotlib.axes import Axes
 from tiny_grid import GRID
 
 from alade_brian.analysis.figures import style
-from alade_brian.cli import run_command
 from alade_brian.outputs import writing_to
 from alade_brian.studies.perturbation.ages import broken
 from alade_brian.studies.perturbation.trend_figures import plot_ages, plot_methods, plot_trends
@@ -122,33 +121,26 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def call(program: str, *arguments: object) -> int:
-    found = vars(importlib.import_module(f"alade_brian.commands.{Path(program).stem}"))
-    with pytest.raises(SystemExit) as left:
-        run_command(found["parser"](), found["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
-
-
 def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = grid.parent / "out"
     wanted = [grid, "--out", out, "--images", 20, "--repeats", 1]
-    assert call("perturb_study.py", *wanted, "--perturb", "delay") == 2
+    assert call("study", *wanted, "--perturb", "delay") == 2
     assert "4 of 4 networks are not trained yet" in capsys.readouterr().err
-    assert call("compare.py", grid, "--out", out) == 0
-    assert call("perturb_study.py", *wanted, "--perturb", "delay") == 0
+    assert call("compare", grid, "--out", out) == 0
+    assert call("study", *wanted, "--perturb", "delay") == 0
     first = json.loads((out / "perturbed" / "results.json").read_text())["rows"]
     assert {row: sorted(seeds) for row, seeds in first.items()} == {"finetune": ["1", "2"], "joint": ["1", "2"]}
     with writing_to(out / "perturbed"):
-        assert call("perturb_study.py", *wanted, "--perturb", "delay") == 2
+        assert call("study", *wanted, "--perturb", "delay") == 2
     assert f"another process is writing to {out / 'perturbed'};" in capsys.readouterr().err
     # What was measured of other rows stays in the tables.
-    assert call("perturb_study.py", *wanted, "--perturb", "delay", "--rows", "joint") == 0
+    assert call("study", *wanted, "--perturb", "delay", "--rows", "joint") == 0
     assert json.loads((out / "perturbed" / "results.json").read_text())["rows"] == first
     other = grid.with_name("other.yaml")
     other.write_text(grid.read_text())
-    assert call("perturb_study.py", other, *wanted[1:], "--perturb", "delay") == 2
+    assert call("study", other, *wanted[1:], "--perturb", "delay") == 2
     assert "are of another grid" in capsys.readouterr().err
-    assert call("perturb_study.py", *wanted, "--perturb", "delay", "selective-lesion") == 0
+    assert call("study", *wanted, "--perturb", "delay", "selective-lesion") == 0
     second = json.loads((out / "perturbed" / "results.json").read_text())["rows"]["joint"]["2"]
     assert second["perturbations"]["delay"] == first["joint"]["2"]["perturbations"]["delay"]
     lesion = second["perturbations"]["selective-lesion"]["strengths"]
@@ -170,6 +162,6 @@ def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[
 def test_bad_input_is_one_sentence(
     grid: Path, tmp_path: Path, arguments: list[object], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("perturb_study.py", grid, "--out", tmp_path / "none", *arguments) == 2
+    assert call("study", grid, "--out", tmp_path / "none", *arguments) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1

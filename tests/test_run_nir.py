@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
 from itertools import pairwise
 from pathlib import Path
 
 import nir
 import numpy as np
 import pytest
+from command_line import call
 from networks import NUMPY, conv_net, convert, dyadic_images
 from nir_interpreter import NirInterpreter
 from nir_specs import assert_specs_equal
 
-from alade_brian.cli import run_command
 from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.simulation import simulate
 from alade_brian.spec.file import load_spec, save_spec
 
-PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 DT = 1e-3
-
-
-def command(name: str, *arguments: object) -> int:
-    program = vars(importlib.import_module(f"alade_brian.commands.{Path(name).stem}"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
 
 
 def run(folder: Path, *options: object) -> int:
     files = ("net.nir", "--input", "in.npz", "--out", "out.npz")
     model, flag, shown, out, answers = files
-    return command(
-        "run_nir.py", folder / model, flag, folder / shown, out, folder / answers, "--backend", "numpy", *options
-    )
+    return call("run-nir", folder / model, flag, folder / shown, out, folder / answers, "--backend", "numpy", *options)
 
 
 def answers(folder: Path) -> dict[str, np.ndarray]:
@@ -199,21 +188,21 @@ def test_an_answer_is_never_overwritten_and_a_bad_model_is_a_sentence(
 def test_convert_takes_nir_and_npz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = convert(conv_net(), (2, 7, 6))
     write_nir(spec, tmp_path / "a.nir")
-    assert command("convert.py", tmp_path / "a.nir", "--to", tmp_path / "b.npz") == 0
+    assert call("convert", tmp_path / "a.nir", "--to", tmp_path / "b.npz") == 0
     assert_specs_equal(load_spec(tmp_path / "b.npz"), spec)
-    assert command("convert.py", tmp_path / "b.npz", "--to", tmp_path / "c.nir") == 0
+    assert call("convert", tmp_path / "b.npz", "--to", tmp_path / "c.nir") == 0
     assert "a reader that ignores the metadata will not see" in capsys.readouterr().out
-    assert command("convert.py", tmp_path / "c.nir", "--to", tmp_path / "d.py") == 0
-    assert command("convert.py", tmp_path / "c.nir", "--table") == 0
+    assert call("convert", tmp_path / "c.nir", "--to", tmp_path / "d.py") == 0
+    assert call("convert", tmp_path / "c.nir", "--table") == 0
     assert {f.name for f in tmp_path.iterdir()} == {"a.nir", "b.npz", "c.nir", "d.py", "d.npz"}
 
 
 def test_convert_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("convert.py", folder / "net.nir", "--table") == 2
+    assert call("convert", folder / "net.nir", "--table") == 2
     assert "--steps" in capsys.readouterr().err
-    assert command("convert.py", folder / "net.nir", "--steps", 5, "--dt", 0.5, "--to", folder / "x.npz") == 0
+    assert call("convert", folder / "net.nir", "--steps", 5, "--dt", 0.5, "--to", folder / "x.npz") == 0
     assert load_spec(folder / "x.npz").steps == 5 and load_spec(folder / "x.npz").dt == 5e-4
     save_spec(load_spec(folder / "x.npz"), folder / "y.npz")
-    assert command("convert.py", folder / "y.npz", "--steps", 5, "--table") == 2
-    assert "--steps is for a NIR graph" in capsys.readouterr().err
-    assert command("convert.py", folder / "none.npz", "--table") == 2
+    assert call("convert", folder / "y.npz", "--steps", 5, "--table") == 2
+    assert "steps is for a NIR graph" in capsys.readouterr().err
+    assert call("convert", folder / "none.npz", "--table") == 2

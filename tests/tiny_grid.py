@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from command_line import call
 
-from alade_brian.cli import run_command
 from alade_brian.config.run import config_from
 from alade_brian.runs.incremental_run import IncrementalJob
 from alade_brian.studies.comparison import cells, grid, table
@@ -56,7 +54,4 @@ def write_grid(folder: Path, **changes: Any) -> Path:
 
 def compare(*arguments: object) -> int:
     """The command in this process; its exit code."""
-    program = vars(importlib.import_module("alade_brian.commands.compare"))
-    with pytest.raises(SystemExit) as left:
-        run_command(program["parser"](), program["main"], [str(a) for a in arguments])
-    return int(left.value.code or 0)
+    return call("compare", *arguments)

@@ -1,14 +1,13 @@
 """Measured comparisons, each a ratio taken in one run on one machine.
 
-    python experiments/benchmark.py engine --json engine.json --figure engine.png
-    python experiments/benchmark.py agreement
+    alade-brian benchmark engine --json engine.json --figure engine.png
+    alade-brian benchmark agreement
 
 Exit code 0: done; 2: wrong use or input.
 """
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 import sys
 from collections.abc import Callable, Mapping
@@ -27,11 +26,9 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian benchmark") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = p.add_subparsers(required=True, metavar="NAME", dest="name")
     for name, command in COMMANDS.items():
         description = sys.modules[command.__module__].__doc__ or ""

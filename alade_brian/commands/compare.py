@@ -1,7 +1,7 @@
 """Compare methods: every row of a grid file with every seed, each trained, converted, simulated and verified.
 
-    python experiments/compare.py experiments/grids/fashion-mnist.yaml --jobs 2
-    python experiments/compare.py experiments/grids/fashion-mnist.yaml --report-only
+    alade-brian compare fashion-mnist --jobs 2
+    alade-brian compare fashion-mnist --report-only
 
 The same command goes on where it was stopped. Exit code 0: done; 1: a cell failed, or a simulated network does not
 agree with the trained one or no neuron of either fired; 2: wrong use or input.
@@ -9,12 +9,12 @@ agree with the trained one or no neuron of either fired; 2: wrong use or input.
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
@@ -25,12 +25,13 @@ from alade_brian.studies.comparison.results import cell_results, check_earlier, 
 from alade_brian.studies.comparison.table import markdown
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian compare") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="compare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "grid", metavar="GRID",
+        help=f"YAML file (see alade_brian/studies/comparison/grid.py), or one of {', '.join(shipped_files('grids'))}",
+    )  # fmt: skip
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for everything (default: runs/<grid>)")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="cells computed at once (default: 1)")
     p.add_argument("--rows", nargs="+", metavar="ROW", help="compute these rows only")
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Compute what is missing, then write table and figures; the exit code."""
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: use at least 1")
-    grid = read_grid(arguments.grid, arguments.set)
+    grid = read_grid(find_file(arguments.grid, "grids"), arguments.set)
     out = arguments.out or Path("runs") / grid.name
     cells = grid.cells(out)
     check_not_locked(out)
@@ -59,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
     try_rows(chosen, arguments.download)
     with writing_to(out):
         failed = _compute(chosen, grid, arguments.jobs)
-        return _report(grid, out, cells, failed)
+        return _report(grid, out, cells, failed, arguments.prog)
 
 
 def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
@@ -77,11 +78,11 @@ def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
     return failed
 
 
-def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[Outcome]) -> int:
+def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[Outcome], prog: str) -> int:
     """Write and show what there is, and say what went wrong; the exit code."""
     complete = [cell for cell in cells if check_cell(cell, grid.threads)]
     for outcome in failed:
-        sys.stderr.write(f"{outcome.trace or ''}compare.py: {outcome.cell} failed: {outcome.error}\n")
+        sys.stderr.write(f"{outcome.trace or ''}{prog}: {outcome.cell} failed: {outcome.error}\n")
     if failed and not complete:
         return 1
     results = collect(grid, complete)
@@ -92,5 +93,5 @@ def _report(grid: Grid, out: Path, cells: Sequence[GridCell], failed: Sequence[O
     print(f"table, numbers and figures: {out}")
     wrong = [f"{name}: the simulated network DIFFERS from the trained one" for name in disagreeing(results)]
     for sentence in (wrong := [*wrong, *unproven(results)]):
-        sys.stderr.write(f"compare.py: {sentence}\n")
+        sys.stderr.write(f"{prog}: {sentence}\n")
     return 1 if failed or wrong else 0

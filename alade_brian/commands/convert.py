@@ -1,8 +1,8 @@
 """Take a trained network elsewhere: a NIR graph, a Brian2 script, a specification file, or the table of its layers.
 
-    python experiments/convert.py runs/digits-alade-1993/checkpoints/task-05.safetensors --table
-    python experiments/convert.py runs/digits-alade-1993/checkpoints/task-05.safetensors --to model.py
-    python experiments/convert.py model.nir --steps 10 --to model.py
+    alade-brian convert runs/digits-alade-1993/checkpoints/task-05.safetensors --table
+    alade-brian convert runs/digits-alade-1993/checkpoints/task-05.safetensors --to model.py
+    alade-brian convert model.nir --steps 10 --to model.py
 
 MODEL is a checkpoint, a NIR graph (.nir) or a specification (.npz). The ending of --to decides what is written: .nir
 (Neuromorphic Intermediate Representation), .py (a Brian2 script that needs brian2 and numpy only, with its numbers in
@@ -11,32 +11,28 @@ an .npz of the same name), .npz (this program's own specification).
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.nir_graphs.neurons import Method
-from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, read_nir
+from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming
 from alade_brian.conversion.nir_graphs.write import reader_warnings, write_nir
 from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.errors import UserError
-from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_new_file
+from alade_brian.runs.model_file import load
 from alade_brian.simulation import SimulationSettings, advice
 from alade_brian.spec.cost_table import format_rows, lowering_table
-from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.file import save_spec
 from alade_brian.spec.network import NetworkSpec
 
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian convert") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="convert.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "model", type=Path, metavar="MODEL", help="a run's checkpoints/task-NN.safetensors, a .nir or an .npz"
     )
@@ -61,7 +57,14 @@ def main(arguments: argparse.Namespace) -> int:
     written = [target, *([target.with_suffix(".npz")] if target.suffix == ".py" else [])] if target else []
     for path in written:
         check_new_file(path, "--to")
-    spec = read_model(arguments)
+    spec = load(
+        arguments.model,
+        steps=arguments.steps,
+        dt=None if arguments.dt is None else arguments.dt * 1e-3,
+        discretisation=arguments.discretisation,
+        reset=arguments.reset,
+        reset_timing=arguments.reset_timing,
+    )
     if target is None:
         print(format_rows(lowering_table(spec)))
         print(advice(spec, SimulationSettings()))
@@ -72,23 +75,6 @@ def main(arguments: argparse.Namespace) -> int:
         for warning in reader_warnings(spec):
             print(f"a reader that ignores the metadata will not see: {warning}")
     return 0
-
-
-def read_model(arguments: argparse.Namespace) -> NetworkSpec:
-    """The specification of the model on the command line. Raises UserError, SpecError or RefusedLayers."""
-    path: Path = arguments.model
-    if path.suffix == ".nir":
-        dt = None if arguments.dt is None else arguments.dt * 1e-3
-        reset: Reset = arguments.reset or "model"
-        return read_nir(path, arguments.steps, dt, arguments.discretisation, reset, arguments.reset_timing)
-    for option in ("steps", "dt", "discretisation", "reset", "reset_timing"):
-        if getattr(arguments, option) is not None:
-            raise UserError(f"--{option.replace('_', '-')} is for a NIR graph, and {path} is none; leave it out")
-    if path.suffix == ".npz":
-        return load_spec(path)
-    network, header = load_checkpoint(path)
-    coding: dict[str, Any] = {"steps": network.steps, "sequence": True} if header.get("sequence") else {}
-    return convert(network, tuple(header["image_shape"]), **coding)
 
 
 def _write(spec: NetworkSpec, target: Path) -> None:

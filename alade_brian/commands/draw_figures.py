@@ -1,7 +1,7 @@
 """Draw the figures of a paper from the spikes of a run: rasters, intervals, tuning, selectivity, drift.
 
-    python experiments/draw_figures.py runs/digits-alade-1993
-    python experiments/draw_figures.py runs/digits-alade-1993 --task 3 --layer NAME NAME --images 0 40 80 --out figures
+    alade-brian figures runs/digits-alade-1993
+    alade-brian figures runs/digits-alade-1993 --task 3 --layer NAME NAME --images 0 40 80 --out figures
 
 Each is written as PNG and SVG. --layer chooses the layers of rasters, intervals and selectivity (default: up to six,
 evenly spaced); tuning and drift are of the neurons that the answer is read from. docs/figures.md says what the figures
@@ -10,7 +10,6 @@ show and which function draws each.
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +32,9 @@ from alade_brian.spikes.task_record import TaskRecord, load_record
 LAYERS, IMAGES, NEURONS = 6, 10, 40
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian figures") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="draw_figures.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     p.add_argument("--task", type=int, metavar="N", help="after which task (default: the last)")
     p.add_argument("--layer", nargs="+", metavar="NAME", help="layers of rasters, intervals and selectivity")

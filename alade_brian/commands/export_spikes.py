@@ -1,8 +1,8 @@
 """Give the spikes of a run to other programs: a table, an NWB file, or the sparse record of this one.
 
-    python experiments/export_spikes.py runs/digits-alade-1993 --to spikes.nwb
-    python experiments/export_spikes.py runs/digits-alade-1993 --task 3 --network torch --classes 0 4 --to spikes.csv
-    python experiments/export_spikes.py runs/digits-alade-1993/spikes/task-05.npz --layer NAME --to spikes.npz
+    alade-brian export runs/digits-alade-1993 --to spikes.nwb
+    alade-brian export runs/digits-alade-1993 --task 3 --network torch --classes 0 4 --to spikes.csv
+    alade-brian export runs/digits-alade-1993/spikes/task-05.npz --layer NAME --to spikes.npz
 
 RUN_OR_RECORD is a run folder, one of its spikes/task-NN.npz, or an .npz that this command wrote. The ending of --to
 decides what is written: .csv (a line for each spike, and a .json of the same name with the images, layers and the time
@@ -12,7 +12,6 @@ alade_brian.spikes.spike_record; to_neo and to_dataframe of alade_brian.spikes.n
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 import re
 import zipfile
@@ -33,11 +32,9 @@ from alade_brian.spikes.task_record import load_record
 ENDINGS = (".csv", ".nwb", ".npz")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian export") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="export_spikes.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("source", type=Path, metavar="RUN_OR_RECORD", help="a run folder or a record of spikes")
     p.add_argument("--to", type=Path, required=True, metavar="FILE", help="write FILE.csv, FILE.nwb or FILE.npz")
     p.add_argument("--force", action="store_true", help="replace FILE if it exists")

@@ -1,7 +1,7 @@
 """Check the simulation on a machine with a GPU: build, correctness, determinism, speed, memory.
 
-    python experiments/gpu_check.py
-    python experiments/gpu_check.py --fill-wheels wheels      # on a machine with a network; then, on the other:
+    alade-brian gpu-check
+    alade-brian gpu-check --fill-wheels wheels      # on a machine with a network; then, on the other:
     python3.12 experiments/gpu_check.py --wheels wheels
 
 Exit code 0: every spike is the processor's; 1: some are not, or a comparison that was asked for is missing or shows
@@ -17,11 +17,9 @@ from pathlib import Path
 from alade_brian.gpu_checking import wheels
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian gpu-check") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="gpu_check.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
     p.add_argument("--figure", type=Path, metavar="FILE", help="draw images per second over the batch (PNG)")
     p.add_argument("--seconds", type=float, default=2.0, help="for every measurement of speed (default: 2)")

@@ -1,8 +1,8 @@
 """What biology does to what was learnt: accuracy of a trained network, task by task, under growing perturbations.
 
-    python experiments/perturb.py runs/digits-alade-1993/checkpoints/task-05.safetensors --perturb delay membrane-noise
-    python experiments/perturb.py CHECKPOINT --perturb lesion --strengths 0.2 0.4 --repeats 10 --out runs/lesions
-    python experiments/perturb.py CHECKPOINT --perturb all
+    alade-brian perturb runs/digits-alade-1993/checkpoints/task-05.safetensors --perturb delay membrane-noise
+    alade-brian perturb CHECKPOINT --perturb lesion --strengths 0.2 0.4 --repeats 10 --out runs/lesions
+    alade-brian perturb CHECKPOINT --perturb all
 
 The unperturbed network is always measured too. The folder then holds results.json, table.md, table.csv and a
 figure for each perturbation. The same command goes on where it was stopped. A perturbation that this network cannot
@@ -11,7 +11,6 @@ have is named and, with 'all', passed over.
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from pathlib import Path
 
@@ -28,11 +27,9 @@ from alade_brian.studies.perturbation.curves import csv_text, markdown, rows
 from alade_brian.studies.perturbation.study import Study, measure_missing, measurements
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian perturb") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="perturb.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
     p.add_argument(
         "--perturb",

@@ -1,7 +1,7 @@
 """Which knowledge breaks first: all networks of a grid under the same perturbations, task by task and age by age.
 
-    python experiments/compare.py experiments/grids/biology-digits.yaml --jobs 2
-    python experiments/perturb_study.py experiments/grids/biology-digits.yaml --jobs 2
+    alade-brian compare biology-digits --jobs 2
+    alade-brian study biology-digits --jobs 2
 
 The first command trains the networks and verifies them; the second perturbs the last network of every row and seed.
 Both go on where they were stopped. Tables, figures and all numbers are then beside the grid's, in the folder
@@ -10,13 +10,13 @@ Both go on where they were stopped. Tables, figures and all numbers are then bes
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
 from alade_brian.outputs import check_not_locked, writing_to
@@ -29,12 +29,13 @@ from alade_brian.studies.perturbation.trend_figures import write_figures
 from alade_brian.studies.perturbation.trend_tables import csv_text, markdown
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian study") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="perturb_study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see alade_brian/studies/comparison/grid.py")
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "grid", metavar="GRID",
+        help=f"YAML file (see alade_brian/studies/comparison/grid.py), or one of {', '.join(shipped_files('grids'))}",
+    )  # fmt: skip
     p.add_argument("--out", type=Path, metavar="DIR", help="folder of the trained grid (default: runs/<grid>)")
     p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
     p.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the grid only")
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
     names = tuple(arguments.perturb or sorted(PERTURBATIONS))
     for name in names:
         perturbation(name)
-    grid = read_grid(arguments.grid)
+    grid = read_grid(find_file(arguments.grid, "grids"))
     out = arguments.out or Path("runs") / grid.name
     networks = grid.choose(grid.cells(out), arguments.rows, arguments.seeds)
     cells, folder = grid.cells(out), out / PERTURBED
@@ -83,12 +84,12 @@ def _write(results: Mapping[str, Any], folder: Path) -> str:
     return table
 
 
-def _check_trained(networks: list[GridCell], grid: Grid, file: Path, out: Path) -> None:
+def _check_trained(networks: list[GridCell], grid: Grid, file: str, out: Path) -> None:
     missing = [cell for cell in networks if not check_cell(cell, grid.threads)]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(networks)} networks are not trained yet, {missing[0]} among them; first run "
-            f"python experiments/compare.py {file} --out {out}"
+            f"alade-brian compare {file} --out {out}"
         )
 
 

@@ -1,7 +1,7 @@
 """Train class after class in PyTorch, convert after every task, simulate in Brian2, and compare every spike.
 
-    python experiments/run_cil.py
-    python experiments/run_cil.py --dataset fashion-mnist --config experiments/configs/fashion-mnist.yaml
+    alade-brian run
+    alade-brian run --dataset fashion-mnist --config fashion-mnist
     torchrun --nproc-per-node 2 experiments/run_cil.py    # several processes train together
 
 Exit code 0: done; 1: the simulated network does not agree with the trained one, or no neuron fired in either, which
@@ -10,7 +10,6 @@ proves nothing; 2: wrong use or input.
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
+from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.data import DATASETS
 from alade_brian.learning import METHODS
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
@@ -28,16 +28,12 @@ from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.incremental_run import SECONDS_BETWEEN_STATES, IncrementalJob
 from alade_brian.runs.summary import summary
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian run") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="run_cil.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
-        "--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)"
+        "--config", metavar="FILE", help=f"YAML file, or one of {', '.join(shipped_files('configs'))} (default: digits)"
     )
     p.add_argument(
         "--set",
@@ -82,7 +78,7 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
         name, mapping = arguments.out.name, RunFolder(arguments.out).stored_config()
         origin = f"{arguments.out}/config.yaml"
     else:
-        file = arguments.config or CONFIGS / "digits.yaml"
+        file = find_file(arguments.config, "configs") if arguments.config else shipped_files("configs")["digits"]
         name, mapping, origin = file.stem, read_mapping(file), str(file)
     direct = {
         "dataset": arguments.dataset,

@@ -1,6 +1,6 @@
 """Run any NIR graph in Brian2.
 
-    python experiments/run_nir.py model.nir --input input.npz --out out.npz --record-v
+    alade-brian run-nir model.nir --input input.npz --out out.npz --record-v
 
 INPUT.npz holds `input`, (time, ...) or (batch, time, ...), where the dots stand for the shape of the graph's Input; one
 array per Input by its name where there are several. OUT.npz then holds, with the same leading axes,
@@ -20,7 +20,6 @@ A file of snnTorch whose neurons reset by subtraction runs as in snnTorch with -
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from pathlib import Path
 from typing import get_args
@@ -32,11 +31,9 @@ from alade_brian.outputs import check_new_file
 from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine, simulate
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="run_nir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model", type=Path, metavar="MODEL.nir", help="a NIR graph")
     p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="what is shown")
     p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="where the answers go")

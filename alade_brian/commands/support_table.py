@@ -1,13 +1,12 @@
 """Write the table of what is converted into docs/convert-your-network.md, from the registries.
 
-    python experiments/support_table.py
+    alade-brian support-table
 
 All frameworks with an adapter must be installed (see experiments/peers/README.md).
 """
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from pathlib import Path
 
@@ -31,6 +30,6 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian support-table") -> argparse.ArgumentParser:
     """The command line."""
-    return argparse.ArgumentParser(prog="support_table.py", description=__doc__)
+    return argparse.ArgumentParser(prog=prog, description=__doc__)

@@ -1,8 +1,8 @@
 """Look into a trained network: variables of single neurons, step by step, in PyTorch and in Brian2.
 
-    python experiments/trace_neurons.py runs/digits-alade-1993/checkpoints/task-05.safetensors --layer all
-    python experiments/trace_neurons.py CHECKPOINT --layer NAME --neurons 0 5 9 --images 3 12 --variable v --out traces
-    python experiments/trace_neurons.py CHECKPOINT --layer all --neurons all
+    alade-brian trace runs/digits-alade-1993/checkpoints/task-05.safetensors --layer all
+    alade-brian trace CHECKPOINT --layer NAME --neurons 0 5 9 --images 3 12 --variable v --out traces
+    alade-brian trace CHECKPOINT --layer all --neurons all
 
 Both networks are shown the test images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
 recorded as the threshold test sees it, before the reset. The folder then holds states.npz and, for each layer, variable
@@ -13,7 +13,6 @@ PyTorch has none of the variables.
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,11 +38,9 @@ NEURONS_DRAWN = 6
 FIGURES = 24
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian trace") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="trace_neurons.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
     p.add_argument("--layer", nargs="+", required=True, metavar="NAME", help="names of layers, or: all")
     p.add_argument(

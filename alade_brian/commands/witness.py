@@ -1,7 +1,7 @@
 """Ask a second simulator: the same network in Brian2 and in NEST, every spike of both compared.
 
-    python experiments/witness.py runs/digits-alade-1993/checkpoints/task-05.safetensors --images 100
-    python experiments/witness.py --dense fashion-mnist --images 1000
+    alade-brian witness runs/digits-alade-1993/checkpoints/task-05.safetensors --images 100
+    alade-brian witness --dense fashion-mnist --images 1000
 
 The first reads the network of a checkpoint and shows it test images of all classes it has learnt. The second trains a
 fully connected network (pixels-256-128-classes) on a data set first. It ends with exit code 1 where a spike
@@ -11,7 +11,6 @@ Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated
 
 from __future__ import annotations
 
-# Before the heavy imports: from here on, Ctrl-C is a sentence.
 import argparse
 from pathlib import Path
 
@@ -29,11 +28,9 @@ from alade_brian.simulation.nest import check_nest, find_nest
 from alade_brian.verification.second_simulator import ComparedNetwork, compare
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "alade-brian witness") -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="witness.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors"
     )

@@ -165,7 +165,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
         raise UserError(f"the configuration {file} is not valid YAML{line}; correct it") from None
     check(
         isinstance(content, dict),
-        f"the configuration {file} holds no keys; see experiments/configs/digits.yaml for an example",
+        f"the configuration {file} holds no keys; see the shipped digits.yaml for an example",
     )
     return content
 

@@ -97,6 +97,15 @@ def simulate(
     images   ``(n, *stimulus shape)``, or ``(n, steps, *stimulus shape)`` where the stimulus is a sequence; by name
              where there are several stimuli
     traces   populations whose membrane is kept, as it is at the end of every step
+
+    >>> from torch import nn
+    >>> from alade_brian import convert, simulate
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> from alade_brian.simulation import SimulationSettings
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> found = simulate(convert(model, (6,)), np.ones((2, 6)), SimulationSettings(backend="numpy"))
+    >>> found.spikes["2"].shape, found.logits.shape
+    ((2, 4, 8), (2, 3))
     """
     return concatenate([responses for _, responses in open_simulator(spec, settings, traces).chunks(images)])
 

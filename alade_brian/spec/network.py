@@ -212,6 +212,14 @@ class NetworkSpec:
 
     steps   length of one presentation, in time steps
     dt      one time step in seconds: the only place where steps become time
+
+    >>> from torch import nn
+    >>> from alade_brian import NetworkSpec, convert
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> spec = convert(model, (6,))
+    >>> isinstance(spec, NetworkSpec), [(p.source, p.target) for p in spec.projections]
+    (True, [('image', '2'), ('2', '4')])
     """
 
     stimuli: tuple[Stimulus, ...]

@@ -57,6 +57,15 @@ def verify(
 
     torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly, UserError where the images
     do not fit it.
+
+    >>> from torch import nn
+    >>> from alade_brian import verify
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> from alade_brian.simulation import SimulationSettings
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> found = verify(model, np.ones((2, 6)), settings=SimulationSettings(backend="numpy"))
+    >>> found.agrees, found.mismatched_spikes
+    (True, 0)
     """
     from alade_brian.conversion.from_torch.convert import convert
     from alade_brian.verification.kept_reference import with_kept_answers

@@ -50,6 +50,13 @@ def convert(
     output        where the forward returns several tensors: the number of the one that is the answer
 
     Raises RefusedLayers, which lists every layer that cannot be lowered and why.
+
+    >>> from torch import nn
+    >>> from alade_brian import convert
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> [(population.name, population.size) for population in convert(model, (6,)).populations]
+    [('2', 8), ('4', 3)]
     """
     if sequence and steps is None:
         raise ValueError("a sequence needs its number of steps: give convert steps=")

@@ -86,6 +86,15 @@ def read_nir(
     The stimuli are sequences (one array per step), one per `Input`; the readout shows the first `Output` in every step.
     A file of this program keeps its own. A step longer than a time constant is logged as a warning if it was given as
     `dt`, and refused otherwise. Raises UserError, and RefusedNodes (one of them) with all faults at once.
+
+    >>> from torch import nn
+    >>> from alade_brian import convert, read_nir, write_nir
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> write_nir(convert(model, (6,)), "model.nir")
+    >>> spec = read_nir("model.nir")
+    >>> spec.steps, [population.size for population in spec.populations]
+    (4, [8, 3])
     """
     return open_nir(source, steps, dt, discretisation, reset, reset_timing).spec
 

@@ -35,10 +35,20 @@ from alade_brian.spec.network import NetworkSpec, Population
 __all__ = ["NotInNIR", "reader_warnings", "same_graph", "to_nir", "write_nir", "written_spec"]
 
 
-def write_nir(spec: NetworkSpec, path: Path) -> None:
-    """Write the network as a NIR graph, whole or not at all. NotInNIR where NIR has no node for a part of it."""
+def write_nir(spec: NetworkSpec, path: Path | str) -> None:
+    """Write the network as a NIR graph, whole or not at all. NotInNIR where NIR has no node for a part of it.
+
+    >>> from torch import nn
+    >>> from alade_brian import convert, write_nir
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> import nir
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> write_nir(convert(model, (6,)), "model.nir")
+    >>> type(nir.read("model.nir")).__name__
+    'NIRGraph'
+    """
     graph = to_nir(spec)
-    with replacing(path) as file:
+    with replacing(Path(path)) as file:
         nir.write(file, graph)
 
 

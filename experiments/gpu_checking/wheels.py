@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+
+from alade_brian.errors import UserError
 
 # What the simulation needs; cuRAND (tens of megabytes) only where the machine's CUDA toolkit lacks it.
 PACKAGES = ("brian2cuda==1.0b1", "joblib", "scipy", "platformdirs", "psutil", "pyyaml")
@@ -16,7 +17,7 @@ PLATFORMS = tuple(f"manylinux{version}_x86_64" for version in ("_2_28", "_2_27",
 
 
 def fill(folder: Path, curand: bool) -> int:
-    """Download the wheels into a folder; their size in bytes. SystemExit (2) where pip fails."""
+    """Download the wheels into a folder; their size in bytes. UserError where pip fails."""
     folder.mkdir(parents=True, exist_ok=True)
     platforms = [f"--platform={name}" for name in PLATFORMS]
     command = [
@@ -24,7 +25,7 @@ def fill(folder: Path, curand: bool) -> int:
         *platforms, "--dest", str(folder), *PACKAGES, *([CURAND] if curand else []),
     ]  # fmt: skip
     if subprocess.run(command).returncode:
-        _stop(f"pip could not fill {folder}; see its message above")
+        raise UserError(f"pip could not fill {folder}; see its message above")
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
@@ -35,9 +36,9 @@ def go_on_with(folder: Path) -> None:
     if Path(os.path.abspath(sys.executable)) == python:
         return
     if not any(folder.glob("brian2cuda-*.whl")):
-        _stop(f"{folder} holds no brian2cuda; fill it with --fill-wheels {folder}")
+        raise UserError(f"{folder} holds no brian2cuda; fill it with --fill-wheels {folder}")
     if sys.version_info[:2] != tuple(int(part) for part in PYTHON.split(".")):
-        _stop(f"the wheels are for Python {PYTHON}; run python{PYTHON} {' '.join(sys.argv)}")
+        raise UserError(f"the wheels are for Python {PYTHON}; run python{PYTHON} {' '.join(sys.argv)}")
     curand = [CURAND] if any(folder.glob("nvidia_curand*.whl")) else []
     commands = [
         # A PyTorch that is there is compared with.
@@ -46,10 +47,5 @@ def go_on_with(folder: Path) -> None:
     ]
     for command in commands if not python.is_file() else commands[1:]:
         if subprocess.run(command).returncode:
-            _stop(f"'{' '.join(command)}' failed; see its message above")
+            raise UserError(f"'{' '.join(command)}' failed; see its message above")
     os.execv(python, [str(python), *sys.argv])
-
-
-def _stop(sentence: str) -> NoReturn:
-    sys.stderr.write(f"gpu_check.py: error: {sentence}\n")
-    sys.exit(2)

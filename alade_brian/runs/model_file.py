@@ -1,0 +1,59 @@
+"""Any file that holds a network, as a specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alade_brian.errors import UserError
+from alade_brian.spec.file import load_spec
+from alade_brian.spec.network import NetworkSpec
+
+if TYPE_CHECKING:
+    from alade_brian.conversion.nir_graphs.neurons import Method
+    from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming
+
+
+def load(
+    path: Path | str,
+    *,
+    steps: int | None = None,
+    dt: float | None = None,
+    discretisation: Method | None = None,
+    reset: Reset | None = None,
+    reset_timing: ResetTiming | None = None,
+) -> NetworkSpec:
+    """The network in a checkpoint of a run (.safetensors), a NIR graph (.nir) or a specification (.npz).
+
+    steps, dt, discretisation, reset, reset_timing   as `read_nir` takes them, for a NIR graph only
+
+    Raises UserError, SpecError, or RefusedLayers where the file cannot be read, or the network not be converted.
+
+    >>> from torch import nn
+    >>> from alade_brian import convert, load, write_nir
+    >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+    >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
+    >>> write_nir(convert(model, (6,)), "model.nir")
+    >>> load("model.nir").steps
+    4
+    """
+    path = Path(path)
+    if path.suffix == ".nir":
+        from alade_brian.conversion.nir_graphs.read import read_nir
+
+        return read_nir(path, steps, dt, discretisation, reset or "model", reset_timing)
+    given = {"steps": steps, "dt": dt, "discretisation": discretisation, "reset": reset, "reset_timing": reset_timing}
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option} is for a NIR graph, and {path} is none; leave it out")
+    return load_spec(path) if path.suffix == ".npz" else _of_a_checkpoint(path)
+
+
+def _of_a_checkpoint(path: Path) -> NetworkSpec:
+    # Here, not above: a specification or NIR graph is read without torch, too.
+    from alade_brian.conversion.from_torch.convert import convert
+    from alade_brian.learning.checkpoint import load_checkpoint
+
+    network, header = load_checkpoint(path)
+    how: dict[str, Any] = {"steps": network.steps, "sequence": True} if header.get("sequence") else {}
+    return convert(network, tuple(header["image_shape"]), **how)
