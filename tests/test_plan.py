@@ -180,3 +180,15 @@ def test_a_machine_without_the_tools_still_has_a_draft(tmp_path: Path, monkeypat
         plan_simulation(SPEC, CPP)
     with pytest.raises(UserError, match="nvcc, which was found neither"):
         open_simulator(SPEC, SimulationSettings(backend="cuda"))
+
+
+def test_a_network_that_fused_passes_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor it runs in separate passes unless fused ones were asked for; on a GPU it is refused."""
+    for module in ("engines.backend", "cuda.fused_limits"):
+        monkeypatch.setattr(f"alade_brian.simulation.{module}.can_gather", lambda spec: False)
+    assert draft_plan(SPEC, CPP).passes == "separate"
+    with pytest.raises(UserError, match="too long for fused passes.*leave simulation.passes out"):
+        draft_plan(SPEC, dataclasses.replace(CPP, passes="fused"))
+    with pytest.raises(UserError, match="too long for shared connectivity on a GPU"):
+        draft_plan(SPEC, dataclasses.replace(CPP, backend="cuda"))
+    assert draft_plan(SPEC, dataclasses.replace(CPP, backend="cuda", connectivity="explicit")).passes == "separate"
