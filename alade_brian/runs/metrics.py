@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,7 +78,7 @@ def task_metrics(
         "synaptic_events_per_layer": found.synaptic_events_per_layer,
         "energy": energy_metrics(spec, synapses_per_projection(spec), found.synaptic_events_per_layer, found.images),
         "first_divergence": found.first_divergence.record() if found.first_divergence else None,
-        "training": dataclasses.asdict(history),
+        "training": history.record(),
         "seconds": {"train": seconds, **found.seconds},
     }
     for network, logits in (("torch", found.logits_reference), ("brian2", found.logits_brian2)):

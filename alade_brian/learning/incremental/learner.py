@@ -25,11 +25,18 @@ Keep = Callable[[Callable[[], State]], None]
 
 @dataclass
 class TaskHistory:
-    """What happened while one task was learnt; JSON-ready through `dataclasses.asdict`."""
+    """What happened while one task was learnt.
+
+    epochs   a record per epoch
+    facts    what the method adds, see `Method.task_facts`
+    """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    logits_before_alignment: list[float] | None = None
-    logits_after_alignment: list[float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Everything, JSON-ready."""
+        return {"epochs": self.epochs, **self.facts}
 
 
 class Learner:
@@ -92,7 +99,7 @@ class Learner:
             epochs = TaskTrainer(self, data, order, state).run(progress, keep, keep_stage or keep)
             self.method.end_task(data)
         self.network.to("cpu").eval()
-        return TaskHistory(epochs, self.method.logits_before_alignment, self.method.logits_after_alignment)
+        return TaskHistory(epochs, self.method.task_facts())
 
     def epochs(self, first: bool) -> int:
         """Epochs of one task, for a progress bar."""
@@ -165,7 +172,6 @@ class TaskTrainer:
         return {
             "network": {name: tensor.detach().clone() for name, tensor in self._changing().items()},
             "method": self.method.state(),
-            "logits_before_alignment": self.method.logits_before_alignment,
             "generator": self.order.bit_generator.state,
             "torch": torch.get_rng_state(),
         }
@@ -173,7 +179,6 @@ class TaskTrainer:
     def _restore(self, snapshot: State) -> None:
         self.network.load_state_dict(snapshot["network"], strict=False)
         self.method.restore(snapshot["method"])
-        self.method.logits_before_alignment = snapshot["logits_before_alignment"]
         self.order.bit_generator.state = snapshot["generator"]
         torch.set_rng_state(snapshot["torch"])
 

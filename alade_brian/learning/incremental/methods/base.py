@@ -33,10 +33,6 @@ class Method(ABC):
     grows: ClassVar[bool] = False
     augments: bool = False
 
-    # Mean true-class logit of each task's training images, where a method aligns logits; kept in the history.
-    logits_before_alignment: list[float] | None = None
-    logits_after_alignment: list[float] | None = None
-
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         self.config, self.network = config, network
 
@@ -62,6 +58,10 @@ class Method(ABC):
     def remember(self, exemplars: Tensor, labels: Tensor) -> None:  # noqa: B027
         """Called after the task with all exemplars ``(n, C, H, W)``, int64 ``(n,)``; the network is complete from here
         on."""
+
+    def task_facts(self) -> dict[str, Any]:
+        """What the method adds to the history of the task that has ended; JSON-ready."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """What the method remembers beside the network, as tensors and plain values."""
