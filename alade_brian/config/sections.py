@@ -13,6 +13,9 @@ BACKBONES = ("small", "resnet18", "resnet18-imagenet", "resnet19")
 NORMS = ("batch", "none")
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
+# What these do: alade_brian/learning/optimisers.py.
+OPTIMISERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
 
 
 def check(condition: bool, message: str) -> None:
@@ -52,13 +55,16 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One training stage: SGD with the learning rate multiplied by `factor` at each milestone (an epoch, from 0)."""
+    """One training stage, see `make_optimiser` and `learning_rate` in alade_brian/learning/optimisers.py."""
 
     epochs: int = 30
     batch_size: int = 64
+    optimiser: str = "sgd"
     learning_rate: float = 0.1
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD; Adam and AdamW average the gradient with it (beta 1)
     weight_decay: float = 5e-4
+    schedule: str = "milestones"
+    # The schedule `milestones` multiplies the learning rate by `factor` at each of them (an epoch, from 0).
     milestones: tuple[int, ...] = (20, 25)
     factor: float = 0.1
     # The learning rate rises linearly over so many epochs.
@@ -77,7 +83,13 @@ class StageConfig:
         check(0 <= self.momentum < 1, f"momentum is {self.momentum}; use a number from 0 to below 1")
         check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; use 0 or more")
         check(0 < self.factor <= 1, f"factor is {self.factor}; use a number above 0, at most 1")
+        _check_choice("optimiser", self.optimiser, OPTIMISERS)
+        _check_choice("schedule", self.schedule, SCHEDULES)
         check(self.warmup >= 0, f"warmup is {self.warmup}; use 0 or more epochs")
+        check(
+            not (self.warmup and self.schedule == "one-cycle"),
+            f"warmup is {self.warmup}, but the schedule 'one-cycle' rises by itself; leave warmup out",
+        )
         check(
             self.temperature is None or self.temperature > 0,
             f"temperature is {self.temperature}; use a positive number, or leave it out",
