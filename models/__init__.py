@@ -18,10 +18,10 @@ from alade_brian.models.layers.readouts import (
     PopulationVote,
     SumOverSteps,
 )
-from alade_brian.models.networks.backbone import ConvBackbone, make_backbone
+from alade_brian.models.networks.backbone import ConvBackbone, build_backbone, make_backbone
+from alade_brian.models.networks.description import BackboneDescription, Norm, described
 from alade_brian.models.networks.expandable import ExpandableNetwork
 from alade_brian.models.networks.resnet import ResNet
-from alade_brian.models.networks.stem import Norm
 from alade_brian.models.neurons.adaptive import AdaptiveLIF
 from alade_brian.models.neurons.leaky import IF, LI, LIF, I
 from alade_brian.models.neurons.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
@@ -33,6 +33,7 @@ __all__ = [
     "LIF",
     "AdaptiveLIF",
     "Alpha",
+    "BackboneDescription",
     "ConvBackbone",
     "CubaLI",
     "CubaLIF",
@@ -58,6 +59,8 @@ __all__ = [
     "SumPool1d",
     "SumPool2d",
     "Synaptic",
+    "build_backbone",
+    "described",
     "make_backbone",
     "neuron_classes",
 ]

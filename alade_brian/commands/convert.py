@@ -87,7 +87,9 @@ def read_model(arguments: argparse.Namespace) -> NetworkSpec:
     if path.suffix == ".npz":
         return load_spec(path)
     network, header = load_checkpoint(path)
-    coding: dict[str, Any] = {"steps": network.steps, "sequence": True} if header.get("sequence") else {}
+    coding: dict[str, Any] = (
+        {"steps": header["architecture"]["backbone"]["steps"], "sequence": True} if header.get("sequence") else {}
+    )
     return convert(network, tuple(header["image_shape"]), **coding)
 
 

@@ -5,7 +5,8 @@ Key names are those of class-incremental learning's common code bases where they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from alade_brian.errors import UserError
 
@@ -26,7 +27,7 @@ def check(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The extractor, see `make_backbone`."""
+    """The extractor, see `BackboneDescription`."""
 
     backbone: str = "small"
     width: float = 1.0  # multiplies the channels of a ResNet
@@ -37,6 +38,8 @@ class NetworkConfig:
     steps: int = 4
     decay: float = 0.5
     threshold: float = 1.0
+    neuron: str = "LIF"  # a spiking class of models/neurons
+    neuron_options: Mapping[str, float | str | bool] = field(default_factory=dict)  # its further keywords
 
     def __post_init__(self) -> None:
         _check_choice("network.backbone", self.backbone, BACKBONES)

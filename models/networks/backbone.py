@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from alade_brian.models.networks.description import BackboneDescription
 from alade_brian.models.networks.resnet import RESNETS, ResNet
-from alade_brian.models.networks.stem import ConvolutionStage, Norm, Stem
+from alade_brian.models.networks.stem import ConvolutionStage, Stem
 
 
 class ConvBackbone(nn.Module):
-    """A small spiking convolutional net: per stage 3x3 convolution, batch norm, LIF; at the end average pooling.
-
-    image_shape   (channels, height, width)
-    channels      channels of each stage
-    strides       stride of each stage
-    pool          window of the average pooling behind the last stage, which must fit into its image
-    steps, decay, threshold: see `LIF`
-    norm          ``batch``, or ``none``: a bias instead
-    sequence      images are ``(steps, n, C, H, W)``
+    """A small spiking convolutional net: per stage 3x3 convolution, norm, neurons; at the end average pooling.
 
     ``forward``: images ``(n, C, H, W)`` -> features of every step, ``(steps * n, width)``.
     """
 
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        channels: Sequence[int],
-        strides: Sequence[int],
-        pool: int,
-        steps: int = 4,
-        decay: float = 0.5,
-        threshold: float = 1.0,
-        norm: Norm = "batch",
-        sequence: bool = False,
-    ) -> None:
+    def __init__(self, of: BackboneDescription) -> None:
         super().__init__()
+        channels, strides, pool = of.channels, of.strides, of.pool
         if len(channels) != len(strides) or not channels:
             raise ValueError(f"{len(channels)} channel numbers and {len(strides)} strides: give one of each per stage")
-        first = Stem(image_shape[0], channels[0], 3, strides[0], steps, decay, threshold, norm, sequence)
-        stages: list[nn.Module] = [first]
+        stages: list[nn.Module] = [Stem(channels[0], 3, strides[0], of)]
         for before, width, stride in zip(channels, channels[1:], strides[1:], strict=False):
-            stages.append(ConvolutionStage(before, width, 3, stride, steps, decay, threshold, norm))
-        rows, columns = image_shape[1:]
+            stages.append(ConvolutionStage(before, width, 3, stride, of))
+        rows, columns = of.image_shape[1:]
         for stride in strides:
             rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
         if pool > min(rows, columns):
@@ -60,24 +42,19 @@ class ConvBackbone(nn.Module):
         return self.flatten(self.pool(x))
 
 
-def make_backbone(
-    name: str,
-    image_shape: tuple[int, int, int],
-    *,
-    width: float = 1.0,
-    channels: Sequence[int] = (16, 32, 64),
-    strides: Sequence[int] = (1, 2, 1),
-    pool: int = 2,
-    steps: int = 4,
-    decay: float = 0.5,
-    threshold: float = 1.0,
-    norm: Norm = "batch",
-    sequence: bool = False,
-) -> nn.Module:
-    """An extractor: `small` (see `ConvBackbone`), or one of `RESNETS` (see `ResNet`), whose channels `width`
-    multiplies. ValueError for another name, and where the images are too small."""
-    if name == "small":
-        return ConvBackbone(image_shape, channels, strides, pool, steps, decay, threshold, norm, sequence)
-    if name in RESNETS:
-        return ResNet(RESNETS[name], image_shape, width, steps, decay, threshold, norm, sequence)
-    raise ValueError(f"there is no backbone '{name}'; use one of small, {', '.join(RESNETS)}")
+def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
+    """An extractor: `small` (see `ConvBackbone`), or one of `RESNETS` (see `ResNet`).
+
+    numbers   see `BackboneDescription`
+    ValueError for another name, and if the images are too small or the neuron cannot be made.
+    """
+    return build_backbone(BackboneDescription(image_shape, name, **numbers))
+
+
+def build_backbone(of: BackboneDescription) -> nn.Module:
+    """The extractor of a description; errors as of `make_backbone`."""
+    if of.backbone == "small":
+        return ConvBackbone(of)
+    if of.backbone in RESNETS:
+        return ResNet(of)
+    raise ValueError(f"there is no backbone '{of.backbone}'; use one of small, {', '.join(RESNETS)}")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from alade_brian.config.run import RunConfig
+from alade_brian.learning.architectures import backbone_description
 from alade_brian.learning.incremental.methods import method_class
 from alade_brian.learning.incremental.methods.base import mean_features
 from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.parallel import average_statistics
 from alade_brian.learning.stage import Augment, Stage, StageTrainer, seeded
-from alade_brian.models import ExpandableNetwork, Norm, make_backbone
+from alade_brian.models import ExpandableNetwork, build_backbone
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
 State = dict[str, Any]
@@ -56,16 +57,9 @@ class Learner:
         augment: Augment | None = None,
         sequence: bool = False,
     ) -> None:
-        net = config.network
-
-        def extractor() -> torch.nn.Module:
-            return make_backbone(
-                net.backbone, image_shape, width=net.width, channels=net.channels, strides=net.strides, pool=net.pool,
-                steps=net.steps, decay=net.decay, threshold=net.threshold, norm=cast(Norm, net.norm), sequence=sequence,
-            )  # fmt: skip
-
         self.config, self.image_shape, self.augment = config, image_shape, augment
-        self.network = ExpandableNetwork(extractor, net.steps)
+        description = backbone_description(config.network, image_shape, sequence)
+        self.network = ExpandableNetwork(lambda: build_backbone(description), description.steps)
         self.method = method_class(config.method)(config, self.network)
         self.method.augments = augment is not None
 
