@@ -73,6 +73,7 @@ atexit.register(_say_interrupted)
 # Sub-commands, and the module of `alade_brian.commands` that holds each, imported only when it is asked for.
 COMMANDS = {
     "run": "run_cil",
+    "train": "train",
     "convert": "convert",
     "run-nir": "run_nir",
     "perturb": "perturb",

@@ -18,7 +18,7 @@ from typing import Any
 from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.data import available_datasets
-from alade_brian.learning import available_methods
+from alade_brian.learning import incremental_methods
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs.folder import RunFolder
@@ -36,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML file (default: configs/digits.yaml beside this program)"
     )
+    p.add_argument("--method", help=f"{', '.join(incremental_methods())} (default: alade)")
+    add_options(p)
+    return p
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options that all commands which train, simulate and verify share."""
     p.add_argument(
         "--set",
         action="append",
@@ -57,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset", help=f"{', '.join(available_datasets())} (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
-    p.add_argument("--method", help=f"{', '.join(available_methods())} (default: alade)")
     p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
     p.add_argument("--seed", type=int, help="random seed (class order, weights, batches; default: 1993)")
     p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
@@ -68,7 +74,6 @@ def parser() -> argparse.ArgumentParser:
         "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
         help="seconds after which the state of a task is kept again, between two epochs (default: %(default)g)",
     )  # fmt: skip
-    return p
 
 
 def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:

@@ -23,6 +23,7 @@ class Method(ABC):
     name        as chosen in a configuration
     rehearses   whether exemplars of old classes are kept and trained on
     sees_all    whether it is given all images of old classes instead: the upper bound
+    all_at_once whether there is one task, of all classes
     grows       whether every task brings an extractor
     augments    whether images are changed at random whenever they are shown: features are then never kept
     """
@@ -30,6 +31,7 @@ class Method(ABC):
     name: ClassVar[str]
     rehearses: ClassVar[bool] = True
     sees_all: ClassVar[bool] = False
+    all_at_once: ClassVar[bool] = False
     grows: ClassVar[bool] = False
     augments: bool = False
 
