@@ -25,6 +25,7 @@ from alade_brian.models.networks.resnet import ResNet
 from alade_brian.models.neurons.adaptive import AdaptiveLIF
 from alade_brian.models.neurons.leaky import IF, LI, LIF, I
 from alade_brian.models.neurons.neuron import Neuron, PassiveNeuron, SpikingNeuron, neuron_classes
+from alade_brian.models.neurons.surrogate import ArcTan, FastSigmoid, StraightThrough, Surrogate, Triangle
 from alade_brian.models.neurons.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
 
 __all__ = [
@@ -33,12 +34,14 @@ __all__ = [
     "LIF",
     "AdaptiveLIF",
     "Alpha",
+    "ArcTan",
     "BackboneDescription",
     "ConvBackbone",
     "CubaLI",
     "CubaLIF",
     "EveryStep",
     "ExpandableNetwork",
+    "FastSigmoid",
     "FirstSpike",
     "Frames",
     "HoldCurrent",
@@ -55,10 +58,13 @@ __all__ = [
     "ResNet",
     "Scale",
     "SpikingNeuron",
+    "StraightThrough",
     "SumOverSteps",
     "SumPool1d",
     "SumPool2d",
+    "Surrogate",
     "Synaptic",
+    "Triangle",
     "build_backbone",
     "described",
     "make_backbone",

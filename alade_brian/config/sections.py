@@ -12,6 +12,7 @@ from alade_brian.errors import UserError
 
 BACKBONES = ("small", "resnet18", "resnet18-imagenet", "resnet19")
 NORMS = ("batch", "none")
+SURROGATES = ("triangle", "fast-sigmoid", "arctan", "straight-through")
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
 # What these do: alade_brian/learning/optimisers.py.
@@ -40,10 +41,12 @@ class NetworkConfig:
     threshold: float = 1.0
     neuron: str = "LIF"  # a spiking class of models/neurons
     neuron_options: Mapping[str, float | str | bool] = field(default_factory=dict)  # its further keywords
+    surrogate: str = "triangle"  # the gradient of its spikes
 
     def __post_init__(self) -> None:
         _check_choice("network.backbone", self.backbone, BACKBONES)
         _check_choice("network.norm", self.norm, NORMS)
+        _check_choice("network.surrogate", self.surrogate, SURROGATES)
         check(self.width > 0, f"network.width is {self.width}; use a positive number")
         check(
             len(self.channels) == len(self.strides) > 0,

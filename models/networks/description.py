@@ -10,6 +10,7 @@ from typing import Any, Literal
 from alade_brian.models.neurons.adaptive import AdaptiveLIF
 from alade_brian.models.neurons.leaky import LIF
 from alade_brian.models.neurons.neuron import SpikingNeuron, neuron_classes
+from alade_brian.models.neurons.surrogate import surrogate_of
 from alade_brian.models.neurons.synaptic import CubaLIF
 
 Norm = Literal["batch", "none"]
@@ -32,6 +33,7 @@ class BackboneDescription:
     threshold        of the neurons
     neuron           class of the neurons: the name of a spiking one of `neuron_classes`
     neuron_options   further keywords of that class
+    surrogate        of the neurons: a name of `SURROGATES`
     sequence         images are ``(steps, n, C, H, W)``
     """
 
@@ -47,6 +49,7 @@ class BackboneDescription:
     threshold: float = 1.0
     neuron: str = "LIF"
     neuron_options: Mapping[str, Any] = field(default_factory=dict)
+    surrogate: str = "triangle"
     sequence: bool = False
 
     def make_neuron(self) -> SpikingNeuron:
@@ -54,7 +57,7 @@ class BackboneDescription:
         cls = spiking_class(self.neuron)
         known = _keywords(cls)
         given: dict[str, Any] = {"decay": self.decay} if "decay" in known else {}
-        given |= {"threshold": self.threshold, **self.neuron_options}
+        given |= {"threshold": self.threshold, "surrogate": surrogate_of(self.surrogate), **self.neuron_options}
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise ValueError(f"the neuron {self.neuron} takes no '{unknown[0]}'; it takes {', '.join(known)}")
