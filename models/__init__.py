@@ -18,14 +18,15 @@ from alade_brian.models.layers.readouts import (
     PopulationVote,
     SumOverSteps,
 )
-from alade_brian.models.networks.backbone import BACKBONES, BackboneSettings, ConvBackbone, make_backbone
+from alade_brian.models.networks.backbone import BACKBONES, ConvBackbone, build_backbone, make_backbone
+from alade_brian.models.networks.description import BackboneDescription, Norm, described
 from alade_brian.models.networks.expandable import ExpandableNetwork
 from alade_brian.models.networks.resnet import ResNet
-from alade_brian.models.networks.stem import Norm
 from alade_brian.models.neurons import NEURONS
 from alade_brian.models.neurons.adaptive import AdaptiveLIF
 from alade_brian.models.neurons.leaky import IF, LI, LIF, I
 from alade_brian.models.neurons.neuron import Neuron, PassiveNeuron, SpikingNeuron
+from alade_brian.models.neurons.surrogate import ArcTan, FastSigmoid, StraightThrough, Surrogate, Triangle
 from alade_brian.models.neurons.synaptic import Alpha, CubaLI, CubaLIF, Synaptic
 
 __all__ = [
@@ -36,12 +37,14 @@ __all__ = [
     "NEURONS",
     "AdaptiveLIF",
     "Alpha",
-    "BackboneSettings",
+    "ArcTan",
+    "BackboneDescription",
     "ConvBackbone",
     "CubaLI",
     "CubaLIF",
     "EveryStep",
     "ExpandableNetwork",
+    "FastSigmoid",
     "FirstSpike",
     "Frames",
     "HoldCurrent",
@@ -58,9 +61,14 @@ __all__ = [
     "ResNet",
     "Scale",
     "SpikingNeuron",
+    "StraightThrough",
     "SumOverSteps",
     "SumPool1d",
     "SumPool2d",
+    "Surrogate",
     "Synaptic",
+    "Triangle",
+    "build_backbone",
+    "described",
     "make_backbone",
 ]

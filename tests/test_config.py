@@ -268,3 +268,12 @@ def test_a_section_without_keys_is_the_default_and_can_be_set() -> None:
 def test_values_that_yaml_cannot_make_are_a_sentence(text: str) -> None:
     with pytest.raises(UserError, match="not valid YAML"):
         apply_overrides({}, [f"seed={text}"])
+
+
+def test_options_of_a_neuron_are_numbers_text_and_switches() -> None:
+    config = with_sets("network.neuron=CubaLIF", "network.neuron_options={syn_decay: 0.5, reset: subtract}")
+    assert config.network.neuron_options == {"syn_decay": 0.5, "reset": "subtract"}
+    assert config_from(json.loads(json.dumps(to_mapping(config))), "again") == config
+    for value, message in (("3", "needs keys with values"), ("{decay: [1]}", "neuron_options.decay is .1.; it needs")):
+        with pytest.raises(UserError, match=message):
+            with_sets(f"network.neuron_options={value}")

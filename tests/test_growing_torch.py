@@ -14,7 +14,7 @@ from networks import CPP, NUMPY
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.models import LIF, ConvBackbone, ExpandableNetwork, MeanOverSteps
+from alade_brian.models import LIF, ExpandableNetwork, MeanOverSteps, make_backbone
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.cache.kept_answers import KeptAnswers, keys_of
 from alade_brian.spec.network import NetworkSpec
@@ -49,7 +49,9 @@ class Folder:
 
 def grown(tasks: int, **changes: float) -> ExpandableNetwork:
     """Extractors whose numbers depend on their task alone; `changes` are constants of the first neurons of the first."""
-    network = ExpandableNetwork(lambda: ConvBackbone((1, 6, 6), (3, 4), (1, 2), 2, STEPS, threshold=0.4), STEPS)
+    network = ExpandableNetwork(
+        lambda: make_backbone("small", (1, 6, 6), channels=(3, 4), strides=(1, 2), steps=STEPS, threshold=0.4), STEPS
+    )
     for task in range(tasks):
         torch.manual_seed(task)
         network.add_extractor(inherit=False)
@@ -129,7 +131,7 @@ def test_what_is_behind_the_extractors_is_computed_anew(tmp_path: Path) -> None:
 def test_names_tell_code_and_settings_but_not_whether_a_network_still_learns() -> None:
     def backbone(**other: int) -> nn.Module:
         torch.manual_seed(0)
-        return ConvBackbone((1, 6, 6), (3,), (1,), **({"pool": 2, "steps": STEPS} | other))
+        return make_backbone("small", (1, 6, 6), channels=(3,), strides=(1,), **({"pool": 2, "steps": STEPS} | other))
 
     class Louder(LIF):
         pass

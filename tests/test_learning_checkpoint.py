@@ -14,7 +14,9 @@ from test_learning_synthetic import SHAPE, WIDTH, images_of, learn, make_config,
 from alade_brian.config.run import config_from, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner
-from alade_brian.learning.checkpoint import load_checkpoint, read_header, save_checkpoint
+from alade_brian.learning.checkpoint import load_checkpoint, read_header, save_checkpoint, save_network
+from alade_brian.learning.incremental.resume import take_checkpoint
+from alade_brian.models.networks.dense import dense_network
 
 FACTS = {"task": 2, "image_shape": list(SHAPE), "class_names": ["a", "b", "c"]}
 
@@ -58,7 +60,7 @@ def test_the_header_holds_facts_and_the_configuration(trained, path: Path) -> No
 def test_a_given_learner_takes_the_weights_and_goes_on_as_if_never_interrupted(trained, path: Path) -> None:
     whole, resumed = make_learner(), make_learner()
     learn(whole, 1, 2, 3)
-    network, _ = load_checkpoint(path, resumed)
+    network = take_checkpoint(path, resumed)
     assert network is resumed.network
     assert not any(p.requires_grad for p in network.extractors[0].parameters())
     learn(resumed, 3)
@@ -76,7 +78,7 @@ def test_nothing_but_the_checkpoint_is_left_in_the_folder(path: Path) -> None:
 
 def refused(path: Path, message: str, learner: Learner | None = None) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        load_checkpoint(path, learner)
+        take_checkpoint(path, learner) if learner else load_checkpoint(path)
     assert str(path) in str(caught.value)
 
 
@@ -114,7 +116,7 @@ def test_a_header_without_a_format_is_refused(path: Path) -> None:
 
 
 def test_a_configuration_of_another_version_is_named(path: Path) -> None:
-    refused(with_header(path, config=to_mapping(make_config()) | {"newer": 1}), "unknown key 'newer'")
+    refused(with_header(path, config=to_mapping(make_config()) | {"newer": 1}), "unknown key 'newer'", make_learner())
 
 
 def test_wider_channels_are_another_architecture(path: Path) -> None:
@@ -155,5 +157,37 @@ def test_a_damaged_header_is_a_sentence(path: Path, header: str) -> None:
 
 
 def test_a_header_that_lies_about_the_extractors_is_refused(path: Path) -> None:
-    refused(with_header(path, extractors=1), "another architecture")
-    refused(with_header(path, extractors=3), "another architecture")
+    architecture = read_header(path)["architecture"]
+    for extractors in (1, 3):
+        refused(with_header(path, architecture=architecture | {"extractors": extractors}), "another architecture")
+
+
+def test_a_checkpoint_without_an_architecture_in_its_header_still_opens(trained, path: Path) -> None:
+    header = {key: value for key, value in read_header(path).items() if key != "architecture"}
+    save_file(load_file(path), path, {"alade_brian": json.dumps(header)})
+    network, found = load_checkpoint(path)
+    assert same(weights(trained), network.state_dict())
+    assert found["architecture"]["backbone"]["channels"] == (4,)
+
+
+def test_a_network_opens_though_its_method_is_unknown_here(trained, path: Path) -> None:
+    config = read_header(path)["config"]
+    network, _ = load_checkpoint(with_header(path, config=config | {"method": "of tomorrow", "newer": 1}))
+    assert same(weights(trained), network.state_dict())
+
+
+def test_a_network_of_another_architecture_is_saved_and_opened(tmp_path: Path) -> None:
+    path, network = tmp_path / "dense.safetensors", dense_network((1, 4, 4), 3)
+    save_network(path, network, {"name": "dense", "image_shape": [1, 4, 4], "outputs": 3}, {"image_shape": [1, 4, 4]})
+    found, header = load_checkpoint(path)
+    assert same(network.state_dict(), found.state_dict()) and not found.training
+    assert header["architecture"]["name"] == "dense"
+    refused(path, "not of a run", make_learner())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"name": "vgg"}, "no architecture 'vgg'.*expandable"), ({"depth": 3}, "cannot build.*depth")],
+)
+def test_an_architecture_that_cannot_be_built_is_a_sentence(path: Path, change: dict, message: str) -> None:
+    refused(with_header(path, architecture=read_header(path)["architecture"] | change), message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from dataclasses import replace
 
@@ -32,7 +31,6 @@ from alade_brian.errors import UserError
 from alade_brian.learning import METHODS, Learner, method_class
 from alade_brian.learning.incremental import learner as learner_module
 from alade_brian.learning.incremental.alignment import AlignmentController
-from alade_brian.learning.incremental.methods.alade_stages import FinetuningStage, RepresentationStage
 from alade_brian.learning.incremental.methods.base import mean_features
 from alade_brian.learning.stage import StageTrainer
 
@@ -220,7 +218,7 @@ def test_the_loss_of_stage_1_by_scipy(gamma: float, auxiliary: bool, kl: bool) -
     learn(learner, 1)
     teacher, data = copy.deepcopy(learner.network), task_data(2)
     learner.method.begin_task(data)
-    stage = RepresentationStage(learner.method, data)
+    stage = learner.method.representation(data)
     stage.gamma = gamma
     network = learner.network.eval()
     with torch.no_grad():
@@ -244,7 +242,7 @@ def test_the_loss_of_stage_2_is_cross_entropy_of_the_raised_logits(gamma: float)
     learner, data = make_learner(), task_data(2)
     learn(learner, 1)
     learner.method.begin_task(data)
-    stage = FinetuningStage(learner.method, data, np.random.default_rng(0))
+    stage = learner.method.finetuning(data, np.random.default_rng(0))
     stage.gamma = gamma
     logits = stage.data.inputs.double().numpy() @ learner.network.classifier.weight.detach().double().numpy().T
     raised = logits + gamma * np.array([0, 0, 1])
@@ -257,7 +255,7 @@ def test_stage_2_sees_a_balanced_subset_of_features_and_a_fresh_classifier() -> 
     learn(learner, 1, 2)
     learner.method.begin_task(data)
     before = learner.network.train().classifier.weight.detach().clone()
-    stage = FinetuningStage(learner.method, data, np.random.default_rng(0))
+    stage = learner.method.finetuning(data, np.random.default_rng(0))
     assert np.bincount(stage.data.labels.numpy()).tolist() == [QUOTA] * 5
     features = mean_features(learner.network, data.images)
     for row, label in zip(stage.data.inputs, stage.data.labels, strict=True):
@@ -273,9 +271,9 @@ def test_an_epoch_reports_raw_true_class_logits_of_old_and_new_images(stage_clas
     learn(learner, 1)
     learner.method.begin_task(data)
     stage = (
-        RepresentationStage(learner.method, data)
+        learner.method.representation(data)
         if stage_class == "stage 1"
-        else FinetuningStage(learner.method, data, np.random.default_rng(0))
+        else learner.method.finetuning(data, np.random.default_rng(0))
     )
     stage.gamma = 5.0
     # Two batches by hand: true-class logits 1 and 3 of old images, 6, 2 and 7 of new ones.
@@ -285,11 +283,11 @@ def test_an_epoch_reports_raw_true_class_logits_of_old_and_new_images(stage_clas
     stage.note(torch.tensor([[0.0, 0, 2], [0, 0, 7]]), torch.tensor([2, 2]))
     norms = learner.network.classifier.weight.detach().norm(dim=1)
     means = {"norm_old": norms[:2].mean().item(), "norm_new": norms[2].item()}
-    assert stage.after_epoch(0) == {"logit_old": 2.0, "logit_new": 5.0, **means}
+    assert stage.after_epoch(0) == {"gamma": 5.0, "logit_old": 2.0, "logit_new": 5.0, **means}
     assert stage.gamma == 5.0  # align_from is 1
     # Every epoch begins its means anew; from align_from on the controller sets gamma.
     stage.note(torch.tensor([[1.0, 0, 0], [0, 0, 4]]), torch.tensor([0, 2]))
-    assert stage.after_epoch(1) == {"logit_old": 1.0, "logit_new": 4.0, **means}
+    assert stage.after_epoch(1) == {"gamma": 5.0, "logit_old": 1.0, "logit_new": 4.0, **means}
     assert stage.gamma == 3.0
 
 
@@ -305,19 +303,19 @@ def test_history_has_a_record_per_epoch_of_every_stage() -> None:
     for history in (second, third):
         assert [(r["stage"], r["epoch"]) for r in history.epochs] == [(1, 0), (1, 1), (2, 0), (2, 1)]
         assert all(np.isfinite([r["loss"], r["gamma"], r["logit_old"], r["logit_new"]]).all() for r in history.epochs)
-    assert (first.logits_before_alignment, first.logits_after_alignment) == (None, None)
-    assert [len(h.logits_before_alignment) for h in (second, third)] == [2, 3]
-    assert [len(h.logits_after_alignment) for h in (second, third)] == [2, 3]
+    assert (first.facts["logits_before_alignment"], first.facts["logits_after_alignment"]) == (None, None)
+    assert [len(h.facts["logits_before_alignment"]) for h in (second, third)] == [2, 3]
+    assert [len(h.facts["logits_after_alignment"]) for h in (second, third)] == [2, 3]
 
 
 def test_history_of_finetune_has_one_stage_and_no_logits() -> None:
     for history in learn(make_learner(make_config("finetune")), 1, 2, 3):
         assert [(r["stage"], r["epoch"]) for r in history.epochs] == [(1, 0), (1, 1)]
-        assert history.logits_before_alignment is None and history.logits_after_alignment is None
+        assert history.facts == {}
 
 
 def test_history_is_ready_for_json() -> None:
-    history = dataclasses.asdict(learn(make_learner(), 1, 2)[1])
+    history = learn(make_learner(), 1, 2)[1].record()
     assert json.loads(json.dumps(history, allow_nan=False)) == history
 
 
@@ -329,8 +327,8 @@ def test_logits_after_alignment_are_those_of_the_finished_network(task: int) -> 
         true = true_logit(learner.network(data.images).numpy(), data.labels.numpy())
     brought = np.array(TASK_OF_LABEL)[data.labels]
     expected = [true[brought == number].mean() for number in range(1, task + 1)]
-    np.testing.assert_allclose(history.logits_after_alignment, expected, rtol=1e-4, atol=1e-5)
-    assert history.logits_before_alignment != history.logits_after_alignment
+    np.testing.assert_allclose(history.facts["logits_after_alignment"], expected, rtol=1e-4, atol=1e-5)
+    assert history.facts["logits_before_alignment"] != history.facts["logits_after_alignment"]
 
 
 def test_logits_before_alignment_are_those_of_the_epoch_in_which_it_begins(watched) -> None:
@@ -348,7 +346,7 @@ def test_logits_before_alignment_are_those_of_the_epoch_in_which_it_begins(watch
     batches = (len(found) - 1) // ALIGNING.epochs
     true, brought = found[batches * ALIGNING.align_from], np.array(TASK_OF_LABEL)[data.labels]
     expected = [true[brought == number].mean() for number in (1, 2)]
-    np.testing.assert_allclose(history.logits_before_alignment, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(history.facts["logits_before_alignment"], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [1, 2])

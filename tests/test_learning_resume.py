@@ -10,7 +10,7 @@ import torch
 from test_learning_synthetic import STAGE, make_config, make_learner, one_thread, same, task_data, weights
 
 from alade_brian.config.run import AladeConfig
-from alade_brian.learning import METHODS, Learner, State
+from alade_brian.learning import Learner, State, incremental_methods
 
 # Three epochs in both stages, and an alignment that has something to remember from the first on.
 LONGER = replace(STAGE, epochs=3, milestones=(2,), align_from=0, warmup=1, reset_heads=1)
@@ -43,7 +43,7 @@ def finish(learner: Learner, number: int, keep=None, state=None):
 
 
 def methods_and_options() -> list:
-    plain = [(method, {}, None) for method in METHODS]
+    plain = [(method, {}, None) for method in incremental_methods()]
     return [*plain, ("alade", {}, noise), ("alade", {"per_step": 0.1}, None), ("der", {}, noise)]
 
 

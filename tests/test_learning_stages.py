@@ -14,9 +14,10 @@ from test_learning_synthetic import SHAPE, STAGE, learn, make_config, make_learn
 from alade_brian.config.run import AladeConfig, StageConfig
 from alade_brian.learning import Learner
 from alade_brian.learning.incremental import learner as learner_module
-from alade_brian.learning.incremental.methods.alade_stages import FinetuningStage, RepresentationStage
+from alade_brian.learning.incremental.methods.alade_stages import RepresentationStage
 from alade_brian.learning.losses import per_step
-from alade_brian.learning.stage import StageTrainer, learning_rate
+from alade_brian.learning.optimisers import learning_rate
+from alade_brian.learning.stage import StageTrainer
 
 
 def test_the_learning_rate_rises_then_falls() -> None:
@@ -37,7 +38,7 @@ def stage_of_task_2(**switches: object) -> tuple[Learner, RepresentationStage]:
     learn(learner, 1)
     data = task_data(2)
     learner.method.begin_task(data)
-    return learner, RepresentationStage(learner.method, data)
+    return learner, learner.method.representation(data)
 
 
 def test_stage_1_takes_the_loss_per_step_with_gamma_on_every_step() -> None:
@@ -123,5 +124,5 @@ def test_augmented_images_reach_both_stages_anew() -> None:
     drawn.clear()
     data = task_data(2)
     learner.learn(data)
-    balanced = len(FinetuningStage(learner.method, data, np.random.default_rng(0)).data)
+    balanced = len(learner.method.finetuning(data, np.random.default_rng(0)).data)
     assert sum(drawn) == STAGE.epochs * (len(data.labels) + balanced)

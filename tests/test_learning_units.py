@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from alade_brian.learning.incremental.units import Guard, UnitLayer, Units
-from alade_brian.models import ConvBackbone
+from alade_brian.models import make_backbone
 
 
 def layer_of(sizes: list[float], fixed: list[bool], own: list[bool], credit: float) -> UnitLayer:
@@ -53,7 +53,7 @@ def test_equal_units_score_a_half() -> None:
 
 
 def test_units_without_batch_norm_and_with_biases() -> None:
-    extractor = ConvBackbone((1, 6, 6), (4,), (1,), 2)
+    extractor = make_backbone("small", (1, 6, 6), channels=(4,), strides=(1,))
     stage = extractor.stages[0]
     stage.conv, stage.norm = nn.Conv2d(1, 4, 3, padding=1), nn.Identity()
     units = Units(extractor, empty=True)
@@ -64,7 +64,10 @@ def test_units_without_batch_norm_and_with_biases() -> None:
 
 def test_a_guard_puts_back_all_but_the_numbers_of_own_units() -> None:
     torch.manual_seed(0)
-    extractor, classifier = ConvBackbone((1, 4, 4), (4, 4), (1, 1), 4), nn.Linear(4, 3, bias=False)
+    extractor, classifier = (
+        make_backbone("small", (1, 4, 4), channels=(4, 4), strides=(1, 1), pool=4),
+        nn.Linear(4, 3, bias=False),
+    )
     units = Units(extractor, empty=True)
     # Units 0 and 1 are of an earlier task, unit 2 is the task's own, unit 3 stays free.
     for number, layer in enumerate(units.layers):

@@ -18,7 +18,6 @@ from alade_brian.models import (
     LI,
     LIF,
     AdaptiveLIF,
-    ConvBackbone,
     CubaLI,
     CubaLIF,
     EveryStep,
@@ -35,6 +34,7 @@ from alade_brian.models import (
     SumOverSteps,
     SumPool1d,
     SumPool2d,
+    make_backbone,
 )
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.network import Decoding
@@ -291,7 +291,7 @@ def test_branches(model: type[nn.Module], shape: tuple[int, ...]) -> None:
 
 
 def test_expandable_network() -> None:
-    net = ExpandableNetwork(lambda: ConvBackbone((1, 8, 6), (4, 6), (1, 2), 2), 4)
+    net = ExpandableNetwork(lambda: make_backbone("small", (1, 8, 6), channels=(4, 6), strides=(1, 2)), 4)
     for _ in range(3):
         net.add_extractor(inherit=False)
     net.set_classifier(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.learning.incremental.task_data import time_first
-from alade_brian.models import ExpandableNetwork, make_backbone
+from alade_brian.models import BackboneDescription, ExpandableNetwork, SpikingNeuron, described, make_backbone
 from alade_brian.verification.verify import verify
 
 STEPS = 3
@@ -78,3 +80,53 @@ def test_both_networks_spike_alike(name: str, norm: str, sequence: bool) -> None
     found = verify(net, images, convert(net.eval(), (3, 16, 16), **coding), NUMPY)
     assert found.mismatched_spikes == 0 and found.logit_max_abs_difference < 1e-12
     assert all(layer.spikes_reference for layer in found.layers)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "options"),
+    [
+        ("IF", {"reset": "subtract", "v_reset": 0.15}),
+        ("AdaptiveLIF", {"jump": 0.05, "adaptation_decay": 0.75}),
+        ("CubaLIF", {"syn_decay": 0.5}),
+        ("Alpha", {"alpha": 0.75}),
+    ],
+)
+@pytest.mark.parametrize("backbone", ["small", "resnet19"])
+def test_a_backbone_of_other_neurons_spikes_alike_in_both(neuron: str, options: dict, backbone: str) -> None:
+    torch.manual_seed(0)
+
+    def extractor() -> nn.Module:
+        return make_backbone(
+            backbone, (3, 8, 8), width=0.05, channels=(4, 5), strides=(1, 2), steps=STEPS, threshold=0.15,
+            neuron=neuron, neuron_options=options,
+        )  # fmt: skip
+
+    net = ExpandableNetwork(extractor, STEPS)
+    net.add_extractor()
+    net.set_classifier(4)
+    neurons = [module for module in net.modules() if isinstance(module, SpikingNeuron)]
+    assert {type(each).__name__ for each in neurons} == {neuron}
+    assert all(each.threshold == 0.15 for each in neurons)
+    images = np.random.default_rng(0).normal(0, 2, (3, 3, 8, 8))
+    net.train()(torch.from_numpy(images).float())
+    found = verify(net, images, convert(net.eval(), (3, 8, 8)), NUMPY)
+    assert found.mismatched_spikes == 0 and found.logit_max_abs_difference < 1e-12
+    assert found.layers[0].spikes_reference
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"neuron": "Izhikevich"}, "no spiking neuron 'Izhikevich'; use one of .*AdaptiveLIF.*LIF"),
+        ({"neuron": "LI"}, "no spiking neuron 'LI'"),
+        ({"neuron": "CubaLIF", "neuron_options": {"tau": 3}}, "CubaLIF takes no 'tau'; it takes decay, syn_decay"),
+    ],
+)
+def test_a_neuron_that_cannot_be_made_is_refused(numbers: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_backbone("small", (1, 8, 8), **numbers)
+
+
+def test_a_description_comes_back_from_json() -> None:
+    description = BackboneDescription((3, 8, 8), "resnet19", channels=(4, 5), neuron_options={"reset": "none"})
+    assert described(json.loads(json.dumps(description.record()))) == description

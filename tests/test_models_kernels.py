@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from alade_brian.models import ConvBackbone, ExpandableNetwork, make_backbone
+from alade_brian.models import ExpandableNetwork, make_backbone
 from alade_brian.models.kernels import kernels
 
 
@@ -66,7 +66,7 @@ def trained(backbone: str, steps: int = 3) -> list[torch.Tensor]:
     torch.manual_seed(4)
     network = ExpandableNetwork(
         lambda: (
-            ConvBackbone((1, 12, 12), (8, 16), (1, 2), 2, 3, 0.5, 1.0)
+            make_backbone("small", (1, 12, 12), channels=(8, 16), strides=(1, 2), steps=3)
             if backbone == "small"
             else make_backbone(backbone, (3, 12, 12), width=0.25, steps=3, decay=0.5, threshold=1.0)
         ),

@@ -13,7 +13,7 @@ from scipy import stats
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
-from alade_brian.models import ConvBackbone, ExpandableNetwork
+from alade_brian.models import ExpandableNetwork, make_backbone
 from alade_brian.perturbations import PERTURBATIONS, Perturbation, Presentation, perturbation
 from alade_brian.perturbations.base import SpecPerturbation, generator
 from alade_brian.perturbations.neurons import SelectiveLesion
@@ -42,7 +42,7 @@ IMAGES = np.random.default_rng(2).random((6, 1, 8, 8))
 def spec() -> NetworkSpec:
     """Two extractors with biases from batch norm, five steps."""
     torch.manual_seed(3)
-    network = ExpandableNetwork(lambda: ConvBackbone((1, 8, 8), (4, 6), (1, 2), 2, 5, 0.5, 1.0), 5)
+    network = ExpandableNetwork(lambda: make_backbone("small", (1, 8, 8), channels=(4, 6), strides=(1, 2), steps=5), 5)
     for _ in range(2):
         network.add_extractor(inherit=False)
     network.set_classifier(4)

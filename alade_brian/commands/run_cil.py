@@ -19,7 +19,7 @@ from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.data import DATASETS
-from alade_brian.learning import METHODS
+from alade_brian.learning import incremental_methods
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
 from alade_brian.models import BACKBONES
 from alade_brian.outputs import check_not_locked, writing_to
@@ -35,6 +35,13 @@ def parser(prog: str = "alade-brian run") -> argparse.ArgumentParser:
     p.add_argument(
         "--config", metavar="FILE", help=f"YAML file, or one of {', '.join(shipped_files('configs'))} (default: digits)"
     )
+    p.add_argument("--method", help=f"{', '.join(incremental_methods())} (default: alade)")
+    add_options(p)
+    return p
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options that all commands which train, simulate and verify share."""
     p.add_argument(
         "--set",
         action="append",
@@ -56,7 +63,6 @@ def parser(prog: str = "alade-brian run") -> argparse.ArgumentParser:
     p.add_argument("--dataset", help=f"{DATASETS.choices} (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
-    p.add_argument("--method", help=f"{METHODS.choices} (default: alade)")
     p.add_argument("--backbone", help=f"{BACKBONES.choices} (default: from the configuration)")
     p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
     p.add_argument("--seed", type=int, help="random seed (class order, weights, batches; default: 1993)")
@@ -68,7 +74,6 @@ def parser(prog: str = "alade-brian run") -> argparse.ArgumentParser:
         "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
         help="seconds after which the state of a task is kept again, between two epochs (default: %(default)g)",
     )  # fmt: skip
-    return p
 
 
 def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:

@@ -20,7 +20,7 @@ import torch
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
-from alade_brian.models.networks.dense import accuracy, read_images, train_dense
+from alade_brian.learning.dense import accuracy, read_images, train_dense
 from alade_brian.outputs import check_new_file
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine

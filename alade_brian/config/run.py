@@ -192,6 +192,8 @@ def _convert(kind: Any, value: Any, origin: str, key: str) -> Any:
     if typing.get_origin(kind) is tuple:
         check(isinstance(value, list | tuple), f"{origin}: {key} is {value!r}; it needs a list")
         return tuple(_convert(typing.get_args(kind)[0], item, origin, f"{key}[{i}]") for i, item in enumerate(value))
+    if typing.get_origin(kind) is Mapping:
+        return _options(value, origin, key)
     if kind is float:
         return _number(value, origin, key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -203,6 +205,15 @@ def _option(kind: Any, value: Any) -> Any:
     """Which of several kinds a value is meant to be: text where text is one of them, else the first."""
     options = [o for o in typing.get_args(kind) if o is not type(None)]
     return str if isinstance(value, str) and str in options else options[0]
+
+
+def _options(value: Any, origin: str, key: str) -> dict[str, Any]:
+    """Keywords with numbers, text or switches; what they may be is for their receiver to know."""
+    check(isinstance(value, Mapping), f"{origin}: {key} is {value!r}; it needs keys with values below it")
+    for name, item in value.items():
+        plain = isinstance(name, str) and isinstance(item, float | int | str)
+        check(plain, f"{origin}: {key}.{name} is {item!r}; it needs a number, text, or true or false")
+    return dict(value)
 
 
 def _number(value: Any, origin: str, key: str) -> float:

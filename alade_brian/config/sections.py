@@ -5,13 +5,18 @@ Key names are those of class-incremental learning's common code bases where they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from alade_brian.errors import UserError
 
 NORMS = ("batch", "none")
+SURROGATES = ("triangle", "fast-sigmoid", "arctan", "straight-through")
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
+# What these do: alade_brian/learning/optimisers.py.
+OPTIMISERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
 
 
 def check(condition: bool, message: str) -> None:
@@ -22,7 +27,7 @@ def check(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The extractor, see `make_backbone`."""
+    """The extractor, see `BackboneDescription`."""
 
     backbone: str = "small"
     width: float = 1.0  # multiplies the channels of a ResNet
@@ -33,9 +38,13 @@ class NetworkConfig:
     steps: int = 4
     decay: float = 0.5
     threshold: float = 1.0
+    neuron: str = "LIF"  # a spiking class of models/neurons
+    neuron_options: Mapping[str, float | str | bool] = field(default_factory=dict)  # its further keywords
+    surrogate: str = "triangle"  # the gradient of its spikes
 
     def __post_init__(self) -> None:
         _check_choice("network.norm", self.norm, NORMS)
+        _check_choice("network.surrogate", self.surrogate, SURROGATES)
         check(self.width > 0, f"network.width is {self.width}; use a positive number")
         check(
             len(self.channels) == len(self.strides) > 0,
@@ -50,13 +59,16 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One training stage: SGD with the learning rate multiplied by `factor` at each milestone (an epoch, from 0)."""
+    """One training stage, see `make_optimiser` and `learning_rate` in alade_brian/learning/optimisers.py."""
 
     epochs: int = 30
     batch_size: int = 64
+    optimiser: str = "sgd"
     learning_rate: float = 0.1
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD; Adam and AdamW average the gradient with it (beta 1)
     weight_decay: float = 5e-4
+    schedule: str = "milestones"
+    # The schedule `milestones` multiplies the learning rate by `factor` at each of them (an epoch, from 0).
     milestones: tuple[int, ...] = (20, 25)
     factor: float = 0.1
     # The learning rate rises linearly over so many epochs.
@@ -75,7 +87,13 @@ class StageConfig:
         check(0 <= self.momentum < 1, f"momentum is {self.momentum}; use a number from 0 to below 1")
         check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; use 0 or more")
         check(0 < self.factor <= 1, f"factor is {self.factor}; use a number above 0, at most 1")
+        _check_choice("optimiser", self.optimiser, OPTIMISERS)
+        _check_choice("schedule", self.schedule, SCHEDULES)
         check(self.warmup >= 0, f"warmup is {self.warmup}; use 0 or more epochs")
+        check(
+            not (self.warmup and self.schedule == "one-cycle"),
+            f"warmup is {self.warmup}, but the schedule 'one-cycle' rises by itself; leave warmup out",
+        )
         check(
             self.temperature is None or self.temperature > 0,
             f"temperature is {self.temperature}; use a positive number, or leave it out",

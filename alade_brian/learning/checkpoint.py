@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
-from alade_brian.config.run import RunConfig, config_from, differing_keys, to_mapping
+from alade_brian.config.run import RunConfig, config_from, to_mapping
 from alade_brian.errors import UserError
 from alade_brian.files import write_bytes
-from alade_brian.learning.incremental.learner import Learner
-from alade_brian.models import ExpandableNetwork
+from alade_brian.learning.architectures import backbone_description, build_network, expandable
+from alade_brian.models import BackboneDescription, ExpandableNetwork
 
 FORMAT = 1
 
 
 def save_checkpoint(path: Path, network: ExpandableNetwork, config: RunConfig, header: Mapping[str, Any]) -> None:
-    """Write the network with its configuration; `header` adds JSON-ready facts (task, classes, image shape, ...)."""
+    """Write a run's network with its configuration.
+
+    header   JSON-ready facts: `image_shape`, and `sequence` where images are sequences; task, classes, ...
+    """
+    architecture = expandable(_description(config, header), len(network.extractors), network.classes)
+    own = {"config": to_mapping(config), "extractors": len(network.extractors), "outputs": network.classes}
+    save_network(path, network, architecture, {**own, **header})
+
+
+def save_network(path: Path, network: nn.Module, architecture: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Write any network.
+
+    architecture   name and numbers from which `build_network` builds it
+    header         further JSON-ready facts, `image_shape` among them
+    """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    own = {
-        "format": FORMAT,
-        "config": to_mapping(config),
-        "extractors": len(network.extractors),
-        "outputs": network.classes,
-    }
-    write_bytes(path, save(tensors, {"alade_brian": json.dumps({**own, **header})}))
+    content = {"format": FORMAT, "architecture": dict(architecture), **header}
+    write_bytes(path, save(tensors, {"alade_brian": json.dumps(content)}))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -52,12 +61,21 @@ def read_header(path: Path) -> dict[str, Any]:
     if header.get("format") != FORMAT:
         raise UserError(
             f"the checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}; use the version "
-            "that wrote it"
+            "that wrote it, or train or convert anew"
         )
-    missing = [key for key in ("config", "extractors", "outputs", "image_shape") if key not in header]
+    # Before the header described the architecture, it followed from the configuration of the run.
+    needed = ("architecture",) if "architecture" in header else ("config", "extractors", "outputs")
+    missing = [key for key in (*needed, "image_shape") if key not in header]
     if missing:
         raise UserError(f"the checkpoint {path} is damaged (its header lacks {missing[0]}); use another checkpoint")
+    if "architecture" not in header:
+        config = config_from(header["config"], str(path))
+        header["architecture"] = expandable(_description(config, header), header["extractors"], header["outputs"])
     return header
+
+
+def _description(config: RunConfig, header: Mapping[str, Any]) -> BackboneDescription:
+    return backbone_description(config.network, tuple(header["image_shape"]), bool(header.get("sequence")))
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
@@ -70,46 +88,29 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     return header
 
 
-def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[ExpandableNetwork, dict[str, Any]]:
-    """The network of a checkpoint in eval mode, and its header.
+def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint in eval mode, whatever trained it, and its header, which has `architecture`.
 
-    With `learner`, its network takes the weights; the checkpoint must then be of the learner's architecture, and where
-    it is not, the learner is left as it was.
+    UserError if the file is no checkpoint, is damaged, or its tensors are not those of its architecture.
     """
     header = read_header(path)
-    config = config_from(header["config"], str(path))
-    if learner is not None and learner.config.method != config.method:
+    try:
+        network = build_network(header["architecture"])
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"the checkpoint {path} is of the method '{config.method}', not '{learner.config.method}'; use the "
-            "configuration it was trained with"
-        )
-    if learner is not None and learner.config.network != config.network:
-        keys = differing_keys(asdict(learner.config.network), asdict(config.network), "network.")
-        raise UserError(
-            f"the checkpoint {path} is of another architecture ({', '.join(keys)} differs); use the configuration it "
-            "was trained with"
-        )
-    found = Learner(config, tuple(header["image_shape"]), sequence=bool(header.get("sequence")))
-    network = found.network
-    while len(network.extractors) < header["extractors"]:
-        network.add_extractor(inherit=False)
-    network.set_classifier(header["outputs"])
+            f"the checkpoint {path} is of an architecture that this version cannot build ({error}); use the version "
+            "that wrote it, or train or convert anew"
+        ) from None
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    wrong = _differences(tensors, network.state_dict()) or (learner is not None and _shape_difference(learner, header))
+    wrong = _differences(tensors, network.state_dict())
     if wrong:
         raise UserError(
-            f"the checkpoint {path} is of another architecture ({wrong}); use the configuration it was trained with"
+            f"the checkpoint {path} is of another architecture ({wrong}) than its header describes; use another "
+            "checkpoint"
         )
     network.load_state_dict(tensors)
-    if learner is not None:
-        learner.take(network)
     return network.eval(), header
-
-
-def _shape_difference(learner: Learner, header: Mapping[str, Any]) -> str:
-    shape = tuple(header["image_shape"])
-    return "" if shape == learner.image_shape else f"it takes images of {shape}, not {learner.image_shape}"
 
 
 def _differences(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:

@@ -1,4 +1,4 @@
-"""One training stage: epochs of SGD over a fixed set, with hooks; it can be left and entered again between epochs."""
+"""One training stage: epochs over a fixed set, with hooks; it can be left and entered again between epochs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alade_brian.config.run import StageConfig, TrainingConfig
 from alade_brian.learning.incremental.task_data import time_first
+from alade_brian.learning.optimisers import make_optimiser, make_schedule
 from alade_brian.learning.parallel import Share, share
 
 # What is done to a batch of images before it is shown: float32 ``(n, C, H, W)``, and where random numbers come from.
@@ -56,7 +57,6 @@ class Stage:
     """A stage of a method: its settings, parameters, data and loss; subclasses add what happens between."""
 
     number: int = 1
-    gamma: float = 0.0
 
     def __init__(self, config: StageConfig, parameters: list[nn.Parameter], data: TrainingSet) -> None:
         self.config, self.parameters, self.data = config, parameters, data
@@ -99,10 +99,8 @@ class StageTrainer:
         config = stage.config
         self.stage, self.generator, self.augment = stage, generator, augment
         self.training = training or TrainingConfig()
-        self.optimiser = torch.optim.SGD(
-            stage.parameters, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda epoch: learning_rate(config, epoch))
+        self.optimiser = make_optimiser(config, stage.parameters)
+        self.schedule = make_schedule(config, self.optimiser)
         self.history: Epochs = []
 
     @property
@@ -115,14 +113,14 @@ class StageTrainer:
         return self.epoch >= self.stage.config.epochs
 
     def run_epoch(self) -> None:
-        """One pass over the data; adds a record (stage, epoch, loss, gamma, and what the stage adds)."""
+        """One pass over the data; adds a record (stage, epoch, loss, and what the stage adds)."""
         stage, epoch = self.stage, self.epoch
         stage.before_epoch(epoch)
-        gamma, total = stage.gamma, 0.0
+        total = 0.0
         for index in _batches(len(stage.data), stage.config.batch_size, self.generator):
             total += self._step(index)
         self.schedule.step()
-        record = {"stage": stage.number, "epoch": epoch, "loss": total / len(stage.data), "gamma": gamma}
+        record = {"stage": stage.number, "epoch": epoch, "loss": total / len(stage.data)}
         self.history.append({**record, **stage.after_epoch(epoch)})
 
     def _step(self, index: Tensor) -> float:
@@ -185,12 +183,6 @@ def fit(
         fitting.run_epoch()
         progress()
     return fitting.history
-
-
-def learning_rate(config: StageConfig, epoch: int) -> float:
-    """The factor of the learning rate in an epoch: a linear rise during the warm-up, a fall at each milestone."""
-    rise = min(1.0, (epoch + 1) / (config.warmup + 1))
-    return rise * config.factor ** sum(epoch >= milestone for milestone in config.milestones)
 
 
 def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[Tensor]:

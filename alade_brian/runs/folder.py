@@ -26,7 +26,7 @@ from alade_brian.outputs import is_unused, remove_unfinished
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("alade-brian", "brian2", "torch", "numpy", "scipy", "scikit-learn", "nir", "safetensors", "matplotlib")
 
 
@@ -173,13 +173,17 @@ class RunFolder:
     def _load(self, file: Path) -> dict[str, Any]:
         try:
             state = torch.load(file, weights_only=True)
-            if not isinstance(state, dict) or state["format"] != FORMAT:
-                raise ValueError(f"format {state.get('format') if isinstance(state, dict) else 'unknown'}")
+            found = state["format"]
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(
                 f"{file} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another "
                 "folder with --out"
             ) from None
+        if found != FORMAT:
+            raise UserError(
+                f"{file} has format {found}, this version reads {FORMAT}; resume the run with the version that began "
+                "it, or start anew in another folder with --out"
+            )
         return state
 
     def log_to_file(self) -> logging.Handler:

@@ -17,7 +17,8 @@ from alade_brian.config.run import RunConfig
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
 from alade_brian.learning import State, TaskData, TaskHistory
-from alade_brian.learning.checkpoint import load_checkpoint, save_checkpoint
+from alade_brian.learning.checkpoint import save_checkpoint
+from alade_brian.learning.incremental.resume import take_checkpoint
 from alade_brian.learning.parallel import is_main_process
 from alade_brian.models.kernels.kernels import reuse_freed_memory
 from alade_brian.runs.folder import RunFolder
@@ -84,7 +85,7 @@ class IncrementalJob:
         self.folder.warn_of_threads()
         state = self.folder.load_state()
         if state is not None:
-            load_checkpoint(self.folder.checkpoint(state["task"]), self.learner)
+            take_checkpoint(self.folder.checkpoint(state["task"]), self.learner)
             self.learner.method.restore(state["method"])
             self.memory = ExemplarMemory.from_state(state["memory"])
             self.tasks = state["tasks"]

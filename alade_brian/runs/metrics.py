@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +53,7 @@ def task_metrics(task: Task, verified: VerifiedTask, history: TaskHistory, secon
         **own,
         "classes": [int(c) for c in task.classes],
         "classes_seen": task.classes_seen,
-        "training": dataclasses.asdict(history),
+        "training": history.record(),
         "seconds": {"train": seconds, **own["seconds"]},
     }
     for network, logits in (("torch", found.logits_reference), ("brian2", found.logits_brian2)):

@@ -47,13 +47,16 @@ def convert_options(dataset: Dataset) -> dict[str, Any]:
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
-    """The class-incremental scenario that a configuration asks for."""
-    order = config.class_order
-    if order is None:
+    """The class-incremental scenario that a configuration asks for; of a method that learns all classes at once, one
+    task, with the classes in the data set's order unless another is given."""
+    order, at_once = config.class_order, method_class(config.method).all_at_once
+    if order is None and at_once:
+        order = tuple(range(dataset.classes))
+    elif order is None:
         order = class_order(config.seed, dataset.classes)
     elif isinstance(order, str):
         order = named_class_order(order, dataset.classes, config.seed)
-    return Scenario(dataset, config.init_cls, config.increment, order)
+    return Scenario(dataset, dataset.classes if at_once else config.init_cls, config.increment, order)
 
 
 def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:

@@ -64,7 +64,7 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **convert_options(dataset))
     best = _best(RunFolder(checkpoint.parent.parent), header["task"])
-    return TrainedNetwork(f"{header['dataset']}, {header['method']}", digest, spec, images, network.classes, best)
+    return TrainedNetwork(f"{header['dataset']}, {header['method']}", digest, spec, images, header["outputs"], best)
 
 
 def _best(run: RunFolder, task: int) -> list[float] | None:

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import is_dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -306,6 +307,8 @@ def _content(value: Any) -> Iterator[bytes]:
         for key, item in value.items():
             yield from _content(key)
             yield from _content(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _content(vars(value))
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _content(item)

@@ -21,7 +21,7 @@ from alade_brian.benchmarks.network import DECAY, SIZE, STEPS, THRESHOLD, random
 from alade_brian.benchmarks.reporting import add_options, check_options
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
-from alade_brian.models import ConvBackbone, ExpandableNetwork
+from alade_brian.models import ExpandableNetwork, make_backbone
 from alade_brian.simulation import SimulationSettings
 from alade_brian.verification.verify import verify
 
@@ -62,7 +62,17 @@ def main(arguments: argparse.Namespace) -> int:
 def _round(arguments: argparse.Namespace, turn: int) -> list[dict[str, float]]:
     torch.manual_seed(arguments.seed + turn)
     network = ExpandableNetwork(
-        lambda: ConvBackbone((1, SIZE, SIZE), (16, 32), (1, 2), 4, STEPS, DECAY, THRESHOLD), STEPS
+        lambda: make_backbone(
+            "small",
+            (1, SIZE, SIZE),
+            channels=(16, 32),
+            strides=(1, 2),
+            pool=4,
+            steps=STEPS,
+            decay=DECAY,
+            threshold=THRESHOLD,
+        ),
+        STEPS,
     ).eval()
     images = random_images(arguments.images * arguments.tasks, arguments.seed)
     found = []

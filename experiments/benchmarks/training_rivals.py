@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.benchmarks.network import CHANNELS, CLASSES, DECAY, SIZE, STEPS, STRIDES, THRESHOLD
-from alade_brian.models import ConvBackbone, ExpandableNetwork
+from alade_brian.models import ExpandableNetwork, make_backbone
 from alade_brian.models.kernels.kernels import reuse_freed_memory
 from alade_brian.models.neurons.surrogate import triangle_spike
 
@@ -28,7 +28,17 @@ def ours() -> nn.Module:
     """This project's network of one extractor."""
     reuse_freed_memory()
     network = ExpandableNetwork(
-        lambda: ConvBackbone((1, SIZE, SIZE), CHANNELS[1:], STRIDES, 1, STEPS, DECAY, THRESHOLD), STEPS
+        lambda: make_backbone(
+            "small",
+            (1, SIZE, SIZE),
+            channels=CHANNELS[1:],
+            strides=STRIDES,
+            pool=1,
+            steps=STEPS,
+            decay=DECAY,
+            threshold=THRESHOLD,
+        ),
+        STEPS,
     )
     network.add_extractor()
     network.set_classifier(CLASSES)

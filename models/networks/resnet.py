@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from alade_brian.models.kernels.multistep import normalised_spikes
 from alade_brian.models.kernels.spike_convolution import convolve
-from alade_brian.models.networks.stem import Norm, Stem, convolution
-from alade_brian.models.neurons.leaky import LIF
+from alade_brian.models.networks.description import BackboneDescription
+from alade_brian.models.networks.stem import Stem, convolution
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,14 @@ class BasicBlock(nn.Module):
     """conv-norm-LIF-conv-norm, plus the shortcut, LIF. The shortcut is a 1x1 convolution and norm where the shape
     changes."""
 
-    def __init__(
-        self, before: int, after: int, stride: int, steps: int, decay: float, threshold: float, norm: Norm
-    ) -> None:
+    def __init__(self, before: int, after: int, stride: int, of: BackboneDescription) -> None:
         super().__init__()
-        self.conv1, self.norm1 = convolution(before, after, 3, stride, norm)
-        self.lif1 = LIF(steps, decay, threshold=threshold)
-        self.conv2, self.norm2 = convolution(after, after, 3, 1, norm)
+        self.conv1, self.norm1 = convolution(before, after, 3, stride, of.norm)
+        self.lif1 = of.make_neuron()
+        self.conv2, self.norm2 = convolution(after, after, 3, 1, of.norm)
         changes = stride != 1 or before != after
-        self.shortcut = nn.Sequential(*convolution(before, after, 1, stride, norm)) if changes else nn.Identity()
-        self.lif2 = LIF(steps, decay, threshold=threshold)
+        self.shortcut = nn.Sequential(*convolution(before, after, 1, stride, of.norm)) if changes else nn.Identity()
+        self.lif2 = of.make_neuron()
 
     def forward(self, x: Tensor) -> Tensor:
         inner = normalised_spikes(convolve(self.conv1, x), self.norm1, self.lif1)
@@ -61,36 +59,23 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """The body of a spiking ResNet with global average pooling.
 
-    image_shape   (channels, height, width)
-    width         multiplies the channels (rounded, at least 1)
-    sequence      images are ``(steps, n, C, H, W)``
-
     ``forward``: images -> features of every step, ``(steps * n, width)``.
     """
 
-    def __init__(
-        self,
-        layout: ResNetLayout,
-        image_shape: Sequence[int],
-        width: float = 1.0,
-        steps: int = 4,
-        decay: float = 0.5,
-        threshold: float = 1.0,
-        norm: Norm = "batch",
-        sequence: bool = False,
-    ) -> None:
+    def __init__(self, of: BackboneDescription) -> None:
         super().__init__()
-        before, *channels = [max(1, round(c * width)) for c in (layout.stem, *layout.channels)]
-        self.stem = Stem(image_shape[0], before, layout.kernel, layout.stride, steps, decay, threshold, norm, sequence)
+        layout = RESNETS[of.backbone]
+        before, *channels = [max(1, round(c * of.width)) for c in (layout.stem, *layout.channels)]
+        self.stem = Stem(before, layout.kernel, layout.stride, of)
         self.stem_pool = nn.AvgPool2d(2) if layout.pool else nn.Identity()
         blocks: list[nn.Module] = []
         for count, after, stride in zip(layout.blocks, channels, layout.strides, strict=True):
             for number in range(count):
                 step = stride if number == 0 else 1
-                blocks.append(BasicBlock(before, after, step, steps, decay, threshold, norm))
+                blocks.append(BasicBlock(before, after, step, of))
                 before = after
         self.blocks = nn.Sequential(*blocks)
-        self.pool = nn.AvgPool2d(_final_size(layout, image_shape))
+        self.pool = nn.AvgPool2d(_final_size(layout, of.image_shape))
         self.flatten = nn.Flatten()
         self.width = before
 

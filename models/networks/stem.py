@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from alade_brian.models.coding import Frames, HoldCurrent
 from alade_brian.models.kernels.multistep import normalised_spikes
 from alade_brian.models.kernels.spike_convolution import convolve
-from alade_brian.models.neurons.leaky import LIF
-
-Norm = Literal["batch", "none"]
+from alade_brian.models.networks.description import BackboneDescription, Norm
 
 
 def convolution(
@@ -25,20 +21,11 @@ def convolution(
 class ConvolutionStage(nn.Module):
     """A convolution, its norm and neurons, ``(steps * n, channels, height, width)`` in and out."""
 
-    def __init__(
-        self,
-        before: int,
-        after: int,
-        kernel: int,
-        stride: int,
-        steps: int,
-        decay: float,
-        threshold: float,
-        norm: Norm = "batch",
-    ) -> None:
+    def __init__(self, before: int, after: int, kernel: int, stride: int, of: BackboneDescription) -> None:
         super().__init__()
-        self.conv, self.norm = convolution(before, after, kernel, stride, norm)
-        self.lif = LIF(steps, decay, threshold=threshold)
+        self.conv, self.norm = convolution(before, after, kernel, stride, of.norm)
+        # Whatever neuron it is: the name stands in checkpoints.
+        self.lif = of.make_neuron()
 
     def forward(self, x: Tensor) -> Tensor:
         return normalised_spikes(convolve(self.conv, x), self.norm, self.lif)
@@ -51,21 +38,10 @@ class Stem(ConvolutionStage):
     `sequence` ``(steps, n, C, H, W)`` every step has a frame of its own.
     """
 
-    def __init__(
-        self,
-        before: int,
-        after: int,
-        kernel: int,
-        stride: int,
-        steps: int,
-        decay: float,
-        threshold: float,
-        norm: Norm = "batch",
-        sequence: bool = False,
-    ) -> None:
-        super().__init__(before, after, kernel, stride, steps, decay, threshold, norm)
-        self.frames = Frames() if sequence else None
-        self.hold = None if sequence else HoldCurrent(steps)
+    def __init__(self, after: int, kernel: int, stride: int, of: BackboneDescription) -> None:
+        super().__init__(of.image_shape[0], after, kernel, stride, of)
+        self.frames = Frames() if of.sequence else None
+        self.hold = None if of.sequence else HoldCurrent(of.steps)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images if self.frames is None else self.frames(images)

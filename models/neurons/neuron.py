@@ -6,10 +6,12 @@ a step of (`Neuron.equations`).
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Generic, Literal, TypedDict, TypeVar
 
 import numpy as np
@@ -17,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.models.kernels.multistep import LeakyConstants, spikes_of
-from alade_brian.models.neurons.surrogate import triangle_spike
+from alade_brian.models.neurons.surrogate import Surrogate, Triangle
 from alade_brian.spec.network import NeuronEquations, Parameter, constant
+
+log = logging.getLogger(__name__)
 
 Comparison = Literal[">", ">="]
 Reset = Literal["value", "subtract", "none"]
@@ -46,6 +50,7 @@ class Conventions(Dynamics, total=False):
     reset: Reset
     leak: Leak
     amplitude: Constant
+    surrogate: Surrogate
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,7 @@ class SpikingNeuron(Neuron[S]):
     leak         ``after_reset``: the reset acts at once and the next step's flow on what it left; ``before_reset``: the
                  reset is delayed until the next step, after its flow
     amplitude    what a spike counts for other layers
+    surrogate    the gradient of a spike in training
     """
 
     spiking = True
@@ -166,6 +172,7 @@ class SpikingNeuron(Neuron[S]):
         reset: Reset = "value",
         leak: Leak = "after_reset",
         amplitude: Constant = 1.0,
+        surrogate: Surrogate = Triangle(),  # noqa: B008 - it is frozen
         v_initial: Constant = 0.0,
         method: Method = "exact",
     ) -> None:
@@ -177,6 +184,7 @@ class SpikingNeuron(Neuron[S]):
         self._register("v_reset", v_reset)
         self._register("amplitude", amplitude)
         self.comparison, self.reset, self.leak = comparison, reset, leak
+        self.surrogate = surrogate
 
     def effective_threshold(self, state: S) -> Constant:
         """What the membrane must pass; same shape as the membrane, or a constant."""
@@ -209,7 +217,7 @@ class SpikingNeuron(Neuron[S]):
             else:
                 state = self._carry(state, last)
             state = self.receive(state, x if feedback is None else x + feedback(self.output(last)))
-            last = triangle_spike(state.v - self.effective_threshold(state), self.comparison == ">=")
+            last = self.surrogate.spike(state.v - self.effective_threshold(state), self.comparison == ">=")
             membranes.append(state.v)
             spikes.append(last)
             state = self.after_spike(state, last)
@@ -218,6 +226,11 @@ class SpikingNeuron(Neuron[S]):
     def fusable(self) -> LeakyConstants | None:
         """The neuron's constants if the fused kernel of `multistep` covers it; otherwise None, and `trace` loops."""
         return None
+
+    @property
+    def fused(self) -> bool:
+        """Whether the kernel computes all steps at once; otherwise `trace` loops, in training as well."""
+        return self.fusable() is not None
 
     def forward(self, current: Tensor) -> Tensor:
         # The reference run (float64, no gradient) always uses the plain loop, never the fused kernel.
@@ -324,8 +337,19 @@ def time_constant(decay: float) -> float:
     return min(candidates, key=lambda c: (abs(math.exp(-1 / c) - decay), abs(c - tau)))
 
 
+@cache
+def _log_loop(neuron: str, surrogate: Surrogate) -> None:
+    """Once for each of them."""
+    log.info(
+        "%s with %s: the kernel knows the gradient Triangle alone, so time steps are looped over", neuron, surrogate
+    )
+
+
 def fusable(neuron: SpikingNeuron, decay: Constant, gain: Constant) -> LeakyConstants | None:
-    """The neuron's constants; None where one is a tensor, or its reset is one that only the loop knows."""
+    """The neuron's constants; None where one is a tensor, or its reset or surrogate is one that only the loop knows."""
+    if type(neuron.surrogate) is not Triangle:
+        _log_loop(type(neuron).__name__, neuron.surrogate)
+        return None
     threshold, v_reset, initial = neuron.threshold, neuron.v_reset, neuron.v_initial
     if isinstance(decay, Tensor) or isinstance(gain, Tensor) or isinstance(threshold, Tensor):
         return None

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from alade_brian.config.run import RunConfig
+from alade_brian.learning.architectures import backbone_description
 from alade_brian.learning.incremental.methods import method_class
 from alade_brian.learning.incremental.methods.base import mean_features
 from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.parallel import average_statistics
 from alade_brian.learning.stage import Augment, Stage, StageTrainer, seeded
-from alade_brian.models import ExpandableNetwork, Norm, make_backbone
+from alade_brian.models import ExpandableNetwork, build_backbone
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
 State = dict[str, Any]
@@ -25,11 +26,18 @@ Keep = Callable[[Callable[[], State]], None]
 
 @dataclass
 class TaskHistory:
-    """What happened while one task was learnt; JSON-ready through `dataclasses.asdict`."""
+    """What happened while one task was learnt.
+
+    epochs   a record per epoch
+    facts    what the method adds, see `Method.task_facts`
+    """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    logits_before_alignment: list[float] | None = None
-    logits_after_alignment: list[float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Everything, JSON-ready."""
+        return {"epochs": self.epochs, **self.facts}
 
 
 class Learner:
@@ -49,16 +57,9 @@ class Learner:
         augment: Augment | None = None,
         sequence: bool = False,
     ) -> None:
-        net = config.network
-
-        def extractor() -> torch.nn.Module:
-            return make_backbone(
-                net.backbone, image_shape, width=net.width, channels=net.channels, strides=net.strides, pool=net.pool,
-                steps=net.steps, decay=net.decay, threshold=net.threshold, norm=cast(Norm, net.norm), sequence=sequence,
-            )  # fmt: skip
-
         self.config, self.image_shape, self.augment = config, image_shape, augment
-        self.network = ExpandableNetwork(extractor, net.steps)
+        description = backbone_description(config.network, image_shape, sequence)
+        self.network = ExpandableNetwork(lambda: build_backbone(description), description.steps)
         self.method = method_class(config.method)(config, self.network)
         self.method.augments = augment is not None
 
@@ -92,7 +93,7 @@ class Learner:
             epochs = TaskTrainer(self, data, order, state).run(progress, keep, keep_stage or keep)
             self.method.end_task(data)
         self.network.to("cpu").eval()
-        return TaskHistory(epochs, self.method.logits_before_alignment, self.method.logits_after_alignment)
+        return TaskHistory(epochs, self.method.task_facts())
 
     def epochs(self, first: bool) -> int:
         """Epochs of one task, for a progress bar."""
@@ -165,7 +166,6 @@ class TaskTrainer:
         return {
             "network": {name: tensor.detach().clone() for name, tensor in self._changing().items()},
             "method": self.method.state(),
-            "logits_before_alignment": self.method.logits_before_alignment,
             "generator": self.order.bit_generator.state,
             "torch": torch.get_rng_state(),
         }
@@ -173,7 +173,6 @@ class TaskTrainer:
     def _restore(self, snapshot: State) -> None:
         self.network.load_state_dict(snapshot["network"], strict=False)
         self.method.restore(snapshot["method"])
-        self.method.logits_before_alignment = snapshot["logits_before_alignment"]
         self.order.bit_generator.state = snapshot["generator"]
         torch.set_rng_state(snapshot["torch"])
 

@@ -11,15 +11,21 @@ from alade_brian.learning.incremental.methods.finetune import Finetune
 from alade_brian.learning.incremental.methods.icarl import Icarl
 from alade_brian.learning.incremental.methods.joint import Joint
 from alade_brian.learning.incremental.methods.lwf import Lwf
+from alade_brian.learning.incremental.methods.plain import Plain
 from alade_brian.learning.incremental.methods.replay import Replay
 from alade_brian.learning.incremental.methods.wa import Wa
 from alade_brian.registry import Registry
 
-_ALL: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune, Icarl, Joint, Lwf, Replay, Wa)
+_ALL: tuple[type[Method], ...] = (Alade, Der, Dsd, Finetune, Icarl, Joint, Lwf, Plain, Replay, Wa)
 
 METHODS: Registry[str, type[Method]] = Registry(
     "method", {method.name: method for method in _ALL}, also=(plugins.FORM,)
 )
+
+
+def incremental_methods() -> tuple[str, ...]:
+    """Names of those that learn task after task."""
+    return tuple(name for name, method in METHODS.items() if not method.all_at_once)
 
 
 def method_class(name: str) -> type[Method]:

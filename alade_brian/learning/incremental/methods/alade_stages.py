@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alade_brian.config.run import AladeConfig
 from alade_brian.learning.incremental.alignment import AlignmentController
-from alade_brian.learning.incremental.methods.base import mean_features
+from alade_brian.learning.incremental.methods.base import Method, mean_features
 from alade_brian.learning.incremental.methods.observed import LogitGapStage, reset_heads
 from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.losses import auxiliary_targets, distillation, per_step
 from alade_brian.learning.stage import TrainingSet
 from alade_brian.models import ExpandableNetwork
-
-if TYPE_CHECKING:
-    from alade_brian.learning.incremental.methods.alade import Alade
 
 OLD = slice(None, -1)
 
@@ -26,10 +24,9 @@ OLD = slice(None, -1)
 class Aligned(LogitGapStage):
     """A stage whose training logits of new classes carry gamma; the controller sees raw logits, once per epoch."""
 
-    def __init__(self, method: Alade, data: TaskData, align: bool, *stage: Any) -> None:
+    def __init__(self, method: Method, data: TaskData, align: bool, *stage: Any) -> None:
         super().__init__(method, data, *stage)
         self.controller = AlignmentController(finetuning=self.number == 2) if align else None
-        self.method = method
 
     def with_gamma(self, logits: Tensor) -> Tensor:
         """Logits ``(..., classes)`` with gamma on the new classes' columns."""
@@ -64,12 +61,17 @@ class RepresentationStage(Aligned):
 
     What frozen extractors make of an image never changes: it is computed once, unless images are shown in another way
     each time or every step counts by itself; then once per batch, for student and teacher together.
+
+    switches   which parts are on
+    teacher    the classifier's weights before the task, ``(old classes, old width)``
+    logits_before_alignment   what `true_logits_by_task` gives when alignment begins; None before
     """
 
     number = 1
 
-    def __init__(self, method: Alade, data: TaskData) -> None:
-        self.switches, self.teacher, self.task = method.switches, method.teacher, data
+    def __init__(self, method: Method, data: TaskData, switches: AladeConfig, teacher: Tensor) -> None:
+        self.switches, self.teacher, self.task = switches, teacher, data
+        self.logits_before_alignment: list[float] | None = None
         kept = not method.augments and self.switches.per_step is None
         old = mean_features(method.network, data.images, OLD) if kept else None
         super().__init__(
@@ -87,10 +89,17 @@ class RepresentationStage(Aligned):
             reset_heads(self.network)
             self.after_step()
         if epoch == self.config.align_from:
-            self.method.logits_before_alignment = true_logits_by_task(self.network, self.task)
+            self.logits_before_alignment = true_logits_by_task(self.network, self.task)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"logits_before_alignment": self.logits_before_alignment}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.logits_before_alignment = state["logits_before_alignment"]
 
     def loss(self, batch: TrainingSet) -> Tensor:
-        assert self.network.classifier is not None and self.teacher is not None
+        assert self.network.classifier is not None
         new_steps = self.network.extractors[-1](batch.inputs)
         old_steps = self._frozen(batch) if batch.features is None else None
         new = self.network.decision(new_steps)
@@ -127,12 +136,23 @@ class RepresentationStage(Aligned):
 
 
 class FinetuningStage(Aligned):
-    """Stage 2: a fresh classifier on frozen features of a balanced subset, without the OtoN constraint."""
+    """Stage 2: a fresh classifier on frozen features of a balanced subset, without the OtoN constraint.
+
+    switches      which parts are on
+    temperature   logits are divided by it in the cross-entropy, unless the configuration names another
+    """
 
     number = 2
 
-    def __init__(self, method: Alade, data: TaskData, generator: np.random.Generator) -> None:
-        network, self.switches = method.network, method.switches
+    def __init__(
+        self,
+        method: Method,
+        data: TaskData,
+        generator: np.random.Generator,
+        switches: AladeConfig,
+        temperature: float,
+    ) -> None:
+        network, self.switches = method.network, switches
         network.set_classifier(data.classes)
         network.to(method.config.training.device).eval()
         assert network.classifier is not None
@@ -143,7 +163,7 @@ class FinetuningStage(Aligned):
             method, data, self.switches.align_finetuning, method.config.finetuning,
             [network.classifier.weight], TrainingSet(shown, data.labels[chosen]),
         )  # fmt: skip
-        self.temperature = self.config.temperature or method.finetuning_temperature
+        self.temperature = self.config.temperature or temperature
         self.after_step()
 
     def after_step(self) -> None:

@@ -23,6 +23,7 @@ class Method(ABC):
     name        as chosen in a configuration
     rehearses   whether exemplars of old classes are kept and trained on
     sees_all    whether it is given all images of old classes instead: the upper bound
+    all_at_once whether there is one task, of all classes
     grows       whether every task brings an extractor
     augments    whether images are changed at random whenever they are shown: features are then never kept
     """
@@ -30,12 +31,9 @@ class Method(ABC):
     name: ClassVar[str]
     rehearses: ClassVar[bool] = True
     sees_all: ClassVar[bool] = False
+    all_at_once: ClassVar[bool] = False
     grows: ClassVar[bool] = False
     augments: bool = False
-
-    # Mean true-class logit of each task's training images, where a method aligns logits; kept in the history.
-    logits_before_alignment: list[float] | None = None
-    logits_after_alignment: list[float] | None = None
 
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         self.config, self.network = config, network
@@ -62,6 +60,10 @@ class Method(ABC):
     def remember(self, exemplars: Tensor, labels: Tensor) -> None:  # noqa: B027
         """Called after the task with all exemplars ``(n, C, H, W)``, int64 ``(n,)``; the network is complete from here
         on."""
+
+    def task_facts(self) -> dict[str, Any]:
+        """What the method adds to the history of the task that has ended; JSON-ready."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """What the method remembers beside the network, as tensors and plain values."""

@@ -17,8 +17,13 @@ from alade_brian.models import ExpandableNetwork
 
 
 class LogitGapStage(Stage):
-    """A stage that records the mean raw true-class logits of old and new images, and the mean L2 norms of old and new
-    classes' rows in the classifier."""
+    """A stage that records gamma, the mean raw true-class logits of old and new images, and the mean L2 norms of old
+    and new classes' rows in the classifier.
+
+    gamma   what training adds to the logits of new classes to close the gap; 0 unless a stage aligns logits
+    """
+
+    gamma: float = 0.0
 
     def __init__(
         self, method: Method, data: TaskData, config: StageConfig, parameters: list[nn.Parameter], shown: TrainingSet
@@ -37,7 +42,8 @@ class LogitGapStage(Stage):
     def after_epoch(self, epoch: int) -> dict[str, Any]:
         sums = total(self._sums.clone())
         self._sums.zero_()
-        found = {name: (s / n).item() for name, (s, n) in zip(("logit_old", "logit_new"), sums, strict=True) if n}
+        found = {"gamma": self.gamma}
+        found |= {name: (s / n).item() for name, (s, n) in zip(("logit_old", "logit_new"), sums, strict=True) if n}
         return found | row_norms(self.network, self.old_classes)
 
 

@@ -1,0 +1,52 @@
+"""Train one network on all classes of a data set at once, convert, simulate in Brian2, and compare every spike.
+
+    alade-brian train digits-plain
+    alade-brian train my.yaml --dataset fashion-mnist --set learning.optimiser=adamw
+
+CONFIG is a YAML file or the name of one that is shipped. The run folder, resuming and the report are those of
+`alade-brian run`, with one task. Exit code 0: done; 1: the simulated network does not agree with the trained one; 2:
+wrong use or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from alade_brian.commands import run_cil
+from alade_brian.config.run import read_mapping
+from alade_brian.config.shipped import find_file, shipped_files
+from alade_brian.errors import UserError
+from alade_brian.learning import method_class
+
+
+def parser(prog: str = "alade-brian train") -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "config", nargs="?", metavar="CONFIG",
+        help=f"YAML file with `method: plain`, or one of {', '.join(shipped())}; may be left out with --resume",
+    )  # fmt: skip
+    run_cil.add_options(p)
+    p.set_defaults(method=None)
+    return p
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the job; the exit code."""
+    if arguments.config is None and not (arguments.resume and arguments.out is not None):
+        raise UserError(f"name a CONFIG: a YAML file, or one of {', '.join(shipped())}; or --resume --out DIR")
+    if arguments.config is not None:
+        arguments.config = str(find_file(arguments.config, "configs"))
+    _, config = run_cil.configuration(arguments)
+    if not method_class(config.method).all_at_once:
+        raise UserError(
+            f"the method '{config.method}' learns task after task; use `alade-brian run`, or `method: plain` in the "
+            "configuration"
+        )
+    return run_cil.main(arguments)
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the shipped configurations of plain training."""
+    files = shipped_files("configs")
+    return tuple(name for name, file in files.items() if read_mapping(file).get("method") == "plain")

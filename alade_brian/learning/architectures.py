@@ -1,0 +1,56 @@
+"""Trained networks by the name of their architecture: what a checkpoint's header describes, and what builds it anew.
+
+An architecture is a name and JSON-ready numbers. A new one is a function that builds it, and a line in
+`ARCHITECTURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from alade_brian.config.run import NetworkConfig
+from alade_brian.models import BackboneDescription, ExpandableNetwork, build_backbone, described
+from alade_brian.models.networks.dense import dense_network
+
+
+def backbone_description(
+    config: NetworkConfig, image_shape: tuple[int, int, int], sequence: bool
+) -> BackboneDescription:
+    """The backbone of a configuration for images of a shape."""
+    return described({**asdict(config), "image_shape": image_shape, "sequence": sequence})
+
+
+def expandable(description: BackboneDescription, extractors: int, outputs: int) -> dict[str, Any]:
+    """The architecture of an `ExpandableNetwork` of so many extractors and classes."""
+    return {"name": "expandable", "extractors": extractors, "outputs": outputs, "backbone": description.record()}
+
+
+def build_network(architecture: Mapping[str, Any]) -> nn.Module:
+    """The network of an architecture with fresh weights. ValueError if there is none of that name, TypeError or
+    KeyError if its numbers are not those of the name."""
+    numbers = dict(architecture)
+    name = numbers.pop("name")
+    if name not in ARCHITECTURES:
+        raise ValueError(f"there is no architecture '{name}' here, but {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name](**numbers)
+
+
+def _expandable(extractors: int, outputs: int, backbone: Mapping[str, Any]) -> nn.Module:
+    description = described(backbone)
+    network = ExpandableNetwork(lambda: build_backbone(description), description.steps)
+    for _ in range(extractors):
+        network.add_extractor(inherit=False)
+    network.set_classifier(outputs)
+    return network
+
+
+def _dense(image_shape: list[int], outputs: int) -> nn.Module:
+    return dense_network(tuple(image_shape), outputs)
+
+
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"expandable": _expandable, "dense": _dense})

@@ -1,0 +1,50 @@
+"""Plain training: one network, all classes at once, nothing incremental. What `alade-brian train` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.parallel import total
+from alade_brian.learning.stage import Stage, TrainingSet
+
+
+class Plain(Method):
+    """One extractor and its classifier, trained in one stage with the settings of section `learning`."""
+
+    name = "plain"
+    rehearses = False
+    all_at_once = True
+
+    def begin_task(self, data: TaskData) -> None:
+        self.network.add_extractor()
+        self.network.set_classifier(data.classes)
+
+    def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
+        yield PlainStage(self, data)
+
+
+class PlainStage(Stage):
+    """Cross-entropy on the mean logits; records the accuracy on the training images as they were shown."""
+
+    def __init__(self, method: Method, data: TaskData) -> None:
+        trained = [p for p in method.network.parameters() if p.requires_grad]
+        super().__init__(method.config.stage_one(first=True), trained, TrainingSet(data.images, data.labels))
+        self.network = method.network
+        self._correct: list[Tensor] = []
+
+    def loss(self, batch: TrainingSet) -> Tensor:
+        logits = self.network(batch.inputs)
+        self._correct.append((logits.detach().argmax(1) == batch.labels).sum().cpu())
+        return F.cross_entropy(logits / (self.config.temperature or 1.0), batch.labels)
+
+    def after_epoch(self, epoch: int) -> dict[str, Any]:
+        correct = total(sum(self._correct, start=self._correct[0] * 0))
+        self._correct.clear()
+        return {"training_accuracy": correct.item() / len(self.data)}

@@ -1,0 +1,122 @@
+"""Plain training through its command: one task in the run folder, resumed after a kill, and wrong use refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from alade_brian.cli import run_command
+from alade_brian.commands import train
+from alade_brian.config.run import config_from
+from alade_brian.learning.checkpoint import load_checkpoint, read_header
+
+PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "train.py"
+QUICK = {
+    "dataset": "digits",
+    "method": "plain",
+    "verify_images": 12,
+    "network": {"channels": [4, 6], "strides": [2, 1], "pool": 2, "steps": 3},
+    "learning": {"epochs": 6, "learning_rate": 0.005, "optimiser": "adamw", "schedule": "one-cycle"},
+    "simulation": {"backend": "numpy"},
+}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "quick.yaml"
+    path.write_text(yaml.safe_dump(QUICK))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(quick, "--out", out) == 0
+    return out
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        run_command(train.parser(), train.main, [str(a) for a in arguments])
+    return int(left.value.code or 0)
+
+
+def metrics(out: Path) -> dict:
+    """Metrics without what depends on the clock."""
+    found = json.loads((out / "metrics.json").read_text())
+    for task in found["tasks"]:
+        del task["seconds"]
+    return found
+
+
+def test_a_run_has_one_task_of_all_classes_in_the_data_sets_order(finished: Path) -> None:
+    found = metrics(finished)
+    (task,) = found["tasks"]
+    assert task["classes"] == found["class_order"] == list(range(10)) and task["classes_seen"] == 10
+    assert (task["images"], task["mismatched_spikes"], found["tasks_planned"]) == (12, 0, 1)
+    assert task["accuracy_torch"] == task["accuracy_brian2"] == found["last_accuracy_brian2"]
+    assert found["forgetting_torch"] == 0
+    records = task["training"]["epochs"]
+    assert set(task["training"]) == {"epochs"} and len(records) == 6
+    assert all(set(r) == {"stage", "epoch", "loss", "training_accuracy"} for r in records)
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert records[0]["training_accuracy"] < records[-1]["training_accuracy"] > 0.5
+    assert (finished / "report.html").is_file() and (finished / "models" / "task-01.nir").is_file()
+
+
+def test_its_checkpoint_opens_as_any_other(finished: Path) -> None:
+    network, header = load_checkpoint(finished / "checkpoints" / "task-01.safetensors")
+    assert header["classes"] == list(range(10)) and network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_killed_and_resumed_equals_never_interrupted(quick: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, str(PROGRAM), str(quick), "--out", str(out), "--keep-every", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (out / "resume-epoch.pt").is_file() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and not (out / "metrics.json").exists()
+    assert run("--resume", "--out", out) == 0
+    assert metrics(out) == metrics(finished)
+    name = "checkpoints/task-01.safetensors"
+    assert (out / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a CONFIG"),
+        (["none.yaml"], "none.yaml cannot be read"),
+        (["digits-plain", "--set", "method=alade"], "'alade' learns task after task; use `alade-brian run`"),
+        (["digits-plain", "--set", "learning.optimiser=lion"], "optimiser is 'lion'; use one of sgd, adam, adamw"),
+        (["digits-plain", "--set", "network.neuron=Izhikevich"], "no spiking neuron 'Izhikevich'"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments, *(["--out", tmp_path / "out"] if arguments else [])) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_configurations_are_found_by_name() -> None:
+    assert set(train.shipped()) == {"digits-plain", "fashion-mnist-plain"}
+    for name in train.shipped():
+        assert config_from(train.read_mapping(train.config_file(name)), name).method == "plain"
+    assert train.config_file("other.yaml") == Path("other.yaml")
+
+
+def test_the_header_describes_the_architecture(finished: Path) -> None:
+    architecture = read_header(finished / "checkpoints" / "task-01.safetensors")["architecture"]
+    assert (architecture["name"], architecture["extractors"], architecture["outputs"]) == ("expandable", 1, 10)
+    assert architecture["backbone"]["channels"] == [4, 6] and architecture["backbone"]["image_shape"] == [1, 8, 8]
