@@ -8,6 +8,7 @@ from typing import Any
 from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
 from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.analysis.report import html
+from alade_brian.analysis.report.naming import Naming
 
 Metrics = Mapping[str, Any]
 
@@ -105,7 +106,8 @@ def task_table(metrics: Metrics) -> str:
         for task in metrics["tasks"]
     ]
     caption = (
-        "After each task: accuracy on the test images of all classes seen, share of equal answers, largest"
+        f"After each task: accuracy on the {Naming.of(metrics).kind} images of all classes seen, share of equal"
+        " answers, largest"
         " absolute difference of a logit, spikes that occur in only one network, wall-clock time."
     )
     return html.table(columns, rows, caption, alarm="Mismatched")
@@ -125,7 +127,8 @@ def layer_table(metrics: Metrics) -> str:
         for layer in task["layers"]
     ]
     caption = (
-        f"Layers after task {task['task']}, over {task['images']:,} test images; statistics of Brian2's spikes. Rate:"
+        f"Layers after task {task['task']}, over {task['images']:,} {Naming.of(metrics).kind} images; statistics of"
+        " Brian2's spikes. Rate:"
         " over images, steps and all neurons. CV: of the interspike intervals pooled over neurons and images, within"
         " one presentation. Fano: variance over mean of a presentation's spike count, over images, averaged over the"
         " neurons that fired. Silent: neurons without a spike in any image."
@@ -146,7 +149,8 @@ def response_table(metrics: Metrics) -> str:
         return ""
     rows = [[str(layer["name"]), *(html.number(layer.get(key)) for key in columns.values())] for layer in known]
     caption = (
-        f"Brian2's spikes after task {task['task']}, over {task['images']:,} test images. CV2, LV, LvR: local variation"
+        f"Brian2's spikes after task {task['task']}, over {task['images']:,} {Naming.of(metrics).kind} images. CV2,"
+        " LV, LvR: local variation"
         " of successive intervals, pooled over neurons and images (a few steps leave room for little). Sparseness:"
         " 0 when all responses are alike, 1 when one image (lifetime; mean over the neurons that fired) or one neuron"
         " (population; mean over images) has all spikes. Selectivity: see below, mean over the neurons that fired."
