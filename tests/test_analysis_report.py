@@ -17,6 +17,7 @@ from alade_brian.analysis.report.html import duration, number, percent
 from alade_brian.analysis.report.report import write_report
 from alade_brian.errors import UserError
 from alade_brian.runs.summary import summary
+from alade_brian.spikes.task_record import load_record
 
 
 class ReportPage(HTMLParser):
@@ -173,6 +174,20 @@ def test_statistics_of_the_answers(tmp_path: Path) -> None:
     (tmp_path / "figures" / "drift.svg").unlink()
     assert "What the neurons answer to" in ReportPage(write_report(tmp_path)).text
     assert not (tmp_path / "figures" / "drift.svg").exists()
+
+
+def test_classes_go_by_their_names_and_images_by_what_they_are(tmp_path: Path) -> None:
+    metrics = make_run(tmp_path, tasks=2, class_names=["zebra", "yak", "wolf", "vole"])
+    record = load_record(tmp_path / "spikes" / "task-02.npz")
+    page = ReportPage(write_report(tmp_path))
+    answer = metrics["class_names"][record.predictions_torch[0]]
+    assert f"class zebra, PyTorch's answer {answer}," in page.text and "validation images" not in page.text
+    for name in ("tuning", "confusion"):
+        assert "zebra" in (tmp_path / "figures" / f"{name}.svg").read_text()
+    metrics["config"]["validation"] = 0.1
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    page = ReportPage(write_report(tmp_path))
+    assert "validation images" in page.text and "test images" not in page.text
 
 
 def test_agreement(tmp_path: Path) -> None:

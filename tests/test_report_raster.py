@@ -14,6 +14,7 @@ import pytest
 from chromium import Chromium, find_chromium
 from test_analysis_synthetic import LAYERS, make_record, make_run, make_spikes
 
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import Raster, spread_over_classes, varints
 from alade_brian.analysis.report.report import write_report
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, load_record
@@ -60,7 +61,7 @@ def test_the_data_are_the_spikes() -> None:
     assert data["spikes"] == expected.sum() == len(raster.spikes)
     assert data["neurons"] == sum(LAYERS.values()) and data["steps"] == STEPS and data["dt_ms"] == 1.0
     assert [image["label"] for image in data["images"]] == record.labels[numbers].tolist()
-    assert [image["answer"] for image in data["images"]] == record.predictions_brian2[numbers].tolist()
+    assert [image["answer"] for image in data["images"]] == [str(n) for n in record.predictions_brian2[numbers]]
 
 
 def test_a_limit_takes_neurons_away_before_it_takes_classes() -> None:
@@ -90,7 +91,7 @@ def test_images_are_spread_over_the_classes() -> None:
 
 def test_no_name_ends_the_script() -> None:
     spikes = {"</script><b>": np.ones((2, 4, 3), dtype=bool)}
-    text = Raster.of(make_record(spikes, spikes, classes=2)).html(2, ["<i>", "&"])
+    text = Raster.of(make_record(spikes, spikes, classes=2)).html(2, Naming(classes=("<i>", "&")))
     assert text.count("</script>") == 2 and "<b>" not in text and "<i>" not in text
     data = re.search(r'id="raster-data">(.*?)</script>', text)
     assert data is not None and json.loads(data[1])["layers"][0]["name"] == "</script><b>"

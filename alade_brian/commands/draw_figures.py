@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
 from alade_brian.analysis.figures.style import write_figure
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import spread_over_classes
 from alade_brian.analysis.report.spike_figures import rdm_of, responses_of
 from alade_brian.analysis.statistics.similarity import representational_drift
@@ -50,13 +51,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.dpi < 1:
         raise UserError(f"--dpi {arguments.dpi}: use at least 1")
     out = arguments.out or arguments.run / "paper"
-    tasks = {each["task"]: each for each in read_json(RunFolder(arguments.run).metrics)["tasks"]}
+    metrics = read_json(RunFolder(arguments.run).metrics)
+    tasks = {each["task"]: each for each in metrics["tasks"]}
     last = max(tasks) if arguments.task is None else arguments.task
     if last not in tasks:
         raise UserError(f"{arguments.run} knows no task {last}; it has {min(tasks)} to {max(tasks)}")
     read = {n: tasks[n].get("readout_layers") or () for n in sorted(tasks) if n <= last}
     records = {n: load_record(RunFolder(arguments.run).spikes(n)) for n in read}
-    drawn = drawings(records, read, arguments)
+    drawn = drawings(records, read, Naming.of(metrics), arguments)
     with writing_to(out):
         for name in drawn:
             for ending in ("png", "svg"):
@@ -71,7 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def drawings(
-    records: dict[int, TaskRecord], read: dict[int, tuple[str, ...]], arguments: argparse.Namespace
+    records: dict[int, TaskRecord], read: dict[int, tuple[str, ...]], naming: Naming, arguments: argparse.Namespace
 ) -> dict[str, Callable[[], Axes]]:
     """What is drawn, by the name of its file. UserError where a layer or image is not there."""
     task, record = max(records), records[max(records)]
@@ -83,11 +85,12 @@ def drawings(
     spikes = {name: record.layers[name].brian2() for name in brian2.layers}
     selectivity = {name: class_selectivity(array, record.labels) for name, array in spikes.items()}
     drift = representational_drift([rdm_of(records[n], read[n]) for n in records])
+    responses, count, shown = responses_of(record, read[task]), arguments.neurons, naming.classes
     return {
-        "spikes": lambda: figures.plot_spikes(brian2, max_neurons=arguments.neurons),
-        "spikes-pair": lambda: figures.plot_spikes_pair(torch, brian2, max_neurons=arguments.neurons)[0],
+        "spikes": lambda: figures.plot_spikes(brian2, max_neurons=count, class_names=shown),
+        "spikes-pair": lambda: figures.plot_spikes_pair(torch, brian2, max_neurons=count, class_names=shown)[0],
         "intervals": lambda: figures.plot_isi(spikes, record.dt),
-        "tuning": lambda: figures.plot_tuning(responses_of(record, read[task])),
+        "tuning": lambda: figures.plot_tuning(responses, class_names=naming.names(responses.classes)),
         "selectivity": lambda: figures.plot_selectivity(selectivity),
         "drift": lambda: figures.plot_drift(drift, tasks=list(records)),
     }

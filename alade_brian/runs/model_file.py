@@ -55,5 +55,7 @@ def _of_a_checkpoint(path: Path) -> NetworkSpec:
     from alade_brian.learning.checkpoint import load_checkpoint
 
     network, header = load_checkpoint(path)
-    how: dict[str, Any] = {"steps": network.steps, "sequence": True} if header.get("sequence") else {}
+    how: dict[str, Any] = (
+        {"steps": header["architecture"]["backbone"]["steps"], "sequence": True} if header.get("sequence") else {}
+    )
     return convert(network, tuple(header["image_shape"]), **how)

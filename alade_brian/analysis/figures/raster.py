@@ -20,24 +20,31 @@ Numbers = NDArray[np.int64]
 NETWORKS = ("PyTorch", "Brian2")
 
 
-def plot_spikes(record: SpikeRecord, ax: Axes | None = None, max_neurons: int = 100) -> Axes:
+def plot_spikes(
+    record: SpikeRecord, ax: Axes | None = None, max_neurons: int = 100, class_names: Sequence[str] = ()
+) -> Axes:
     """Spikes of the record's images one after the other, a mark each; bottom axis ms, top axis steps.
 
     Above: mean rate (Hz) of every layer in each step, over all its recorded neurons. At the side: spikes of each drawn
     neuron in all these images. Of a layer with more than `max_neurons`, evenly spaced ones are drawn, and its label
     says how many. Above 10,000 marks they are a picture in vector files. The Axes above and at the side are
-    `child_axes` of the one returned, labelled "rates" and "counts". UserError when `max_neurons` is below 1.
+    `child_axes` of the one returned, labelled "rates" and "counts". `class_names`: in class order; default: the numbers
+    of the classes. UserError when `max_neurons` is below 1.
     """
     ax = style.axes_or_new(ax, 9.0, 6.0)
     rows = _Rows.of(record, max_neurons)
-    _draw(record, rows, ax)
+    _draw(record, rows, ax, class_names)
     if not len(record):
         style.note(ax, "no neuron fired")
     return ax
 
 
 def plot_spikes_pair(
-    torch: SpikeRecord, brian2: SpikeRecord, axes: Sequence[Axes] | None = None, max_neurons: int = 100
+    torch: SpikeRecord,
+    brian2: SpikeRecord,
+    axes: Sequence[Axes] | None = None,
+    max_neurons: int = 100,
+    class_names: Sequence[str] = (),
 ) -> list[Axes]:
     """Both networks' spikes of the same images side by side, each as `plot_spikes`; vermillion where only one spiked.
 
@@ -58,7 +65,7 @@ def plot_spikes_pair(
     rows = _Rows.of(torch, max_neurons, differing)
     wrong = sum(int(np.count_nonzero(each)) for each in only)
     for ax, record, alone, name in zip(axes, (torch, brian2), only, NETWORKS, strict=True):
-        _draw(record, rows, ax, alone)
+        _draw(record, rows, ax, class_names, alone)
         colour = style.ALARM if wrong else style.BLACK
         # Over the strip's own axis of steps, which a title of `ax` would cross.
         above = ax.child_axes[0]
@@ -107,7 +114,9 @@ def choose(neurons: Numbers, limit: int, first: Numbers | None = None) -> Number
     return np.sort(np.concatenate([wanted, even]))
 
 
-def _draw(record: SpikeRecord, rows: _Rows, ax: Axes, alone: NDArray[np.bool_] | None = None) -> None:
+def _draw(
+    record: SpikeRecord, rows: _Rows, ax: Axes, class_names: Sequence[str], alone: NDArray[np.bool_] | None = None
+) -> None:
     """Marks, strips and labels; spikes that stand `alone` in the alarm colour."""
     above = ax.inset_axes((0.0, 1.02, 1.0, 0.16), sharex=ax, label="rates")
     beside = ax.inset_axes((1.025, 0.0, 0.12, 1.0), sharey=ax, label="counts")
@@ -133,7 +142,7 @@ def _draw(record: SpikeRecord, rows: _Rows, ax: Axes, alone: NDArray[np.bool_] |
         beside.stairs(counts, places, orientation="horizontal", fill=True, color=colour)
     _label_layers(ax, rows)
     style.time_axis(ax, steps, record.dt, above)
-    _label_images(record, ax, above)
+    _label_images(record, ax, above, class_names)
     _label_strips(above, beside)
 
 
@@ -159,7 +168,7 @@ def _label_layers(ax: Axes, rows: _Rows) -> None:
     ax.set_ylabel("layer (neurons drawn)")
 
 
-def _label_images(record: SpikeRecord, ax: Axes, above: Axes) -> None:
+def _label_images(record: SpikeRecord, ax: Axes, above: Axes, class_names: Sequence[str]) -> None:
     """A line between two images, and what each shows, where there is room for it."""
     if len(record.images) == 1:
         return
@@ -170,8 +179,9 @@ def _label_images(record: SpikeRecord, ax: Axes, above: Axes) -> None:
         )
     if len(record.images) <= 12:
         for start, label in zip(starts, record.labels, strict=True):
+            name = style.literal(class_names[label] if label < len(class_names) else label)
             above.text(
-                start, 1.0, f" class {label}" if start == starts[0] else f" {label}", va="top", fontsize=7,
+                start, 1.0, f" class {name}" if start == starts[0] else f" {name}", va="top", fontsize=7,
                 color=style.GREY, transform=above.get_xaxis_transform(),
             )  # fmt: skip
 

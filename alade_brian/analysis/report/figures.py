@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
 from alade_brian.analysis.figures.style import new_axes, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.report.naming import Naming
 
 Metrics = Mapping[str, Any]
 
@@ -59,7 +60,8 @@ def rate_picture(metrics: Metrics) -> Picture:
     """Rates of all layers after the last task."""
     layers = metrics["tasks"][-1]["layers"]
     caption = (
-        "Mean rate per layer in Brian2 after the last task, averaged over test images, steps and all neurons of the"
+        f"Mean rate per layer in Brian2 after the last task, averaged over {Naming.of(metrics).kind} images, steps"
+        " and all neurons of the"
         " layer, silent ones included."
     )
     alt = "Bars: " + "; ".join(f"{layer['name']} {layer['mean_rate_hz'] or 0:.3g} Hz" for layer in layers[:12]) + "."
@@ -123,7 +125,8 @@ def _training_picture(metrics: Metrics) -> Picture:
 
 def _accuracy_picture(metrics: Metrics) -> Picture:
     caption = (
-        "Accuracy on all classes seen after each task, averaged over the test images of these classes, without task"
+        f"Accuracy on all classes seen after each task, averaged over the {Naming.of(metrics).kind} images of these"
+        " classes, without task"
         " identity; blue dots and line: PyTorch, black rings: Brian2. The legend's averages are over tasks."
     )
     last = metrics["tasks"][-1]
@@ -137,7 +140,8 @@ def _accuracy_picture(metrics: Metrics) -> Picture:
 
 def _matrix_picture(metrics: Metrics) -> Picture:
     caption = (
-        "Brian2's accuracy on each task's classes (columns) after each task (rows), averaged over the test images of"
+        "Brian2's accuracy on each task's classes (columns) after each task (rows), averaged over the"
+        f" {Naming.of(metrics).kind} images of"
         " the task's classes, predicted among all classes seen. Reading down a column shows forgetting."
     )
     alt = "Heat map: accuracy on every task after every task."
@@ -149,13 +153,15 @@ def _matrix_picture(metrics: Metrics) -> Picture:
 def _confusion_picture(metrics: Metrics) -> Picture:
     task = metrics["tasks"][-1]
     matrix = task["confusion_brian2"]
-    names = [str(name) for name in metrics.get("class_names") or metrics.get("class_order") or range(len(matrix))]
+    naming = Naming.of(metrics)
+    names = naming.names(range(len(matrix)))
     borders = list(accumulate(len(each["classes"]) for each in metrics["tasks"]))
     caption = (
-        "Brian2's answers after the last task: counts of test images by true and predicted class in class order, shaded"
+        f"Brian2's answers after the last task: counts of {naming.kind} images by true and predicted class in class"
+        " order, shaded"
         " by the share of the true class. White lines part the tasks. Nothing averaged."
     )
     alt = f"Heat map: confusion matrix over {len(matrix)} classes."
     draw = figures.plot_confusion
     size = (4.8, 4.8) if len(matrix) <= 12 else (8.0, 8.0)
-    return draw_picture("confusion", lambda ax: draw(matrix, names[: len(matrix)], ax, borders), caption, alt, size)
+    return draw_picture("confusion", lambda ax: draw(matrix, names, ax, borders), caption, alt, size)

@@ -196,7 +196,7 @@
       if (from > MARGIN.left) line(from, MARGIN.top - 30, from, MARGIN.top + height, "#BBBBBB", [2, 2]);
       const room = right - left - 4;
       if (room < 24) return;
-      const text = room > 110 ? `class ${image.label} (task ${image.task})` : `${image.label}`;
+      const text = room > 110 ? `class ${image.class} (task ${image.task})` : image.class;
       write(text, (left + right) / 2, MARGIN.top - 22, "center", INK, 11, room);
       if (room > 60) write(`image ${image.number}`, (left + right) / 2, MARGIN.top - 9, "center", SOFT, 10, room);
     });
@@ -256,7 +256,7 @@
     if (!image || !layer) return;
     pointed.textContent =
       `${layer.name}, neuron ${(row - layer.start) * layer.every}; image ${image.number} ` +
-      `(class ${image.label}, answer ${image.answer}), step ${step % data.steps}`;
+      `(class ${image.class}, answer ${image.answer}), step ${step % data.steps}`;
   }
 
   canvas.addEventListener("wheel", (event) => {

@@ -7,7 +7,6 @@ the one before, which takes about one byte, and base64 of that.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -17,6 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from alade_brian.analysis.report import html
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.task_record import TaskRecord
 
@@ -25,6 +25,7 @@ MOST_SPIKES = 100_000
 MOST_IMAGES = 60
 # With more spikes than that in so many images, neurons are left out before images are.
 FEWEST_IMAGES = 10
+UNNAMED = Naming()
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ class Raster:
             spikes = spikes.select(neurons={name: numbers[::every] for name, numbers in spikes.layers.items()})
         return cls(spikes, every, record.predictions_brian2[spikes.images])
 
-    def caption(self, images: int) -> str:
+    def caption(self, images: int, naming: Naming = UNNAMED) -> str:
         """What is shown and how it is looked at; `images`: how many the record has."""
         of = "every" if self.every == 1 else f"every {self.every}th"
         return (
-            f"Brian2's spikes for {len(self.spikes.images)} of {images:,} test images, spread over the classes, shown"
+            f"Brian2's spikes for {len(self.spikes.images)} of {images:,} {naming.kind} images, spread over the"
+            " classes, shown"
             f" one after the other: {len(self.spikes):,} spikes, {of} neuron of each layer. Draw a rectangle to zoom"
             " into it; click into the raster, and the wheel zooms too (with Shift only the time), arrow keys move and"
             " + and - zoom; a double click, or 0, shows everything."
         )
 
-    def data(self) -> Markup:
+    def data(self, naming: Naming = UNNAMED) -> Markup:
         """JSON of what raster.js reads, without a `<`, so that no layer's name can end the element it is in."""
         spikes = self.spikes
         units = sum(len(neurons) for neurons in spikes.layers.values())
@@ -75,22 +77,27 @@ class Raster:
                 {"name": name, "neurons": len(numbers), "every": self.every} for name, numbers in spikes.layers.items()
             ],
             "images": [
-                {"number": int(number), "label": int(label), "task": int(task), "answer": int(answer)}
+                {
+                    "number": int(number),
+                    "label": int(label),
+                    "class": naming.name(label),
+                    "task": int(task),
+                    "answer": naming.name(answer),
+                }
                 for number, label, task, answer in images
             ],
             "gaps": gaps,
         }
         return htmlsafe_json_dumps(content)
 
-    def html(self, images: int, class_names: Sequence[str] = ()) -> Markup:
+    def html(self, images: int, naming: Naming = UNNAMED) -> Markup:
         """Controls, canvas, data and script; hidden until the script runs.
 
-        `images`: how many the record has. `class_names`: in class order, for the choice of a class.
+        `images`: how many the record has. `naming`: of classes and images.
         """
         spikes = self.spikes
         layers = [(str(number), name) for number, name in enumerate(spikes.layers)]
-        named = {str(label): f"{label}: {name}" for label, name in enumerate(class_names)}
-        classes = [(str(label), named.get(str(label), str(label))) for label in np.unique(spikes.labels)]
+        classes = [(str(label), naming.name(label)) for label in np.unique(spikes.labels)]
         tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
         script = resources.files("alade_brian.analysis.report").joinpath("raster.js").read_text(encoding="utf-8")
         return html.render(
@@ -98,8 +105,8 @@ class Raster:
             layers=layers,
             classes=classes,
             tasks=tasks,
-            caption=self.caption(images),
-            data=self.data(),
+            caption=self.caption(images, naming),
+            data=self.data(naming),
             script=Markup(script),
         )
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from alade_brian.analysis import figures
 from alade_brian.analysis.report import figures as pictures
 from alade_brian.analysis.report import html, sections, spike_figures
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import Raster
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
@@ -48,7 +49,7 @@ def write_report(run_folder: Path) -> Path:
         *_learning(metrics, drawn),
         *_training(metrics, drawn),
         *_spikes(folder, metrics, drawn),
-        *_membranes(folder, drawn),
+        *_membranes(folder, Naming.of(metrics), drawn),
         *_cost(metrics, drawn),
         *_energy(metrics, drawn),
         *_origin(folder),
@@ -65,7 +66,7 @@ def _learning(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
     first, *others = pictures.learning_pictures(metrics)
     drawn += [first, *others]
     beside = [_show(picture) for picture in others if not picture.wide]
-    maps = [html.pair(beside)] if beside else []
+    maps: list[str] = [html.pair(beside)] if beside else []
     maps += [_show(picture) for picture in others if picture.wide]
     return [
         html.heading("What was learnt"),
@@ -93,25 +94,26 @@ def _spikes(folder: Path, metrics: Metrics, drawn: list[pictures.Picture]) -> li
     if record is None:
         drawn += small
         return [*parts, *(_show(picture) for picture in small), html.paragraph(text)]
+    naming = Naming.of(metrics)
     divergences = {each["task"]: each.get("first_divergence") for each in metrics["tasks"]}
-    intervals, *rasters = spike_figures.spike_pictures(record.content, divergences.get(record.task))
+    intervals, *rasters = spike_figures.spike_pictures(record.content, divergences.get(record.task), naming)
     small.append(intervals)
     drawn += [*small, *rasters]
-    names = [str(name) for name in metrics.get("class_names") or ()]
     return [
         *parts,
         html.pair([_show(picture) for picture in small]),
         html.paragraph(text),
         *(_show(picture) for picture in rasters),
-        Raster.of(record.content).html(len(record.content.labels), names),
+        Raster.of(record.content).html(len(record.content.labels), naming),
         *_answers(folder, metrics, record, drawn),
     ]
 
 
 def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictures.Picture]) -> list[str]:
     """What the neurons answer to, after the last recorded task, and how that moved from task to task."""
+    naming = Naming.of(metrics)
     layers = {each["task"]: each.get("readout_layers") or () for each in metrics["tasks"]}
-    tuning, selectivity = spike_figures.answer_pictures(record.content, layers.get(record.task, ()))
+    tuning, selectivity = spike_figures.answer_pictures(record.content, layers.get(record.task, ()), naming)
     small = [selectivity]
     rdms = {record.task: spike_figures.rdm_of(record.content, layers.get(record.task, ()))}
     for task, path in _numbered(folder / "spikes").items():
@@ -120,7 +122,7 @@ def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictur
             if task != record.task and (earlier := load_record(path)).layers and len(earlier.labels):
                 rdms[task] = spike_figures.rdm_of(earlier, layers.get(task, ()))
     if len(rdms) > 1:
-        small.append(spike_figures.drift_picture([rdms[task] for task in sorted(rdms)], sorted(rdms)))
+        small.append(spike_figures.drift_picture([rdms[task] for task in sorted(rdms)], sorted(rdms), naming))
     drawn += [tuning, *small]
     return [
         html.heading("What the neurons answer to"),
@@ -130,14 +132,14 @@ def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictur
     ]
 
 
-def _membranes(folder: Path, drawn: list[pictures.Picture]) -> list[str]:
+def _membranes(folder: Path, naming: Naming, drawn: list[pictures.Picture]) -> list[str]:
     """A look at the neurons of the last task that membranes were recorded of."""
     found = _numbered(folder / "membranes")
     if not found:
         return []
     title = html.heading("Membranes")
     try:
-        drawn.append(spike_figures.membrane_picture(load_states(found[max(found)])))
+        drawn.append(spike_figures.membrane_picture(load_states(found[max(found)]), naming))
     except UserError as error:
         return [title, html.paragraph(f"There are no membranes to show: {error}")]
     return [title, _show(drawn[-1])]

@@ -8,6 +8,7 @@ from typing import Any
 from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
 from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 from alade_brian.analysis.report import html
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.statistics.summary import STATISTICS, Statistic
 
 Metrics = Mapping[str, Any]
@@ -111,7 +112,8 @@ def task_table(metrics: Metrics) -> str:
         for task in metrics["tasks"]
     ]
     caption = (
-        "After each task: accuracy on the test images of all classes seen, share of equal answers, largest"
+        f"After each task: accuracy on the {Naming.of(metrics).kind} images of all classes seen, share of equal"
+        " answers, largest"
         " absolute difference of a logit, spikes that occur in only one network, wall-clock time."
     )
     return html.table(columns, rows, caption, alarm="Mismatched")
@@ -130,7 +132,8 @@ def layer_table(metrics: Metrics) -> str:
         for layer in task["layers"]
     ]
     caption = (
-        f"Layers after task {task['task']}, over {task['images']:,} test images; statistics of Brian2's spikes."
+        f"Layers after task {task['task']}, over {task['images']:,} {Naming.of(metrics).kind} images; statistics"
+        f" of Brian2's spikes."
         f" {_captions(shown)}"
     )
     return html.table(columns, rows, caption, alarm="Mismatched")
@@ -143,7 +146,8 @@ def response_table(metrics: Metrics) -> str:
     if not known:
         return ""
     rows = [[str(layer["name"]), *(_cell(statistic, layer) for statistic in shown)] for layer in known]
-    caption = f"Brian2's spikes after task {task['task']}, over {task['images']:,} test images. {_captions(shown)}"
+    images = f"{task['images']:,} {Naming.of(metrics).kind} images"
+    caption = f"Brian2's spikes after task {task['task']}, over {images}. {_captions(shown)}"
     return html.table(["Layer", *(s.title for s in shown)], rows, caption)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from alade_brian.analysis import figures
 from alade_brian.analysis.figures.style import literal, new_row, new_stack, png_bytes, svg_bytes
 from alade_brian.analysis.report.figures import Picture, draw_picture
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import spread_over_classes
 from alade_brian.analysis.statistics.similarity import RDM, correlation_distance, representational_drift
 from alade_brian.analysis.statistics.tuning import ClassResponses, class_responses, class_selectivity
@@ -29,22 +30,27 @@ _MEMBRANE_LAYERS = 4
 _ENTRIES = 100_000_000
 
 
-def spike_pictures(record: TaskRecord, divergence: Mapping[str, Any] | None) -> list[Picture]:
+def spike_pictures(record: TaskRecord, divergence: Mapping[str, Any] | None, naming: Naming) -> list[Picture]:
     """Interspike intervals, the raster of one image, and both networks side by side, from the spikes of one task."""
-    return [_isi_picture(record), _raster_picture(record, divergence), _pair_picture(record, divergence)]
+    return [
+        _isi_picture(record, naming),
+        _raster_picture(record, divergence, naming),
+        _pair_picture(record, divergence, naming),
+    ]
 
 
-def answer_pictures(record: TaskRecord, layers: Collection[str]) -> list[Picture]:
+def answer_pictures(record: TaskRecord, layers: Collection[str], naming: Naming) -> list[Picture]:
     """Tuning of the neurons that the answer is read from, the `layers`, and selectivity of all layers."""
-    return [_tuning_picture(record, layers), _selectivity_picture(record)]
+    return [_tuning_picture(record, layers, naming), _selectivity_picture(record)]
 
 
-def drift_picture(rdms: Sequence[RDM], tasks: Sequence[int]) -> Picture:
+def drift_picture(rdms: Sequence[RDM], tasks: Sequence[int], naming: Naming) -> Picture:
     """How the representation moves from task to task, from its RDM after each of these tasks."""
     caption = (
         "Drift of the representation between tasks: 1 - Spearman correlation of the distances between classes, over the"
         " pairs of classes that both tasks know; 0: their order has not changed. A distance is 1 - the correlation over"
-        " neurons of the mean spike counts for two classes, averaged over the test images of each; neurons: all that"
+        f" neurons of the mean spike counts for two classes, averaged over the {naming.kind} images of each; neurons:"
+        " all that"
         " the answer is read from. Empty where fewer than three classes are known to both."
     )
     alt = "Heat map: drift of the representation between every two tasks."
@@ -52,7 +58,7 @@ def drift_picture(rdms: Sequence[RDM], tasks: Sequence[int]) -> Picture:
     return draw_picture("drift", lambda ax: figures.plot_drift(drift, ax, tasks), caption, alt, (4.8, 4.8))
 
 
-def membrane_picture(record: StateRecord) -> Picture:
+def membrane_picture(record: StateRecord, naming: Naming) -> Picture:
     """Membranes of the recorded neurons of a few layers at the first recorded image, a panel for each layer."""
     shown = [record.states[place] for place in _evenly_spaced(len(record.states), _MEMBRANE_LAYERS)]
     figure, axes = new_stack(9.0, 2.7, len(shown))
@@ -64,7 +70,8 @@ def membrane_picture(record: StateRecord) -> Picture:
         ax.set_xlabel("")
     part = _shown_of(len(shown), len(record.states))
     caption = (
-        f"Membranes in one presentation, image {record.images[0]} (label {record.labels[0]}), as the threshold test"
+        f"Membranes in one presentation, image {record.images[0]} (class {naming.name(record.labels[0])}), as the"
+        " threshold test"
         " sees them: lines PyTorch, rings Brian2, filled where the neuron spikes, dashed the threshold. Of each layer"
         " the neuron that fires most, of those that fire the one that fires least, and of the silent ones that which"
         f" comes closest to its threshold.{part} Nothing averaged."
@@ -90,16 +97,18 @@ def rdm_of(record: TaskRecord, layers: Collection[str]) -> RDM:
     return RDM(responses.classes, correlation_distance(responses.mean_counts))
 
 
-def _tuning_picture(record: TaskRecord, layers: Collection[str]) -> Picture:
+def _tuning_picture(record: TaskRecord, layers: Collection[str], naming: Naming) -> Picture:
     responses = responses_of(record, layers)
     caption = (
         "Tuning of the neurons that the answer is read from: mean spike count for each class in Brian2, averaged over"
-        " the test images of the class, as a part of the neuron's largest. Columns are neurons, sorted by the class"
+        f" the {naming.kind} images of the class, as a part of the neuron's largest. Columns are neurons, sorted by"
+        " the class"
         " that they prefer and by how much; silent neurons are left out."
     )
     alt = f"Heat map: responses of {responses.mean_counts.shape[1]:,} neurons to {len(responses.classes)} classes."
+    names = naming.names(responses.classes)
     height = float(np.clip(1.4 + 0.2 * len(responses.classes), 2.6, 8.0))
-    return draw_picture("tuning", lambda ax: figures.plot_tuning(responses, ax), caption, alt, (9.0, height))
+    return draw_picture("tuning", lambda ax: figures.plot_tuning(responses, ax, names), caption, alt, (9.0, height))
 
 
 def _selectivity_picture(record: TaskRecord) -> Picture:
@@ -114,7 +123,7 @@ def _selectivity_picture(record: TaskRecord) -> Picture:
     return draw_picture("selectivity", lambda ax: figures.plot_selectivity(values, ax), caption, alt, (4.8, 4.0))
 
 
-def _pair_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> Picture:
+def _pair_picture(record: TaskRecord, divergence: Mapping[str, Any] | None, naming: Naming) -> Picture:
     steps = next(iter(record.layers.values())).shape[1]
     images = spread_over_classes(record.labels, max(1, _PAIR_STEPS // steps))
     if divergence:
@@ -122,9 +131,10 @@ def _pair_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> P
     names = _raster_layers(record, str(divergence["layer"]) if divergence else None)
     torch, brian2 = (SpikeRecord.of(record, network, names, images) for network in ("torch", "brian2"))
     figure, axes = new_row(12.0, 6.5, 2)
-    figures.plot_spikes_pair(torch, brian2, axes, _PAIR_NEURONS)
+    figures.plot_spikes_pair(torch, brian2, axes, _PAIR_NEURONS, naming.classes)
     caption = (
-        f"Both networks side by side: spikes for the test images {', '.join(map(str, images))}, one after the other, at"
+        f"Both networks side by side: spikes for the {naming.kind} images {', '.join(map(str, images))}, one after"
+        " the other, at"
         f" most {_PAIR_NEURONS} neurons of a layer, those that disagree first. Above: mean rate of each layer by step,"
         " over all its neurons. At the side: spikes of each drawn neuron. The counts in the titles cover all neurons of"
         " the layers shown."
@@ -133,23 +143,26 @@ def _pair_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> P
     return Picture("raster_pair", caption, alt, svg_bytes(figure), png_bytes(figure), wide=True)
 
 
-def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None) -> Picture:
+def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None, naming: Naming) -> Picture:
     image = int(divergence["image"]) if divergence else 0
     names = _raster_layers(record, str(divergence["layer"]) if divergence else None)
     torch = {name: record.layers[name].torch(image) for name in names}
     brian2 = {name: record.layers[name].brian2(image) for name in names}
-    why = "the one with the first diverging spike" if divergence else "the first of the test images"
+    why = "the one with the first diverging spike" if divergence else f"the first of the {naming.kind} images"
     part = _shown_of(len(names), len(record.layers))
+    shown, torch_says, brian2_says = naming.names(
+        each[image] for each in (record.labels, record.predictions_torch, record.predictions_brian2)
+    )
     caption = (
-        f"Spikes of one presentation, image {image} ({why}; label {record.labels[image]}, PyTorch's answer"
-        f" {record.predictions_torch[image]}, Brian2's {record.predictions_brian2[image]}). A ring around a dot: both"
+        f"Spikes of one presentation, image {image} ({why}; class {shown}, PyTorch's answer {torch_says},"
+        f" Brian2's {brian2_says}). A ring around a dot: both"
         f" networks spiked. Vermillion: only one did. At most {_RASTER_NEURONS} neurons of a layer are drawn, those"
         f" that disagree first; the count in the title covers all neurons of the layers shown.{part} Nothing averaged."
     )
     alt = f"Raster plot of image {image}: spikes of both networks in layers {', '.join(names)}."
     plot = figures.plot_raster
-    shown = sum(min(torch[name].shape[1], _RASTER_NEURONS) for name in names)
-    size = (9.0, float(np.clip(1.5 + 0.055 * shown, 3.5, 10.0)))
+    drawn = sum(min(torch[name].shape[1], _RASTER_NEURONS) for name in names)
+    size = (9.0, float(np.clip(1.5 + 0.055 * drawn, 3.5, 10.0)))
     return draw_picture("raster", lambda ax: plot(torch, brian2, record.dt, ax, _RASTER_NEURONS), caption, alt, size)
 
 
@@ -173,12 +186,13 @@ def _shown_of(shown: int, count: int) -> str:
     return "" if shown == count else f" {shown} of {count} layers are shown."
 
 
-def _isi_picture(record: TaskRecord) -> Picture:
+def _isi_picture(record: TaskRecord, naming: Naming) -> Picture:
     lazy = _SpreadImages(record)
     fewest = min(lazy.images(name) for name in lazy)
     of = f"{fewest:,} evenly spaced" if fewest < len(record.labels) else f"all {fewest:,}"
     caption = (
-        f"Interspike intervals in Brian2, per layer: pooled over the neurons and over {of} test images; intervals lie"
+        f"Interspike intervals in Brian2, per layer: pooled over the neurons and over {of} {naming.kind} images;"
+        " intervals lie"
         " within one presentation, so none is as long as the presentation."
     )
     alt = "Lines: share of interspike intervals by length, per layer."
