@@ -19,7 +19,7 @@ RECORD_BYTES = 2 + 3 * 32 * 32
 
 
 def read_cifar100(data_root: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
-    """(images uint8 ``(n, 3, 32, 32)``, fine labels), for training and for test, and the names of the 100 classes.
+    """Read (images uint8 ``(n, 3, 32, 32)``, fine labels), for training and for test, and the names of the 100 classes.
 
     Looked for in `data_root` or its folder ``cifar-100-binary``, without `data_root` in the user's cache. Fewer images
     are accepted where every class has as many. UserError where files are missing or damaged.

@@ -1,4 +1,4 @@
-"""A data set as folders of image files: one folder a split, in it one a class."""
+"""A data set as folders of image files: one folder per split, and in it one per class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDE_MODES = ("I", "F")
 
 
 def read_image_folder(data_root: Path | None, image_size: int | None) -> tuple[Split, Split, tuple[str, ...]]:
-    """(images, labels) of ``data_root/train/<class>/`` and ``data_root/test/<class>/``, and the names of the classes.
+    """Read (images, labels) of ``data_root/train/<class>/`` and ``data_root/test/<class>/``, and the class names.
 
     Images are ``(n, 1, H, W)`` where every file is grey, else ``(n, 3, H, W)``, with values 0..255; classes and files
     come in the sorted order of their names, files of folders within a class too. Files that are no images (`SUFFIXES`)
@@ -74,7 +74,7 @@ def _files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarr
 
 
 def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
-    """(width, height) and Pillow's name for the kind of pixels, from the file's header."""
+    """Read (width, height) and Pillow's mode from the file's header."""
     from PIL import Image
 
     try:
@@ -110,7 +110,7 @@ def _read(paths: list[Path], mode: str, image_size: int | None) -> np.ndarray:
 
 
 def _pixels(path: Path, mode: str) -> np.ndarray:
-    """uint8 ``(C, H, W)``."""
+    """Pixels of an image file, uint8 ``(C, H, W)``."""
     from PIL import Image
 
     try:

@@ -20,7 +20,7 @@ UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.
 
 
 def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...], float]:
-    """(images, labels) for training and for test, names of the classes, and the value that counts as 1.
+    """Read (images, labels) for training and test, class names, and the pixel value that is scaled to 1.
 
     The file holds
     train_images, test_images   uint8 (255 counts as 1) or float (as they are); ``(n, H, W)``, ``(n, C, H, W)``,

@@ -1,4 +1,4 @@
-"""From a configuration to what a run needs; whatever does not fit is refused here, before anything is computed."""
+"""Construct the parts of a run from its configuration; invalid combinations are refused before anything is computed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from alade_brian.simulation import SimulationSettings
 
 
 def simulation_settings(config: RunConfig) -> SimulationSettings:
-    """The simulation section of a configuration as settings."""
+    """Convert the simulation section of a configuration to settings."""
     return SimulationSettings(**dataclasses.asdict(config.simulation), reuse=True)
 
 
 def load_images(config: RunConfig, download: bool = False) -> Dataset:
-    """The data set, resampled, cut and split as the configuration says."""
+    """Load the data set, resized, reduced and split according to the configuration."""
     root = Path(config.data_root) if config.data_root is not None else None
     dataset = load_dataset(config.dataset, root, download, image_size=config.image_size, steps=config.network.steps)
     return prepare(
@@ -41,13 +41,13 @@ def load_images(config: RunConfig, download: bool = False) -> Dataset:
 
 
 def convert_options(dataset: Dataset) -> dict[str, Any]:
-    """What `convert` must know where an image is a sequence."""
+    """Options of `convert` for images that are sequences; none for still images."""
     steps = dataset.sequence_steps
     return {} if steps is None else {"steps": steps, "sequence": True}
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
-    """The class-incremental scenario that a configuration asks for."""
+    """Make the class-incremental scenario of a configuration."""
     order = config.class_order
     if order is None:
         order = class_order(config.seed, dataset.classes)
@@ -57,7 +57,7 @@ def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
 
 
 def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:
-    """An empty memory of the size that method and configuration ask for."""
+    """Make an empty exemplar memory of the size that method and configuration require."""
     if not method_class(config.method).rehearses:
         return ExemplarMemory(0)
     memory = ExemplarMemory(config.memory_size, config.memory_per_class)
@@ -68,7 +68,7 @@ def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:
 
 
 def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
-    """A learner for the data set's images; an extractor is made and thrown away, so that one that cannot exist is
+    """Make a learner for the data set's images. It builds one extractor and discards it, so that an invalid one is
     refused."""
     _check_device(config)
     steps = dataset.sequence_steps

@@ -55,7 +55,7 @@ def pair(value: object, what: str, least: int = 0) -> Pair:
 
 
 def check_shape(shape: object, owner: str) -> Shape:
-    """Return a shape as a tuple of ints; SpecError unless it has 1 to 3 positive axes and at most `LARGEST` elements."""
+    """Return a shape as ints; SpecError unless it has 1 to 3 positive axes and at most `LARGEST` elements."""
     listed = isinstance(shape, Sequence) and not isinstance(shape, str) and len(shape) in (1, 2, 3)
     axes: tuple[Any, ...] = tuple(shape) if listed else ()  # type: ignore[arg-type]
     positive = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in axes)

@@ -29,7 +29,7 @@ _SYNTHETIC = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
 
 
 def to_neo(record: SpikeRecord, silent: bool = False) -> Any:
-    """Convert a record to a neo.Block: a Segment per image with a SpikeTrain per neuron that spiked (`silent`: for all).
+    """Convert a record to a neo.Block: a Segment per image, a SpikeTrain per neuron that spiked (`silent`: for all).
 
     Times are seconds since the image was switched on, from 0 to the length of a presentation. A segment is annotated
     with `image`, `class` and `task`, a train with these and `layer` and `neuron`. UserError where Neo is missing.
@@ -174,7 +174,7 @@ def _trials(pynwb: Any, record: SpikeRecord, gap: float) -> Any:
 
 
 def _column(name: str, about: str, data: Any, ends: NDArray[np.int64] | None = None) -> list[Any]:
-    """A column of a table. If rows hold several entries, `ends` gives where those of each row end, in a second column."""
+    """A table column. If rows hold several entries, `ends` gives where those of each row end, in a second column."""
     common = _package("hdmf.common", "nwb")
     column = common.VectorData(name=name, description=about, data=data)
     return [column] if ends is None else [common.VectorIndex(name=f"{name}_index", data=ends, target=column), column]

@@ -154,7 +154,7 @@ class SpikeRecord:
         return np.arange(len(self.images)) * (self.duration + gap)
 
     def times(self, gap: float) -> NDArray[np.floating]:
-        """Time of each spike in seconds on one time axis for all images, (spikes,), with `gap` seconds between images."""
+        """Time of each spike in seconds on a common time axis, (spikes,), with `gap` seconds between images."""
         return self.starts(gap)[self.presentation] + self.within
 
     @property

@@ -43,7 +43,7 @@ class GridCell:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid file says.
+    """Content of a grid file.
 
     rows     name -> configuration without the seed
     changes  name -> what the file changes for this row
@@ -58,7 +58,7 @@ class Grid:
     threads: int
 
     def cells(self, out: Path) -> list[GridCell]:
-        """All cells, seed after seed: a comparison that is stopped has its first seeds whole."""
+        """All cells, seed after seed, so that a stopped comparison has complete first seeds."""
         return [
             GridCell(
                 row, seed, config_from({**keys, "seed": seed}, _place(self.origin, row)), out / slug(row) / str(seed)
@@ -70,7 +70,7 @@ class Grid:
     def choose(
         self, cells: Sequence[GridCell], rows: Sequence[str] | None, seeds: Sequence[int] | None
     ) -> list[GridCell]:
-        """The cells of some rows and seeds (None: of all); UserError where the grid has no such row or seed."""
+        """Select the cells of some rows and seeds (None: all); UserError if the grid lacks one of them."""
         for what, asked, known in (("row", rows, self.rows), ("seed", seeds, self.seeds)):
             for name in asked or ():
                 if name not in known:
@@ -79,7 +79,7 @@ class Grid:
 
 
 def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
-    """A grid from its file; `overrides` (``key=value``) come after the file's `set` and before its rows.
+    """Read a grid from its file; `overrides` (``key=value``) come after the file's `set` and before its rows.
 
     UserError where anything is wrong, in every row.
     """
@@ -106,7 +106,7 @@ def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
 
 
 def merged(mapping: Mapping[str, Any], changes: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """A copy with the changes in it: dotted keys reach into sections, sections are changed key by key."""
+    """Return a changed copy: dotted keys address sections, and sections are merged key by key."""
     result = dict(mapping)
     for key, value in changes.items():
         head, _, rest = str(key).partition(".")
@@ -122,7 +122,7 @@ def merged(mapping: Mapping[str, Any], changes: Mapping[str, Any], origin: str) 
 
 
 def slug(name: str) -> str:
-    """A row's name as the name of a folder."""
+    """Convert a row's name to a folder name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -149,7 +149,7 @@ def _rows(content: Any, origin: str) -> dict[str, dict[str, Any]]:
 
 
 def _section(content: Any, place: str) -> dict[str, Any]:
-    """Changes to a configuration, without the seed."""
+    """Read and check the changes to a configuration, which may not set the seed."""
     if not isinstance(content, Mapping | None):
         raise UserError(f"{place} is {content!r}; it needs keys of a configuration, for example {{method: alade}}")
     section = {str(key): value for key, value in (content or {}).items()}

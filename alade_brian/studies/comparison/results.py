@@ -1,4 +1,4 @@
-"""What the cells of a grid found: everything that the table and the figures need, in one small file."""
+"""Results of the cells of a grid: all data of the table and the figures, in one small file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COSTS = ("synaptic_events_per_image", "joule_per_image", "joule_per_image_relu")
 
 
 def collect(grid: Grid, complete: Sequence[GridCell]) -> dict[str, Any]:
-    """`results.json` from the cells that are complete; UserError where there is none."""
+    """Collect `results.json` from the complete cells; UserError if there is none."""
     if not complete:
         raise UserError("no cell is complete yet; run the comparison without --report-only")
     rows: dict[str, dict[str, Any]] = {}
@@ -37,7 +37,7 @@ def collect(grid: Grid, complete: Sequence[GridCell]) -> dict[str, Any]:
 
 
 def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
-    """UserError if the tables beside a `results.json` would lose anything if the grid's took their place.
+    """Raise UserError if writing the grid's tables would lose results of an existing `results.json`.
 
     Tables may grow: those of the same grid are written anew when more of its cells are complete.
     """
@@ -65,12 +65,12 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
 
 
 def row_config(cell: GridCell) -> dict[str, Any]:
-    """The resolved configuration of a row; of its cells it differs in the seed alone."""
+    """The resolved configuration of a row; its cells differ only in the seed."""
     return {key: value for key, value in to_mapping(cell.config).items() if key != "seed"}
 
 
 def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a cell's metrics.json.
+    """The part of a cell's metrics.json that is kept.
 
     Accuracies are fractions, the curves one value per task. train_seconds: wall-clock, all tasks. images: tested after
     each task, in both networks. events_per_image: synaptic events after the last task.
@@ -93,7 +93,7 @@ def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def disagreeing(results: Mapping[str, Any]) -> list[str]:
-    """The cells whose simulated network is not the trained one, as text."""
+    """Describe the cells whose simulated network differs from the trained one."""
     return [
         f"{name}, seed {seed}"
         for name, row in results["rows"].items()
