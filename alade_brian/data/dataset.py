@@ -88,8 +88,8 @@ def _check_shapes(name: str, train: Split, test: Split) -> None:
     for split, (images, labels) in (("training", train), ("test", test)):
         if images.ndim not in (4, 5) or labels.shape != images.shape[:1]:
             raise UserError(
-                f"data set '{name}', {split} images: {images.shape} images and {labels.shape} labels do not belong "
-                "together; check the files"
+                f"data set '{name}', {split} images: {images.shape} images and {labels.shape} labels do not "
+                "match; check the files"
             )
     if train[0].shape[1:] != test[0].shape[1:]:
         raise UserError(

@@ -91,7 +91,7 @@ def _kind(name: str) -> type:
         if parameter.default is parameter.empty
     ]
     if needed:
-        raise UserError(f"'tonic:{name}' holds no classes to learn (it asks for {', '.join(needed)}); use another")
+        raise UserError(f"'tonic:{name}' has no class labels (it asks for {', '.join(needed)}); use another")
     return kind
 
 
@@ -144,7 +144,7 @@ def _read(
             raise _unreadable(f"{where}, recording {index}", error) from None
         label = label.item() if isinstance(label, np.generic) else label
         if not isinstance(label, int | str):
-            raise UserError(f"'{where}' holds no classes to learn (a label is {type(label).__name__}); use another")
+            raise UserError(f"'{where}' has no class labels (a label is {type(label).__name__}); use another")
         if image_size is not None:
             recording = area_average(recording, image_size)
         elif recordings.sensor_size is None:
@@ -171,4 +171,4 @@ def _names(recordings: Any, values: Sequence[Any]) -> tuple[str, ...]:
 
 def _unreadable(where: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())
-    return UserError(f"'{where}' could not be read ({type(error).__name__}: {reason}); check or fetch its files again")
+    return UserError(f"'{where}' could not be read ({type(error).__name__}: {reason}); download its files again")

@@ -119,7 +119,7 @@ def fetch(folder: Path, address: str = ADDRESS, files: Mapping[str, RemoteFile] 
                 os.replace(Path(scratch, name), folder / name)
     except OSError as error:
         raise UserError(
-            f"the folder {folder} cannot be written ({error.strerror}); name another with --data-root"
+            f"the folder {folder} cannot be written ({error.strerror}); choose another with --data-root"
         ) from None
 
 
@@ -131,7 +131,7 @@ def _fetch_one(url: str, path: Path, remote: RemoteFile) -> None:
         # What a server sends may hold line breaks.
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise UserError(
-            f"{url} could not be fetched ({reason}); try again, or install Debian's package {DEBIAN_PACKAGE}"
+            f"{url} could not be downloaded ({reason}); try again, or install Debian's package {DEBIAN_PACKAGE}"
         ) from None
     path.write_bytes(content)
     if not _is_whole(path, remote):
@@ -181,7 +181,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) != header + prod(shape):
         raise UserError(
-            f"{path} is truncated or too long: its header promises {prod(shape)} values, {len(content) - header} "
-            "follow; replace it"
+            f"{path} is truncated or too long: its header announces {prod(shape)} values, but "
+            f"{len(content) - header} follow; replace it"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -45,7 +45,7 @@ def _classes(root: Path) -> tuple[str, ...]:
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise UserError(
-                f"{root / split} is no folder; put the images into {root}/train/<class>/ and .../test/<class>/"
+                f"{root / split} is not a folder; put the images into {root}/train/<class>/ and .../test/<class>/"
             )
         for path in (root / split).iterdir():
             if path.is_dir() and not is_utf8(path.name):
@@ -67,7 +67,7 @@ def _files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarr
             p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
         )
         if not found:
-            raise UserError(f"{folder / name} holds no image ({', '.join(sorted(SUFFIXES))}); put some there")
+            raise UserError(f"{folder / name} holds no image ({', '.join(sorted(SUFFIXES))}); add images to it")
         paths += found
         labels += [label] * len(found)
     return paths, np.array(labels, dtype=np.int64)
@@ -81,9 +81,9 @@ def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}); replace it or take it away") from None
+        raise UserError(f"{path} cannot be read as an image ({error}); replace or remove it") from None
     if mode.startswith(WIDE_MODES):
-        raise UserError(f"{path} has more than 8 bits a channel ('{mode}'); save it with 8")
+        raise UserError(f"{path} has more than 8 bits per channel ('{mode}'); save it with 8")
     return size, mode
 
 
@@ -117,5 +117,5 @@ def _pixels(path: Path, mode: str) -> np.ndarray:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}); replace it or take it away") from None
+        raise UserError(f"{path} cannot be read as an image ({error}); replace or remove it") from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -62,8 +62,8 @@ def _held_out(dataset: Dataset, fraction: float) -> np.ndarray:
     if counts.min() < 2:
         label = int(counts.argmin())
         raise UserError(
-            f"class '{dataset.class_names[label]}' of '{dataset.name}' has {counts[label]} training image, of which "
-            "none can be held out; leave out validation"
+            f"class '{dataset.class_names[label]}' of '{dataset.name}' has {counts[label]} training image, which "
+            "cannot be held out; leave out validation"
         )
     return last_of_each(dataset.train_labels, fraction)
 

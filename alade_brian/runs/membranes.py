@@ -26,7 +26,7 @@ def record_membranes(network: nn.Module, spec: NetworkSpec, test: ImageSet, path
     chooses. For a network with more than `MOST_SYNAPSES` nothing is written, and the log reports it."""
     synapses = sum(synapses_per_projection(spec))
     if synapses > MOST_SYNAPSES:
-        log.info("no membranes are kept: %d synapses, more than %d", synapses, MOST_SYNAPSES)
+        log.info("no membranes are recorded: %d synapses, more than %d", synapses, MOST_SYNAPSES)
         return
     wanted = {p.name: [p.neuron.membrane] for p in spec.spiking}
     found = inner_states(network, spec, test.images[:1], wanted)

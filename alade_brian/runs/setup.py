@@ -62,7 +62,7 @@ def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:
         return ExemplarMemory(0)
     memory = ExemplarMemory(config.memory_size, config.memory_per_class)
     if not memory.holds_any:
-        raise UserError(f"memory_size is 0, but the method '{config.method}' learns from exemplars; give it some")
+        raise UserError(f"memory_size is 0, but the method '{config.method}' needs exemplars; set memory_size")
     check_memory(memory, scenario)
     return memory
 
@@ -74,8 +74,8 @@ def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
     steps = dataset.sequence_steps
     if steps is not None and steps != config.network.steps:
         raise UserError(
-            f"network.steps is {config.network.steps}, but an image of '{dataset.name}' has {steps} frames; make them "
-            "the same"
+            f"network.steps is {config.network.steps}, but an image of '{dataset.name}' has {steps} frames; set both "
+            "to the same number"
         )
 
     def learner() -> Learner:

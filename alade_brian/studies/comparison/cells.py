@@ -48,8 +48,8 @@ def check_cell(cell: GridCell, threads: int) -> bool:
     used = folder.threads()
     if used is not None and used != threads:
         raise UserError(
-            f"the run in {cell.folder} was started with threads: {used}, the grid says threads: {threads}, and they "
-            "decide the last digits; change the grid, or choose another folder with --out"
+            f"the run in {cell.folder} was started with threads: {used}, but the grid has threads: {threads}, which "
+            "changes the last digits; change the grid, or choose another folder with --out"
         )
     if not folder.metrics.is_file():
         return False

@@ -84,11 +84,11 @@ def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
     UserError where anything is wrong, in every row.
     """
     if not file.is_file():
-        raise UserError(f"there is no grid file {file}; see experiments/grids for those that come with this program")
+        raise UserError(f"there is no grid file {file}; experiments/grids holds the grids that ship with this program")
     content, origin = read_mapping(file), str(file)
     unknown = sorted(str(key) for key in set(content) - set(KEYS))
     if unknown:
-        raise UserError(f"{origin}: unknown key '{unknown[0]}'; known here are {', '.join(KEYS)}")
+        raise UserError(f"{origin}: unknown key '{unknown[0]}'; valid keys are {', '.join(KEYS)}")
     changes = _rows(content.get("rows"), origin)
     for_all = {f"{origin}: set": content.get("set"), "--set": apply_overrides({}, overrides)}
     rows = {}
@@ -141,7 +141,7 @@ def _rows(content: Any, origin: str) -> dict[str, dict[str, Any]]:
             raise UserError(f"{origin}: the row name {name!a} is not UTF-8; use other letters in it")
         folder = slug(name)
         if not folder or folder == FIGURES:
-            raise UserError(f"{origin}: the row name '{name}' makes no folder name; use other letters or digits in it")
+            raise UserError(f"{origin}: the row name '{name}' cannot be a folder name; use other letters or digits")
         if folder in folders:
             raise UserError(f"{origin}: the rows '{folders[folder]}' and '{name}' share a folder; rename one")
         folders[folder] = name
@@ -154,7 +154,7 @@ def _section(content: Any, place: str) -> dict[str, Any]:
         raise UserError(f"{place} is {content!r}; it needs keys of a configuration, for example {{method: alade}}")
     section = {str(key): value for key, value in (content or {}).items()}
     if "seed" in section:
-        raise UserError(f"{place}: seed is set; seeds stand in 'seeds'")
+        raise UserError(f"{place}: seed is set; list seeds under 'seeds'")
     return section
 
 
@@ -163,20 +163,20 @@ def _base(file: Path, name: Any, origin: str) -> dict[str, Any]:
         return {}
     base = file.parent / str(name)
     if not base.is_file():
-        raise UserError(f"{origin}: there is no base {base}; name a configuration, relative to the grid file")
+        raise UserError(f"{origin}: there is no base {base}; give a configuration, relative to the grid file")
     return read_mapping(base)
 
 
 def _seeds(content: Any, origin: str) -> tuple[int, ...]:
     whole = isinstance(content, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in content)
     if not whole or not content or len(set(content)) < len(content):
-        raise UserError(f"{origin}: 'seeds' is {content!r}; it needs a list of different whole numbers")
+        raise UserError(f"{origin}: 'seeds' is {content!r}; it needs a list of distinct integers")
     return tuple(content)
 
 
 def _reference(content: Any, rows: Mapping[str, Any], origin: str) -> str | None:
     if content is not None and content not in rows:
-        raise UserError(f"{origin}: the reference '{content}' is no row; the rows are {', '.join(rows)}")
+        raise UserError(f"{origin}: the reference '{content}' is not a row; the rows are {', '.join(rows)}")
     return content
 
 

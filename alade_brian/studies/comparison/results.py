@@ -51,7 +51,7 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
         rows = {name: (set(row.get("seeds", row)), row.get("config")) for name, row in earlier["rows"].items()}
         same = earlier["grid"] == grid.name
     except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{file} holds no results of a grid; choose another --out or move it") from None
+        raise UserError(f"{file} does not hold results of a grid; choose another --out or move it") from None
     known = {str(seed) for seed in grid.seeds}
     configs = {cell.row: row_config(cell) for cell in cells}
     same &= all(
@@ -59,7 +59,7 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
     )
     if not same:
         raise UserError(
-            f"{file} and the tables beside it are of another grid, or of rows, seeds or settings that {grid.origin} "
+            f"{file} and its tables belong to another grid, or to rows, seeds or settings that {grid.origin} "
             "does not have; choose another --out, or move them"
         )
 
