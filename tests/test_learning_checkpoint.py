@@ -99,9 +99,9 @@ def test_a_file_of_another_kind_is_named(path: Path) -> None:
 def test_foreign_tensors_are_named(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
-    refused(path, "not a checkpoint of this program")
+    refused(path, "no checkpoint of this program")
     save_file({"weight": torch.zeros(2)}, path, {"format": "pt"})
-    refused(path, "not a checkpoint of this program")
+    refused(path, "no checkpoint of this program")
 
 
 def test_another_format_is_named(path: Path) -> None:

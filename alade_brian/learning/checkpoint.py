@@ -42,11 +42,11 @@ def read_header(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}; check the path") from None
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"the checkpoint {path} is damaged ({error}); train again, or use the checkpoint of another task"
+            f"the checkpoint {path} is damaged ({error}); train again, or take the checkpoint of another task"
         ) from None
     if text is None:
         raise UserError(
-            f"{path} holds tensors, but is not a checkpoint of this program; use a file from a run's checkpoints folder"
+            f"{path} holds tensors, but is no checkpoint of this program; use a file from a run's checkpoints folder"
         )
     header = _parse(text, path)
     if header.get("format") != FORMAT:
@@ -66,7 +66,7 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     except ValueError:
         header = None
     if not isinstance(header, dict):
-        raise UserError(f"the checkpoint {path} is damaged (its header is not a JSON object); use another checkpoint")
+        raise UserError(f"the checkpoint {path} is damaged (its header is no JSON object); use another checkpoint")
     return header
 
 
@@ -86,7 +86,7 @@ def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[Expanda
     if learner is not None and learner.config.network != config.network:
         keys = differing_keys(asdict(learner.config.network), asdict(config.network), "network.")
         raise UserError(
-            f"the checkpoint {path} has another architecture ({', '.join(keys)} differs); use the configuration it "
+            f"the checkpoint {path} is of another architecture ({', '.join(keys)} differs); use the configuration it "
             "was trained with"
         )
     found = Learner(config, tuple(header["image_shape"]), sequence=bool(header.get("sequence")))
@@ -99,7 +99,7 @@ def load_checkpoint(path: Path, learner: Learner | None = None) -> tuple[Expanda
     wrong = _differences(tensors, network.state_dict()) or (learner is not None and _shape_difference(learner, header))
     if wrong:
         raise UserError(
-            f"the checkpoint {path} has another architecture ({wrong}); use the configuration it was trained with"
+            f"the checkpoint {path} is of another architecture ({wrong}); use the configuration it was trained with"
         )
     network.load_state_dict(tensors)
     if learner is not None:

@@ -47,7 +47,7 @@ def convert_options(dataset: Dataset) -> dict[str, Any]:
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
-    """Make the class-incremental scenario of a configuration."""
+    """The class-incremental scenario that a configuration asks for."""
     order = config.class_order
     if order is None:
         order = class_order(config.seed, dataset.classes)

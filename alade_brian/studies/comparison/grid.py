@@ -84,7 +84,7 @@ def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
     UserError where anything is wrong, in every row.
     """
     if not file.is_file():
-        raise UserError(f"there is no grid file {file}; experiments/grids holds the grids that ship with this program")
+        raise UserError(f"there is no grid file {file}; see experiments/grids for those that come with this program")
     content, origin = read_mapping(file), str(file)
     unknown = sorted(str(key) for key in set(content) - set(KEYS))
     if unknown:
