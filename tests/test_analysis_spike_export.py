@@ -340,7 +340,7 @@ BAD_USE = {
     "there already": (("{run}", "--to", "{tmp}/old.npz"), "old.npz already exists"),
     "beside it": (("{run}", "--to", "{tmp}/beside.csv"), "beside.json already exists"),
     "a folder": (("{run}", "--to", "{tmp}/folder.npz", "--force"), "folder.npz is a folder"),
-    "itself": (("{run}", "--to", "{run}/spikes/task-02.npz", "--force"), "is the record that is read"),
+    "itself": (("{run}", "--to", "{run}/spikes/task-02.npz", "--force"), "is also the input"),
     "gap": (("{run}", "--to", "{tmp}/spikes.csv", "--gap", "1"), "--gap is for an .nwb file"),
     "no run": (("{tmp}", "--to", "{tmp}/spikes.csv"), "holds no spikes/task-NN.npz"),
     "no file": (("{tmp}/none.npz", "--to", "{tmp}/spikes.csv"), "There is no spike record"),

@@ -226,7 +226,7 @@ def test_another_configuration_is_refused_by_its_keys(
     assert "grown-der/1 was started with another value of network.decay, verify_images" in error
     (tmp_path / "threads").mkdir()
     assert compare(write_grid(tmp_path / "threads", threads=2), "--out", copied) == 2
-    assert "was started with threads: 1, the grid says threads: 2" in capsys.readouterr().err
+    assert "was started with threads: 1, but the grid has threads: 2" in capsys.readouterr().err
     assert files(copied) == before
 
 
@@ -283,7 +283,7 @@ def test_the_tables_of_another_grid_are_kept(
     before = files(copied)
     assert compare(other, "--out", copied, "--report-only") == 2
     error = capsys.readouterr().err
-    assert f"{copied / 'results.json'} and the tables beside it are of another grid" in error and "--out" in error
+    assert f"{copied / 'results.json'} and its tables belong to another grid" in error and "--out" in error
     assert error.count("\n") == 1 and files(copied) == before
 
 

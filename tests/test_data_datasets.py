@@ -118,9 +118,9 @@ def test_a_whole_data_set_passes_its_check() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": np.zeros((3, 1, 2, 3))}, "'made', training images.*do not belong together"),
-        ({"test_labels": np.array([0, 1, 0])}, "'made', test images.*do not belong together"),
-        ({"train_images": np.zeros((4, 2, 3))}, "training images.*do not belong together"),
+        ({"train_images": np.zeros((3, 1, 2, 3))}, "'made', training images.*do not match"),
+        ({"test_labels": np.array([0, 1, 0])}, "'made', test images.*do not match"),
+        ({"train_images": np.zeros((4, 2, 3))}, "training images.*do not match"),
         ({"train_images": np.full((4, 1, 2, 3), np.nan)}, "training images.*not finite"),
         ({"test_images": np.full((2, 1, 2, 3), np.inf)}, "test images.*not finite"),
         ({"train_labels": np.zeros(4, int)}, r"training images.*\[0\].*0\.\.1"),

@@ -207,8 +207,8 @@ def test_nothing_is_fetched_unless_asked_for(tonic, tmp_path: Path) -> None:
     [
         ("MNIST", "no data set 'MNIST'; use tonic: and one of Boxes, "),
         ("", "no data set ''"),
-        ("Scene", "holds no classes to learn .it asks for scene"),
-        ("Boxes", "holds no classes to learn .a label is ndarray"),
+        ("Scene", "has no class labels .it asks for scene"),
+        ("Boxes", "has no class labels .a label is ndarray"),
         ("Damaged", "'tonic:Damaged, recording 0' could not be read .ValueError: invalid entry"),
         ("Gone", "'tonic:Gone' could not be read .RuntimeError: the server is gone"),
     ],

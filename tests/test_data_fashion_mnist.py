@@ -93,8 +93,8 @@ GOOD_LABELS = b"\0\0\x08\x01\0\0\0\3\1\2\3"
         (b"\0\1\x08\x01" + GOOD_LABELS[4:], "magic number 00010801"),
         (b"\0\0\x0d\x01" + GOOD_LABELS[4:], "magic number 00000d01"),
         (idx(np.zeros((3, 1, 1))), "IDX file of labels.*magic number 00000803"),
-        (GOOD_LABELS[:-1], "promises 3 values, 2 follow"),
-        (GOOD_LABELS + b"\4", "promises 3 values, 4 follow"),
+        (GOOD_LABELS[:-1], "announces 3 values, but 2 follow"),
+        (GOOD_LABELS + b"\4", "announces 3 values, but 4 follow"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -317,7 +317,7 @@ def not_there(server: Server) -> None:
         (too_short, "not the published file"),
         (too_long, "not the published file"),
         (broken_off, "not the published file"),
-        (not_there, "could not be fetched.*Not Found"),
+        (not_there, "could not be downloaded.*Not Found"),
     ],
 )
 def test_a_bad_download_is_named_and_leaves_nothing(server, tmp_path: Path, spoil, message: str) -> None:
@@ -354,7 +354,7 @@ def test_a_server_that_is_not_there(server, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-        with pytest.raises(UserError, match="could not be fetched") as caught:
+        with pytest.raises(UserError, match="could not be downloaded") as caught:
             read_fashion_mnist(tmp_path / "data", download=True, address=address, files=PUBLISHED)
     assert address in str(caught.value) and "dataset-fashion-mnist" in str(caught.value)
     assert left(tmp_path / "data") == []

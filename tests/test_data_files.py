@@ -116,9 +116,9 @@ ODD[0, 1] = 1
         ({"test": BAD_LABEL.tobytes()}, "test.bin", "label 100"),
         ({"train": TRAIN[:-3].tobytes()}, "train.bin", "1 images of one class and 2 of another.*truncated"),
         ({"train": ODD.tobytes()}, "train.bin", "1 images of one class and 3 of another"),
-        ({"names": NAMES[:-8]}, "fine_label_names.txt", "99 names"),
-        ({"names": NAMES.replace("class01", "class00")}, "fine_label_names.txt", "99 names"),
-        ({"names": ""}, "fine_label_names.txt", "0 names"),
+        ({"names": NAMES[:-8]}, "fine_label_names.txt", "99 class names"),
+        ({"names": NAMES.replace("class01", "class00")}, "fine_label_names.txt", "99 class names"),
+        ({"names": ""}, "fine_label_names.txt", "0 class names"),
     ],
 )
 def test_damaged_cifar100_is_refused_and_named(tmp_path: Path, changes, named: str, message: str) -> None:
@@ -187,7 +187,7 @@ def test_npz_axes_that_could_be_either_need_a_layout(tmp_path: Path, shape) -> N
         ({"test_images": IMAGES[:3] / 255}, "train_images are uint8, test_images float64"),
         ({"train_images": IMAGES[:, 0, 0]}, r"train_images have the shape \(6, 7\)"),
         ({"train_images": np.zeros((6, 3, 0, 7), np.uint8)}, r"train_images have the shape \(6, 3, 0, 7\)"),
-        ({"train_images": IMAGES[:5]}, r"\(5, 3, 8, 7\) images and \(6,\) labels do not belong together"),
+        ({"train_images": IMAGES[:5]}, r"\(5, 3, 8, 7\) images and \(6,\) labels do not match"),
         ({"test_images": IMAGES[:3, :, :4]}, r"training images are \(3, 8, 7\), test images \(3, 4, 7\)"),
         ({"train_images": np.full((6, 3, 8, 7), np.nan), "test_images": IMAGES[:3] / 255}, "not finite"),
         ({"train_labels": LABELS / 1.0}, r"train_labels are float64 of shape \(6,\)"),
@@ -225,8 +225,8 @@ def flipped(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: None, "is no file"),
-        (lambda path: path.mkdir(), "is no file"),
+        (lambda path: None, "is not a file"),
+        (lambda path: path.mkdir(), "is not a file"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: path.write_bytes(b"PK\3\4 nothing"), "cannot be read"),
         (lambda path: path.write_text("a,b\n1,2\n"), "cannot be read"),

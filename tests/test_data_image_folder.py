@@ -82,7 +82,7 @@ def test_jpeg_is_read_too(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root: (root / "test").rename(root / "val"), "test is no folder"),
+        (lambda root: (root / "test").rename(root / "val"), "test is not a folder"),
         (lambda root: (root / "test" / "ant").rename(root / "test" / "bee"), r"not the same \(ant, bee\)"),
         (lambda root: (root / "train" / "ant" / "x.PNG").unlink(), "ant holds no image"),
         (lambda root: (root / "train" / "ant" / "x.PNG").write_bytes(b"text"), "x.PNG cannot be read as an image"),

@@ -47,7 +47,7 @@ def test_broken_or_silent_server_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     monkeypatch.setattr(fashion_mnist, "TIMEOUT_SECONDS", 0.3)
-    with answering(answer) as address, pytest.raises(UserError, match=r"could not be fetched.*Debian") as caught:
+    with answering(answer) as address, pytest.raises(UserError, match=r"could not be downloaded.*Debian") as caught:
         fetch(tmp_path, address, {"file": RemoteFile(10, "0" * 32)})
     assert address + "file" in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -108,7 +108,7 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
 
 def test_labels_in_a_column_are_refused() -> None:
     column = np.arange(2)[:, None]
-    with pytest.raises(UserError, match="do not belong together"):
+    with pytest.raises(UserError, match="do not match"):
         make_dataset("toy", (np.zeros((2, 1, 2, 2)), column), (np.zeros((2, 1, 2, 2)), column), ("a", "b"))
 
 

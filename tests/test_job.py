@@ -334,7 +334,7 @@ BAD = {
     "increments": (["--set", "increment=4"], "do not add up"),
     "order": (["--set", "class_order=[0,1,2]"], "class_order"),
     "memory": (["--set", "memory_size=100000"], "training images"),
-    "no memory": (["--set", "memory_size=0"], "learns from exemplars"),
+    "no memory": (["--set", "memory_size=0"], "needs exemplars"),
     "small memory": (["--set", "memory_size=5"], "fewer than one exemplar"),
     "missing files": (["--dataset", "fashion-mnist", "--data-root", "/nowhere"], "--download"),
     "missing config": (["--config", "/nowhere.yaml"], "there is no configuration file"),

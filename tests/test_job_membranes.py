@@ -59,4 +59,4 @@ def test_of_a_network_too_large_none_are_kept(
     monkeypatch.setattr(job_membranes, "MOST_SYNAPSES", 10)
     with caplog.at_level(logging.INFO, "alade_brian"):
         folder = run(tmp_path / "run")
-    assert "no membranes are kept" in caplog.text and not (folder / "membranes").exists()
+    assert "no membranes are recorded" in caplog.text and not (folder / "membranes").exists()

@@ -45,7 +45,9 @@ def parser(prog: str = "alade-brian convert") -> argparse.ArgumentParser:
     nir.add_argument("--dt", type=float, metavar="MS", help=shown)
     nir.add_argument("--discretisation", choices=get_args(Method), help="default: exact")
     nir.add_argument("--reset", choices=get_args(Reset), help="default: each node's own")
-    nir.add_argument("--reset-timing", choices=get_args(ResetTiming), help="of a spike's reset (default: same-step)")
+    nir.add_argument(
+        "--reset-timing", choices=get_args(ResetTiming), help="step of a spike's reset (default: same-step)"
+    )
     return p
 
 

@@ -37,11 +37,13 @@ def parser(prog: str = "alade-brian figures") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    p.add_argument("--task", type=int, metavar="N", help="after which task (default: the last)")
+    p.add_argument("--task", type=int, metavar="N", help="task after which the network is shown (default: the last)")
     p.add_argument("--layer", nargs="+", metavar="NAME", help="layers of rasters, intervals and selectivity")
-    p.add_argument("--images", nargs="+", type=int, metavar="N", help="numbers of the images of rasters")
-    p.add_argument("--neurons", type=int, default=NEURONS, metavar="N", help=f"drawn of each layer (default {NEURONS})")
-    p.add_argument("--dpi", type=int, default=150, metavar="N", help="of the PNG files (default 150)")
+    p.add_argument("--images", nargs="+", type=int, metavar="N", help="numbers of the images in rasters")
+    p.add_argument(
+        "--neurons", type=int, default=NEURONS, metavar="N", help=f"neurons drawn per layer (default {NEURONS})"
+    )
+    p.add_argument("--dpi", type=int, default=150, metavar="N", help="resolution of the PNG files (default 150)")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the figures (default: RUN/paper)")
     return p
 

@@ -38,8 +38,8 @@ def parser(prog: str = "alade-brian export") -> argparse.ArgumentParser:
     p.add_argument("source", type=Path, metavar="RUN_OR_RECORD", help="a run folder or a record of spikes")
     p.add_argument("--to", type=Path, required=True, metavar="FILE", help="write FILE.csv, FILE.nwb or FILE.npz")
     p.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    p.add_argument("--task", type=int, metavar="N", help="of a run: after which task (default: the last)")
-    p.add_argument("--network", choices=get_args(Network), help="whose spikes of a run (default: brian2)")
+    p.add_argument("--task", type=int, metavar="N", help="of a run: the task (default: the last)")
+    p.add_argument("--network", choices=get_args(Network), help="of a run: the network that spiked (default: brian2)")
     p.add_argument("--layer", action="append", metavar="NAME", help="only this layer; may be repeated")
     p.add_argument("--images", type=int, metavar="N", help="only the first N images")
     p.add_argument("--classes", type=int, nargs="+", metavar="C", help="only images of these classes (in class order)")
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--gap is for an .nwb file, and {target} is none; leave it out")
     path = record_path(arguments.source, arguments.task)
     if any(each.resolve() == path.resolve() for each in written):
-        raise UserError(f"{target} is the record that is read; write to another file")
+        raise UserError(f"{target} is also the input; write to another file")
     record = read_spikes(path, arguments)
     writers: dict[str, Callable[[], None]] = {
         ".csv": lambda: write_csv(target, record),
@@ -88,7 +88,7 @@ def record_path(source: Path, task: int | None) -> Path:
         if (match := re.fullmatch(r"task-(\d+)\.npz", path.name))
     }
     if not found:
-        raise UserError(f"{source} holds no spikes/task-NN.npz; give the folder of a run that has ended a task")
+        raise UserError(f"{source} holds no spikes/task-NN.npz; give the folder of a run that has completed a task")
     if task is not None and task not in found:
         raise UserError(f"{source} holds no spikes after task {task}; it has those of {min(found)} to {max(found)}")
     return found[max(found) if task is None else task]

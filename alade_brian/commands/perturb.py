@@ -39,8 +39,10 @@ def parser(prog: str = "alade-brian perturb") -> argparse.ArgumentParser:
         help=f"all, or: {PERTURBATIONS.choices}",
     )
     p.add_argument("--strengths", nargs="+", type=float, metavar="S", help="default: the perturbation's own")
-    p.add_argument("--task", type=int, metavar="K", help="of a lesion: only in the extractor of this task")
-    p.add_argument("--repeats", type=int, default=5, metavar="N", help="of each random perturbation (default: 5)")
+    p.add_argument("--task", type=int, metavar="K", help="restrict a lesion to the extractor of this task")
+    p.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="repeats of each random perturbation (default: 5)"
+    )
     p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
     p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")

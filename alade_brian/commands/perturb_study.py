@@ -40,7 +40,9 @@ def parser(prog: str = "alade-brian study") -> argparse.ArgumentParser:
     p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
     p.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the grid only")
     p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="these seeds only")
-    p.add_argument("--repeats", type=int, default=2, metavar="N", help="of each random perturbation (default: 2)")
+    p.add_argument(
+        "--repeats", type=int, default=2, metavar="N", help="repeats of each random perturbation (default: 2)"
+    )
     p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
     p.add_argument("--report-only", action="store_true", help="tables and figures of what has been measured")

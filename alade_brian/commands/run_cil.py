@@ -72,7 +72,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.set_defaults(interrupted="resume with --resume")
     p.add_argument(
         "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
-        help="seconds after which the state of a task is kept again, between two epochs (default: %(default)g)",
+        help="seconds between saved states of a task, written between epochs (default: %(default)g)",
     )  # fmt: skip
 
 

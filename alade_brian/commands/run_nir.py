@@ -35,8 +35,8 @@ def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model", type=Path, metavar="MODEL.nir", help="a NIR graph")
-    p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="what is shown")
-    p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="where the answers go")
+    p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="input arrays")
+    p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="output file")
     step = "time step in ms (default: what the file says or its constants show, else 1)"
     p.add_argument("--dt", type=float, metavar="MS", help=step)
     p.add_argument("--discretisation", choices=get_args(Method), help="default: what the file says, else exact")
@@ -44,11 +44,11 @@ def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
     p.add_argument(
         "--reset-timing",
         choices=get_args(ResetTiming),
-        help="whether a reset acts in the step of its spike, or in the next one behind the leak, as snnTorch's does "
+        help="whether a reset acts in the step of its spike, or in the next one after the leak, as snnTorch's does "
         "(default: what the file says, else same-step)",
     )
     p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
-    p.add_argument("--record-v", action="store_true", help="keep the membranes too")
+    p.add_argument("--record-v", action="store_true", help="record membranes too")
     return p
 
 

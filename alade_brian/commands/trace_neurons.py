@@ -50,7 +50,7 @@ def parser(prog: str = "alade-brian trace") -> argparse.ArgumentParser:
         "--images", nargs="+", type=int, default=[0], metavar="N", help="numbers of test images (default: 0)"
     )
     p.add_argument(
-        "--variable", nargs="+", default=["v"], metavar="NAME", help="of the neurons' equations (default: v)"
+        "--variable", nargs="+", default=["v"], metavar="NAME", help="variables of the neurons' equations (default: v)"
     )
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: runs/trace-RUN)")

@@ -35,11 +35,13 @@ def parser(prog: str = "alade-brian witness") -> argparse.ArgumentParser:
         "checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors"
     )
     p.add_argument("--dense", metavar="DATASET", help="instead: train a fully connected network on this data set")
-    p.add_argument("--seed", type=int, default=1, metavar="N", help="of the training of --dense (default: 1)")
+    p.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="random seed of the training of --dense (default: 1)"
+    )
     p.add_argument("--images", type=int, default=100, metavar="N", help="test images, spread evenly (default: 100)")
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
     p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
-    p.add_argument("--out", type=Path, metavar="FILE.json", help="write what was found")
+    p.add_argument("--out", type=Path, metavar="FILE.json", help="write the results")
     return p
 
 

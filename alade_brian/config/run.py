@@ -175,7 +175,7 @@ def _build(cls: type, mapping: Any, origin: str, prefix: str) -> Any:
     hints = typing.get_type_hints(cls)
     unknown = sorted(str(k) for k in set(mapping) - set(hints))
     if unknown:
-        raise UserError(f"{origin}: unknown key '{prefix}{unknown[0]}'; known here are {', '.join(sorted(hints))}")
+        raise UserError(f"{origin}: unknown key '{prefix}{unknown[0]}'; valid keys are {', '.join(sorted(hints))}")
     values = {key: _convert(hints[key], value, origin, f"{prefix}{key}") for key, value in mapping.items()}
     try:
         return cls(**values)

@@ -1,4 +1,4 @@
-"""Training images changed at random, as the class-incremental protocols do: crop, flip, brightness.
+"""Random augmentation of training images, as in the class-incremental protocols: crop, flip, brightness.
 
 All images of a batch are changed at once, the frames of a sequence alike. What a run sees follows from its generator.
 """
@@ -24,7 +24,7 @@ BRIGHTNESS = 63 / 255
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """What normalisation did to the pixels: `mean` and `std`, float32 ``(C, 1, 1)``."""
+    """Normalisation of the pixels: `mean` and `std`, float32 ``(C, 1, 1)``."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -35,20 +35,20 @@ Change = Callable[[np.ndarray, np.random.Generator, Pixels], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """Changes by name, applied in order to a batch of normalised images."""
+    """Named augmentations, applied in order to a batch of normalised images."""
 
     names: tuple[str, ...]
     pixels: Pixels
 
     def __call__(self, batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Changed copies of the images float32 ``(n, C, H, W)`` or ``(n, steps, C, H, W)``; the same shape and type."""
+        """Augment copies of images, float32 ``(n, C, H, W)`` or ``(n, steps, C, H, W)``; the same shape and type."""
         for name in self.names:
             batch = AUGMENTATIONS[name](batch, generator, self.pixels)
         return batch
 
 
 def augmentation(names: Sequence[str], dataset: Dataset) -> Augmentation:
-    """The named changes for the images of a data set.
+    """Look up the named augmentations for the images of a data set.
 
     UserError where a name is unknown, or `colour` is asked of pixels that are no brightness within 0..1.
     """
@@ -79,7 +79,7 @@ def crop(batch: np.ndarray, generator: np.random.Generator, pixels: Pixels) -> n
 
 
 def flip(batch: np.ndarray, generator: np.random.Generator, pixels: Pixels) -> np.ndarray:
-    """Mirror each image left to right, or not, with equal chances."""
+    """Mirror each image left to right with probability 0.5."""
     mirrored, result = generator.random(len(batch)) < 0.5, batch.copy()
     result[mirrored] = batch[mirrored][..., ::-1]
     return result

@@ -19,7 +19,7 @@ RECORD_BYTES = 2 + 3 * 32 * 32
 
 
 def read_cifar100(data_root: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
-    """(images uint8 ``(n, 3, 32, 32)``, fine labels), for training and for test, and the names of the 100 classes.
+    """Read (images uint8 ``(n, 3, 32, 32)``, fine labels), for training and for test, and the names of the 100 classes.
 
     Looked for in `data_root` or its folder ``cifar-100-binary``, without `data_root` in the user's cache. Fewer images
     are accepted where every class has as many. UserError where files are missing or damaged.
@@ -38,7 +38,7 @@ def _find(data_root: Path | None) -> Path:
             return folder
     raise UserError(
         f"the CIFAR-100 files {TRAIN_FILE}, {TEST_FILE} and {NAMES_FILE} were not found (looked in {root} and "
-        f"{root / FOLDER}); unpack {ADDRESS} there, which --download does not do for this data set, or name their "
+        f"{root / FOLDER}); unpack {ADDRESS} there, which --download cannot do for this data set, or name their "
         "folder with --data-root"
     )
 
@@ -75,5 +75,5 @@ def _read_names(path: Path) -> tuple[str, ...]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); unpack {ADDRESS} again") from None
     if len(set(names)) != CLASSES or len(names) != CLASSES:
-        raise UserError(f"{path} holds {len(set(names))} names of classes, not {CLASSES}; unpack {ADDRESS} again")
+        raise UserError(f"{path} holds {len(set(names))} class names, not {CLASSES}; unpack {ADDRESS} again")
     return names

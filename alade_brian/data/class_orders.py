@@ -1,4 +1,4 @@
-"""The orders in which classes come: drawn from a seed, or published under a name."""
+"""Class orders, drawn from a seed or published under a name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ORDER_NAMES = ("natural", "seed", "pycil", *CIFAR100_ORDERS)
 
 
 def class_order(seed: int, classes: int) -> tuple[int, ...]:
-    """A class order from a seed: ``numpy.random.seed(seed); numpy.random.permutation(classes)``, as PyCIL draws it.
+    """Draw a class order from a seed: ``numpy.random.seed(seed); numpy.random.permutation(classes)``, as in PyCIL.
 
     UserError where the seed is not within 0..2**32 - 1.
     """
@@ -51,7 +51,7 @@ def class_order(seed: int, classes: int) -> tuple[int, ...]:
 
 
 def named_class_order(name: str, classes: int, seed: int | None = None) -> tuple[int, ...]:
-    """The class order of that name, for so many classes.
+    """Return the published class order of a name for a number of classes.
 
     natural               0, 1, 2, ...
     seed                  `class_order` of the run's seed

@@ -1,4 +1,4 @@
-"""What a data set is: normalised training and test images with their labels, checked."""
+"""Data sets: normalised training and test images with their labels, validated."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Split = tuple[np.ndarray, np.ndarray]
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images float32 ``(n, channels, height, width)``, or sequences of frames ``(n, steps, channels, height, width)``,
-    normalised per channel by `mean` and `std` of the training images; labels int64 ``(n,)`` from 0. Checks itself;
-    UserError where something does not fit."""
+    normalised per channel by `mean` and `std` of the training images; labels int64 ``(n,)`` from 0. Validated on
+    construction; UserError if something is inconsistent."""
 
     name: str
     train_images: np.ndarray
@@ -51,13 +51,13 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image, or of a frame where images are sequences."""
+        """(channels, height, width) of an image, or of a frame if images are sequences."""
         channels, height, width = self.train_images.shape[-3:]
         return channels, height, width
 
     @property
     def sequence_steps(self) -> int | None:
-        """Frames of a sequence; none where images stand still."""
+        """Number of frames of a sequence; None for still images."""
         return self.train_images.shape[1] if self.train_images.ndim == 5 else None
 
     @property
@@ -66,7 +66,7 @@ class Dataset:
 
 
 def make_dataset(name: str, train: Split, test: Split, class_names: tuple[str, ...], scale: float = 1.0) -> Dataset:
-    """A normalised data set from (images ``(n, C, H, W)`` or ``(n, steps, C, H, W)``, labels) pairs of any number type.
+    """Make a data set from (images ``(n, C, H, W)`` or ``(n, steps, C, H, W)``, labels) pairs of any number type.
 
     scale   the value that counts as 1: 255 for bytes, so that `mean` and `std` are within 0..1
     """
@@ -88,8 +88,8 @@ def _check_shapes(name: str, train: Split, test: Split) -> None:
     for split, (images, labels) in (("training", train), ("test", test)):
         if images.ndim not in (4, 5) or labels.shape != images.shape[:1]:
             raise UserError(
-                f"data set '{name}', {split} images: {images.shape} images and {labels.shape} labels do not belong "
-                "together; check the files"
+                f"data set '{name}', {split} images: {images.shape} images and {labels.shape} labels do not "
+                "match; check the files"
             )
     if train[0].shape[1:] != test[0].shape[1:]:
         raise UserError(

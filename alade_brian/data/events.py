@@ -1,4 +1,4 @@
-"""Recordings of event cameras, read by the optional package tonic and counted into frames."""
+"""Recordings of event cameras, read with the optional package tonic and binned into frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEST_FRACTION = 0.1
 def read_events(
     name: str, data_root: Path | None, download: bool, steps: int | None, image_size: int | None
 ) -> tuple[Split, Split, tuple[str, ...]]:
-    """(frames float32 ``(n, steps, polarities, H, W)``, labels) for training and for test, and the classes' names.
+    """Read (frames float32 ``(n, steps, polarities, H, W)``, labels) for training and test, and the class names.
 
     name         a data set of ``tonic.datasets``, for instance NMNIST, DVSGesture, CIFAR10DVS
     data_root    where tonic keeps its files; none: the user's cache
@@ -48,7 +48,7 @@ def read_events(
 
 
 def bin_events(events: np.ndarray, sensor_size: tuple[int, int, int], steps: int) -> np.ndarray:
-    """Count events into frames; float32 ``(steps, polarities, H, W)``.
+    """Bin events into frames of counts, float32 ``(steps, polarities, H, W)``.
 
     events        a structured array ``(n,)`` with the fields t, x, p, and y where the sensor has rows
     sensor_size   (W, H, polarities); with one polarity, p is not looked at
@@ -91,12 +91,12 @@ def _kind(name: str) -> type:
         if parameter.default is parameter.empty
     ]
     if needed:
-        raise UserError(f"'tonic:{name}' holds no classes to learn (it asks for {', '.join(needed)}); use another")
+        raise UserError(f"'tonic:{name}' has no class labels (it asks for {', '.join(needed)}); use another")
     return kind
 
 
 def _open(kind: type, folder: Path, download: bool) -> tuple[tuple[Any, Sequence[int]], tuple[Any, Sequence[int]]]:
-    """The recordings for training and for test, and which of them to take, in order."""
+    """Open the recordings for training and test, and list which of them to use, in order."""
 
     def refuse(recordings: Any) -> None:
         raise UserError(
@@ -123,7 +123,7 @@ def _open(kind: type, folder: Path, download: bool) -> tuple[tuple[Any, Sequence
 
 
 def _in_order(recordings: Any) -> list[int]:
-    """By the names of the files where there are some: tonic takes them as the file system gives them."""
+    """Sort by file name if there are files: tonic lists them in the file system's order."""
     files = getattr(recordings, "data", [])
     named = len(files) == len(recordings) and all(isinstance(file, str) for file in files)
     return sorted(range(len(recordings)), key=lambda index: files[index] if named else index)
@@ -144,7 +144,7 @@ def _read(
             raise _unreadable(f"{where}, recording {index}", error) from None
         label = label.item() if isinstance(label, np.generic) else label
         if not isinstance(label, int | str):
-            raise UserError(f"'{where}' holds no classes to learn (a label is {type(label).__name__}); use another")
+            raise UserError(f"'{where}' has no class labels (a label is {type(label).__name__}); use another")
         if image_size is not None:
             recording = area_average(recording, image_size)
         elif recordings.sensor_size is None:
@@ -159,7 +159,7 @@ def _read(
 
 
 def _names(recordings: Any, values: Sequence[Any]) -> tuple[str, ...]:
-    """The names that tonic has for the labels, else the labels themselves."""
+    """Class names from tonic, or else the labels themselves."""
     known = getattr(recordings, "classes", None)
     if isinstance(known, dict) or known is None or not all(isinstance(value, int) for value in values):
         return tuple(str(value) for value in values)
@@ -171,4 +171,4 @@ def _names(recordings: Any, values: Sequence[Any]) -> tuple[str, ...]:
 
 def _unreadable(where: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())
-    return UserError(f"'{where}' could not be read ({type(error).__name__}: {reason}); check or fetch its files again")
+    return UserError(f"'{where}' could not be read ({type(error).__name__}: {reason}); download its files again")

@@ -1,4 +1,4 @@
-"""Fashion-MNIST's IDX files: found, fetched when asked for, read and fully validated."""
+"""Fashion-MNIST's IDX files: located, downloaded on request, read and fully validated."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as its publisher states it."""
+    """Published size and checksum of a file."""
 
     size: int
     md5: str
@@ -63,7 +63,7 @@ FILES: Mapping[str, RemoteFile] = MappingProxyType(
 def read_fashion_mnist(
     data_root: Path | None, download: bool = False, address: str = ADDRESS, files: Mapping[str, RemoteFile] = FILES
 ) -> tuple[Split, Split]:
-    """(images uint8 ``(n, 28, 28)``, labels uint8 ``(n,)``) of the training and of the test split.
+    """Read (images uint8 ``(n, 28, 28)``, labels uint8 ``(n,)``) of the training and of the test split.
 
     Looked for in `data_root` (or its folder ``fashion-mnist``) where one is given, else in the user's cache and where
     Debian's package puts them; with `download` fetched where they are not found.
@@ -94,7 +94,7 @@ def _find(data_root: Path | None, files: Mapping[str, RemoteFile]) -> Path | Non
 
 
 def _existing(folder: Path, name: str) -> Path | None:
-    """The file, compressed or not."""
+    """Find a file, compressed or not."""
     return next((p for p in (folder / name, folder / name.removesuffix(".gz")) if p.is_file()), None)
 
 
@@ -108,7 +108,7 @@ def _not_found(data_root: Path | None) -> str:
 
 
 def fetch(folder: Path, address: str = ADDRESS, files: Mapping[str, RemoteFile] = FILES) -> None:
-    """Fetch what is missing into `folder`, checked by size and checksum: all files are put in place, or none."""
+    """Download missing files into `folder` and check size and checksum; either all files are installed or none."""
     missing = {name: remote for name, remote in files.items() if not _is_whole(folder / name, remote)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def fetch(folder: Path, address: str = ADDRESS, files: Mapping[str, RemoteFile] 
                 os.replace(Path(scratch, name), folder / name)
     except OSError as error:
         raise UserError(
-            f"the folder {folder} cannot be written ({error.strerror}); name another with --data-root"
+            f"the folder {folder} cannot be written ({error.strerror}); choose another with --data-root"
         ) from None
 
 
@@ -131,7 +131,7 @@ def _fetch_one(url: str, path: Path, remote: RemoteFile) -> None:
         # What a server sends may hold line breaks.
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise UserError(
-            f"{url} could not be fetched ({reason}); try again, or install Debian's package {DEBIAN_PACKAGE}"
+            f"{url} could not be downloaded ({reason}); try again, or install Debian's package {DEBIAN_PACKAGE}"
         ) from None
     path.write_bytes(content)
     if not _is_whole(path, remote):
@@ -163,7 +163,7 @@ def _read_split(folder: Path, prefix: str) -> Split:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """An IDX file of unsigned bytes with so many dimensions, gzipped or not; uint8.
+    """Read an IDX file of unsigned bytes with the given number of dimensions, gzipped or not; uint8.
 
     Format: two zero bytes, type code 8, number of dimensions, big-endian 32-bit sizes, values.
     """
@@ -181,7 +181,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) != header + prod(shape):
         raise UserError(
-            f"{path} is truncated or too long: its header promises {prod(shape)} values, {len(content) - header} "
-            "follow; replace it"
+            f"{path} is truncated or too long: its header announces {prod(shape)} values, but "
+            f"{len(content) - header} follow; replace it"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -1,4 +1,4 @@
-"""A data set as folders of image files: one folder a split, in it one a class."""
+"""A data set as folders of image files: one folder per split, and in it one per class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDE_MODES = ("I", "F")
 
 
 def read_image_folder(data_root: Path | None, image_size: int | None) -> tuple[Split, Split, tuple[str, ...]]:
-    """(images, labels) of ``data_root/train/<class>/`` and ``data_root/test/<class>/``, and the names of the classes.
+    """Read (images, labels) of ``data_root/train/<class>/`` and ``data_root/test/<class>/``, and the class names.
 
     Images are ``(n, 1, H, W)`` where every file is grey, else ``(n, 3, H, W)``, with values 0..255; classes and files
     come in the sorted order of their names, files of folders within a class too. Files that are no images (`SUFFIXES`)
@@ -45,7 +45,7 @@ def _classes(root: Path) -> tuple[str, ...]:
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise UserError(
-                f"{root / split} is no folder; put the images into {root}/train/<class>/ and .../test/<class>/"
+                f"{root / split} is not a folder; put the images into {root}/train/<class>/ and .../test/<class>/"
             )
         for path in (root / split).iterdir():
             if path.is_dir() and not is_utf8(path.name):
@@ -67,23 +67,23 @@ def _files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarr
             p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
         )
         if not found:
-            raise UserError(f"{folder / name} holds no image ({', '.join(sorted(SUFFIXES))}); put some there")
+            raise UserError(f"{folder / name} holds no image ({', '.join(sorted(SUFFIXES))}); add images to it")
         paths += found
         labels += [label] * len(found)
     return paths, np.array(labels, dtype=np.int64)
 
 
 def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
-    """(width, height) and Pillow's name for the kind of pixels, from the file's header."""
+    """Read (width, height) and Pillow's mode from the file's header."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}); replace it or take it away") from None
+        raise UserError(f"{path} cannot be read as an image ({error}); replace or remove it") from None
     if mode.startswith(WIDE_MODES):
-        raise UserError(f"{path} has more than 8 bits a channel ('{mode}'); save it with 8")
+        raise UserError(f"{path} has more than 8 bits per channel ('{mode}'); save it with 8")
     return size, mode
 
 
@@ -110,12 +110,12 @@ def _read(paths: list[Path], mode: str, image_size: int | None) -> np.ndarray:
 
 
 def _pixels(path: Path, mode: str) -> np.ndarray:
-    """uint8 ``(C, H, W)``."""
+    """Pixels of an image file, uint8 ``(C, H, W)``."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}); replace it or take it away") from None
+        raise UserError(f"{path} cannot be read as an image ({error}); replace or remove it") from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

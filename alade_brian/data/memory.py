@@ -1,4 +1,4 @@
-"""Exemplars: which training images of old classes are kept."""
+"""Exemplar memory: the training images of old classes that are kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def herd(features: np.ndarray, count: int) -> np.ndarray:
 
 
 class ExemplarMemory:
-    """Exemplars of the classes seen: training images, as many of every class. Lists are cut, never chosen again.
+    """Exemplars of the classes seen: training images, equally many per class. Lists are truncated, never chosen again.
 
     size        at most so many in all (the B0 protocols' budget)
     per_class   a fixed number of every class instead, so that the memory grows (B50: 20); `size` then does not count
@@ -60,11 +60,11 @@ class ExemplarMemory:
         return self.size > 0 or self.per_class is not None
 
     def quota(self, classes_seen: int) -> int:
-        """Exemplars of each class: `per_class`, else ``floor(size / classes seen)``."""
+        """Number of exemplars per class: `per_class`, else ``floor(size / classes seen)``."""
         return self.size // classes_seen if self.per_class is None else self.per_class
 
     def update(self, classes_seen: int, new: Mapping[int, np.ndarray]) -> None:
-        """Cut the old lists and add new ones: incremental label -> indices into the training split, best first.
+        """Truncate the old lists and add new ones: incremental label -> indices into the training split, best first.
 
         UserError where the memory is too small for the classes; ValueError where a label is remembered already.
         """
@@ -82,22 +82,22 @@ class ExemplarMemory:
 
     @property
     def lists(self) -> dict[int, np.ndarray]:
-        """Indices into the training split by incremental label."""
+        """Indices of exemplars in the training split, by incremental label."""
         return dict(self._lists)
 
     @property
     def indices(self) -> np.ndarray:
-        """All indices, class by class; int64."""
+        """Indices of all exemplars, class by class; int64."""
         return np.concatenate([np.zeros(0, np.int64), *self._lists.values()]).astype(np.int64)
 
     def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """State of the memory as plain values for a checkpoint."""
         lists = {label: indices.tolist() for label, indices in self._lists.items()}
         return {"size": self.size, "per_class": self.per_class, "lists": lists}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> ExemplarMemory:
-        """The memory that gave this `state`."""
+        """Restore a memory from its `state`."""
         memory = cls(state["size"], state["per_class"])
         memory._lists = {int(label): np.array(indices, dtype=np.int64) for label, indices in state["lists"].items()}
         return memory

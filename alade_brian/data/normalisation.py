@@ -1,4 +1,4 @@
-"""Mean and standard deviation per channel, taken and applied piece by piece, so that the memory stays small."""
+"""Mean and standard deviation per channel, computed and applied in pieces to limit memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PIECE_VALUES = 2**22
 
 
 def pieces(images: np.ndarray) -> Iterator[slice]:
-    """The first axis in slices of about `PIECE_VALUES` values, in order."""
+    """Divide the first axis into consecutive slices of about `PIECE_VALUES` values."""
     step = max(1, PIECE_VALUES // max(1, prod(images.shape[1:])))
     return (slice(start, start + step) for start in range(0, len(images), step))
 
 
 def moments(images: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of ``images / scale``, float64 ``(C,)`` each.
+    """Compute mean and standard deviation of ``images / scale``, float64 ``(C,)`` each.
 
     images   ``(n, C, H, W)`` or ``(n, steps, C, H, W)``, any numeric type
     A constant channel has standard deviation 1: it is brought to zero, not to infinity.
@@ -43,7 +43,7 @@ def moments(images: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndar
 
 
 def normalised(images: np.ndarray, mean: np.ndarray, std: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """``(images / scale - mean) / std`` per channel; float32, of the images' shape."""
+    """Normalise images to ``(images / scale - mean) / std`` per channel; float32, of the images' shape."""
     result = np.empty(images.shape, dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         for piece in pieces(images):

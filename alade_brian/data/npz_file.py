@@ -20,7 +20,7 @@ UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.
 
 
 def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...], float]:
-    """(images, labels) for training and for test, names of the classes, and the value that counts as 1.
+    """Read (images, labels) for training and test, class names, and the pixel value that is scaled to 1.
 
     The file holds
     train_images, test_images   uint8 (255 counts as 1) or float (as they are); ``(n, H, W)``, ``(n, C, H, W)``,
@@ -47,9 +47,9 @@ def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...], float]:
 
 def _load(path: Path | None) -> dict[str, np.ndarray]:
     if path is None:
-        raise UserError("the data set 'npz' is a file; name it with --data-root FILE.npz")
+        raise UserError("the data set 'npz' is a file; give it with --data-root FILE.npz")
     if not path.is_file():
-        raise UserError(f"{path} is no file; name the .npz file with --data-root FILE.npz")
+        raise UserError(f"{path} is not a file; give the .npz file with --data-root FILE.npz")
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
@@ -62,7 +62,7 @@ def _load(path: Path | None) -> dict[str, np.ndarray]:
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} cannot be read as an .npz file of plain arrays ({reason}); write it anew with numpy.savez"
+            f"{path} cannot be read as an .npz file of plain arrays ({reason}); write it again with numpy.savez"
         ) from None
 
 
@@ -108,7 +108,7 @@ def _names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path | None)
     names = arrays["class_names"]
     if names.shape != (classes,) or names.dtype.kind != "U":
         raise UserError(
-            f"{path}: class_names are {names.dtype} of shape {names.shape}, but the labels ask for {classes} names; "
-            "save one text for each class"
+            f"{path}: class_names are {names.dtype} of shape {names.shape}, but the labels need {classes} names; "
+            "save one text per class"
         )
     return tuple(str(name) for name in names)

@@ -1,4 +1,4 @@
-"""Omniglot-242: the handwritten characters that come with the package."""
+"""Omniglot-242: handwritten characters that ship with the package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIRST_TEST_DRAWER = 16
 
 
 def read_omniglot() -> tuple[Split, Split, tuple[str, ...]]:
-    """(images uint8 ``(n, 1, 28, 28)``, labels), for training and for test, and the names of the 242 characters.
+    """Read (images uint8 ``(n, 1, 28, 28)``, labels) for training and test, and the names of the 242 characters.
 
     Twenty people drew every character. The split is fixed: people 1 to 15 are for training, 16 to 20 for test, so that
     a class has 15 and 5 images. Source and licence stand beside the file.

@@ -1,4 +1,4 @@
-"""Where data sets lie when no folder is named."""
+"""Default folders of data sets."""
 
 from __future__ import annotations
 

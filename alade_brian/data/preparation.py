@@ -1,4 +1,4 @@
-"""A data set made smaller: other image size, fewer images, validation images in place of the test images."""
+"""Reduced data sets: resized images, fewer images, or validation images in place of the test images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prepare(
     test_per_class: int | None = None,
     validation: float = 0.0,
 ) -> Dataset:
-    """The data set with images of another size, with fewer images, or split for tuning.
+    """Resize a data set, reduce its number of images, or split off validation images.
 
     image_size        pixels a side, by area averaging (`area_average`); none: as they are
     train_per_class   at most so many training images of each class, the first in the data set's order
@@ -62,14 +62,14 @@ def _held_out(dataset: Dataset, fraction: float) -> np.ndarray:
     if counts.min() < 2:
         label = int(counts.argmin())
         raise UserError(
-            f"class '{dataset.class_names[label]}' of '{dataset.name}' has {counts[label]} training image, of which "
-            "none can be held out; leave out validation"
+            f"class '{dataset.class_names[label]}' of '{dataset.name}' has {counts[label]} training image, which "
+            "cannot be held out; leave out validation"
         )
     return last_of_each(dataset.train_labels, fraction)
 
 
 def _first_of_each(split: Split, among: np.ndarray | None, count: int | None) -> Split:
-    """The first `count` images of each class, of those that are `among`; the split itself where all are chosen."""
+    """Select the first `count` images of each class that are in `among`; return the split itself if all are."""
     images, labels = split
     chosen = np.arange(len(labels)) if among is None else np.flatnonzero(among)
     if count is not None:

@@ -1,4 +1,4 @@
-"""Images of another size, by area averaging."""
+"""Resampling of images by area averaging."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from alade_brian.data.normalisation import pieces
 
 
 def area_average(images: np.ndarray, size: int) -> np.ndarray:
-    """Images ``(..., H, W)`` as float32 ``(..., size, size)``: a new pixel is the mean over the area that it covers,
-    where a pixel that is covered in part counts by that part.
+    """Resample images ``(..., H, W)`` to float32 ``(..., size, size)``: a new pixel is the mean over the area that it
+    covers, in which a partly covered pixel has the weight of the covered part.
 
     Images that are not square are stretched to a square; where `size` is larger, pixels are repeated.
     """
@@ -27,7 +27,7 @@ def area_average(images: np.ndarray, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _shares(length: int, size: int) -> np.ndarray:
-    """Shares of the old pixels in the new, float64 ``(size, length)``; every row adds up to 1."""
+    """Weights of the old pixels in the new, float64 ``(size, length)``; every row adds up to 1."""
     edges, pixels = np.arange(size + 1) * (length / size), np.arange(length)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     shares = np.maximum(overlap, 0) * (size / length)

@@ -1,4 +1,4 @@
-"""The class-incremental scenario: which classes come when. Labels are positions in the class order."""
+"""The class-incremental scenario: the classes of each task. Labels are positions in the class order."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Task:
 
     @property
     def old_classes(self) -> range:
-        """The incremental labels seen before."""
+        """The incremental labels of earlier tasks."""
         return range(self.first_label)
 
     @property
     def classes_seen(self) -> int:
-        """Number of classes seen with this task."""
+        """Number of classes seen up to and including this task."""
         return self.first_label + len(self.classes)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """images float32 ``(n, C, H, W)`` or ``(n, steps, C, H, W)``; labels int64 ``(n,)``, incremental; indices int64
-    ``(n,)`` into the data set's split; tasks int64 ``(n,)``, the number of the task that brought the image's class."""
+    ``(n,)`` into the data set's split; tasks int64 ``(n,)``, the number of the task of the image's class."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -52,7 +52,7 @@ class ImageSet:
         return len(self.labels)
 
     def select(self, chosen: np.ndarray) -> ImageSet:
-        """Some of the images, in the given order."""
+        """Select images, in the given order."""
         return ImageSet(self.images[chosen], self.labels[chosen], self.indices[chosen], self.tasks[chosen])
 
 
@@ -89,23 +89,23 @@ class Scenario:
         return self._set(self.dataset.train_images, labels, np.flatnonzero(np.isin(labels, task.labels)))
 
     def train_sets_until(self, task: Task) -> ImageSet:
-        """Training images of all classes seen with this task, ordered by task: what joint training sees."""
+        """Training images of all classes up to this task, ordered by task, as joint training uses them."""
         return self._first_classes(self.dataset.train_images, self.dataset.train_labels, task.classes_seen)
 
     def train_sets_before(self, task: Task) -> ImageSet:
-        """Training images of all classes seen before this task, ordered by task."""
+        """Training images of all classes of earlier tasks, ordered by task."""
         return self._first_classes(self.dataset.train_images, self.dataset.train_labels, task.first_label)
 
     def test_set(self, task: Task) -> ImageSet:
-        """Test images of all classes seen with this task, ordered by task."""
+        """Test images of all classes up to this task, ordered by task."""
         return self._first_classes(self.dataset.test_images, self.dataset.test_labels, task.classes_seen)
 
     def exemplars(self, memory: ExemplarMemory) -> ImageSet:
-        """The memory's training images."""
+        """Training images in the exemplar memory."""
         return self._set(self.dataset.train_images, self._position[self.dataset.train_labels], memory.indices)
 
     def _first_classes(self, images: np.ndarray, own_labels: np.ndarray, count: int) -> ImageSet:
-        """Images of the first `count` classes in the class order, ordered by task, then as the data set has them."""
+        """Images of the first `count` classes in the class order, ordered by task, then as in the data set."""
         labels = self._position[own_labels]
         seen = np.flatnonzero(labels < count)
         by_task = np.argsort(self._task_of_label[labels[seen]], kind="stable")
@@ -116,7 +116,7 @@ class Scenario:
 
 
 def check_memory(memory: ExemplarMemory, scenario: Scenario) -> None:
-    """UserError where a memory cannot be: more exemplars than training images, or fewer than classes."""
+    """Raise UserError for an impossible memory: more exemplars than training images, or fewer than classes."""
     dataset = scenario.dataset
     images = len(dataset.train_labels)
     largest = int(np.bincount(dataset.train_labels).max())

@@ -1,4 +1,4 @@
-"""Which images of a class are the first, and which are held out."""
+"""Selection of the first and of held-out images of each class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def rank_in_class(labels: np.ndarray) -> np.ndarray:
-    """How many images of the same class come before each image; labels from 0 ``(n,)`` -> int64 ``(n,)``."""
+    """Number of earlier images of the same class for each image; labels from 0 ``(n,)`` -> int64 ``(n,)``."""
     by_class, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
     rank = np.empty(len(labels), dtype=np.int64)
     rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -14,7 +14,7 @@ def rank_in_class(labels: np.ndarray) -> np.ndarray:
 
 
 def last_of_each(labels: np.ndarray, fraction: float) -> np.ndarray:
-    """True for the last `fraction` of every class, rounded, but at least one image on either side; bool ``(n,)``.
+    """Mask of the last `fraction` of every class, rounded, with at least one image on either side; bool ``(n,)``.
 
     A class of one image keeps it.
     """

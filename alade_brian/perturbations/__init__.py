@@ -1,5 +1,4 @@
-"""What biology does to a network: each perturbation is a small class that changes the specification, or what is shown,
-and nothing else.
+"""Biological perturbations of a network: each is a small class that changes only the specification or the images.
 
 How to write one's own: docs/perturbations.md.
 """

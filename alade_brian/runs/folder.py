@@ -101,7 +101,7 @@ class RunFolder:
             return to_mapping(config_from(content, str(self._config)))
         except yaml.YAMLError:
             raise UserError(
-                f"{self._config} is damaged; restore it, or start anew in another folder with --out"
+                f"{self._config} is damaged; restore it, or start again in another folder with --out"
             ) from None
 
     def check_same(self, config: RunConfig) -> None:

@@ -1,5 +1,5 @@
-"""Whether a job fits into the memory of this machine and its GPU: asked before anything is trained, with the network
-that it will have in the end."""
+"""Check, before training, that a job fits into the memory of this machine and its GPU with the network after the last
+task."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NUMBERS_PER_WEIGHT = 3
 
 
 def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, settings: SimulationSettings) -> None:
-    """UserError if this machine or its GPU lacks the memory to simulate the network after the last task, or its GPU
-    the memory to train it."""
+    """Raise UserError if this machine or its GPU lacks the memory to simulate the network after the last task, or its
+    GPU the memory to train it."""
     network, spec = final_network(config, dataset, scenario)
     check_plan_memory(draft_plan(spec, settings))
     if config.training.device == "cuda":
@@ -43,7 +43,7 @@ def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, se
 
 
 def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tuple[torch.nn.Module, NetworkSpec]:
-    """The network that the last task will leave, untrained, and its specification."""
+    """Build the network after the last task, untrained, and its specification."""
     learner = make_learner(config, dataset)
     for _ in range(len(scenario) if learner.method.grows else 1):
         learner.network.add_extractor(inherit=False)
@@ -52,7 +52,7 @@ def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tu
 
 
 def training_bytes(network: torch.nn.Module, spec: NetworkSpec, config: RunConfig) -> int:
-    """Memory that training takes, about; convolutions may want as much again for their work."""
+    """Estimate the memory of training in bytes; convolutions may use as much again as workspace."""
     batch = max(config.learning.batch_size, config.finetuning.batch_size)
     size = 2 if config.training.precision == "bfloat16" else 4
     neurons = sum(p.size for p in spec.populations) * spec.steps * batch

@@ -1,4 +1,4 @@
-"""A look into the network of the last task: membranes of a few neurons of every layer, kept for the report."""
+"""Membranes of a few neurons of every layer after the last task, recorded for the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record_membranes(network: nn.Module, spec: NetworkSpec, test: ImageSet, path
     chooses. For a network with more than `MOST_SYNAPSES` nothing is written, and the log reports it."""
     synapses = sum(synapses_per_projection(spec))
     if synapses > MOST_SYNAPSES:
-        log.info("no membranes are kept: %d synapses, more than %d", synapses, MOST_SYNAPSES)
+        log.info("no membranes are recorded: %d synapses, more than %d", synapses, MOST_SYNAPSES)
         return
     wanted = {p.name: [p.neuron.membrane] for p in spec.spiking}
     found = inner_states(network, spec, test.images[:1], wanted)
@@ -35,8 +35,8 @@ def record_membranes(network: nn.Module, spec: NetworkSpec, test: ImageSet, path
 
 
 def representative_neurons(state: InnerState) -> np.ndarray:
-    """Places of at most three neurons of a layer: the one that fires most, of those that fire the one that fires least,
-    and of those that do not the one whose membrane comes closest to its threshold; over all images."""
+    """Indices of at most three neurons of a layer, over all images: the one that fires most, the firing one that fires
+    least, and the silent one whose membrane comes closest to its threshold."""
     assert state.spikes is not None and state.threshold is not None
     spikes, closest = state.spikes.sum((0, 1)), (state.brian2 - state.threshold).max((0, 1))
     fire, silent = np.flatnonzero(spikes), np.flatnonzero(spikes == 0)

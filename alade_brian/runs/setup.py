@@ -1,4 +1,4 @@
-"""From a configuration to what a run needs; whatever does not fit is refused here, before anything is computed."""
+"""Construct the parts of a run from its configuration; invalid combinations are refused before anything is computed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from alade_brian.simulation import SimulationSettings
 
 
 def simulation_settings(config: RunConfig) -> SimulationSettings:
-    """The simulation section of a configuration as settings."""
+    """Convert the simulation section of a configuration to settings."""
     return SimulationSettings(**dataclasses.asdict(config.simulation), reuse=True)
 
 
 def load_images(config: RunConfig, download: bool = False) -> Dataset:
-    """The data set, resampled, cut and split as the configuration says."""
+    """Load the data set, resized, reduced and split according to the configuration."""
     root = Path(config.data_root) if config.data_root is not None else None
     dataset = load_dataset(config.dataset, root, download, image_size=config.image_size, steps=config.network.steps)
     return prepare(
@@ -41,7 +41,7 @@ def load_images(config: RunConfig, download: bool = False) -> Dataset:
 
 
 def convert_options(dataset: Dataset) -> dict[str, Any]:
-    """What `convert` must know where an image is a sequence."""
+    """Options of `convert` for images that are sequences; none for still images."""
     steps = dataset.sequence_steps
     return {} if steps is None else {"steps": steps, "sequence": True}
 
@@ -60,25 +60,25 @@ def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
 
 
 def make_memory(config: RunConfig, scenario: Scenario) -> ExemplarMemory:
-    """An empty memory of the size that method and configuration ask for."""
+    """Make an empty exemplar memory of the size that method and configuration require."""
     if not method_class(config.method).rehearses:
         return ExemplarMemory(0)
     memory = ExemplarMemory(config.memory_size, config.memory_per_class)
     if not memory.holds_any:
-        raise UserError(f"memory_size is 0, but the method '{config.method}' learns from exemplars; give it some")
+        raise UserError(f"memory_size is 0, but the method '{config.method}' needs exemplars; set memory_size")
     check_memory(memory, scenario)
     return memory
 
 
 def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
-    """A learner for the data set's images; an extractor is made and thrown away, so that one that cannot exist is
+    """Make a learner for the data set's images. It builds one extractor and discards it, so that an invalid one is
     refused."""
     _check_device(config)
     steps = dataset.sequence_steps
     if steps is not None and steps != config.network.steps:
         raise UserError(
-            f"network.steps is {config.network.steps}, but an image of '{dataset.name}' has {steps} frames; make them "
-            "the same"
+            f"network.steps is {config.network.steps}, but an image of '{dataset.name}' has {steps} frames; set both "
+            "to the same number"
         )
 
     def learner() -> Learner:

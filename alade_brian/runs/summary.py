@@ -10,7 +10,7 @@ from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
-    """Task by task what both networks know, then the averages, as aligned text."""
+    """Format the accuracies of both networks task by task, then the averages, as aligned text."""
     head = (
         "task",
         "classes",
@@ -54,7 +54,7 @@ def _verdict(metrics: Mapping[str, Any]) -> str:
 
 
 def _energy(energy: Mapping[str, Any]) -> list[str]:
-    """What an image costs after the last task, where it was calculated."""
+    """Line with the energy per image after the last task, if it was calculated."""
     if energy.get("ratio") is None:
         return []
     joule, ratio = energy["joule_per_image"], energy["ratio"]

@@ -1,4 +1,4 @@
-"""What the parts of a specification share: the error, checks of numbers and names, and read-only arrays."""
+"""Shared helpers of the specification: its error, checks of numbers and names, and read-only arrays."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class SpecError(ValueError):
 
 
 def require(condition: bool, message: str) -> None:
-    """SpecError with this message unless the condition holds."""
+    """Raise SpecError with this message unless the condition holds."""
     if not condition:
         raise SpecError(message)
 
 
 def float64(array: object) -> np.ndarray:
-    """A read-only float64 copy, so that the owner of the original cannot change a specification.
+    """Copy to a read-only float64 array, so that changes to the original cannot alter a specification.
 
     Raises SpecError for anything but real numbers.
     """
@@ -47,7 +47,7 @@ def integer(value: object, what: str, least: int = 0) -> int:
 
 
 def pair(value: object, what: str, least: int = 0) -> Pair:
-    """Two whole numbers (vertical, horizontal); SpecError for anything else."""
+    """Check and return two integers (vertical, horizontal); SpecError for anything else."""
     two = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
     require(two, f"{what} is {value!r}: use two whole numbers, vertical and horizontal")
     vertical, horizontal = (integer(number, what, least) for number in value)  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ def pair(value: object, what: str, least: int = 0) -> Pair:
 
 
 def check_shape(shape: object, owner: str) -> Shape:
-    """The shape as a tuple of ints; SpecError unless it has one to three positive axes and at most `LARGEST` places."""
+    """Return a shape as ints; SpecError unless it has 1 to 3 positive axes and at most `LARGEST` elements."""
     listed = isinstance(shape, Sequence) and not isinstance(shape, str) and len(shape) in (1, 2, 3)
     axes: tuple[Any, ...] = tuple(shape) if listed else ()  # type: ignore[arg-type]
     positive = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in axes)
@@ -70,6 +70,6 @@ def check_shape(shape: object, owner: str) -> Shape:
 
 
 def check_name(name: object, owner: str) -> None:
-    """SpecError unless the name is printable text: no line breaks, no control characters, not empty."""
+    """Raise SpecError unless the name is non-empty printable text without line breaks or control characters."""
     ok = isinstance(name, str) and name != "" and name.isprintable()
     require(ok, f"{owner} has the name {name!r}: use printable characters without line breaks")

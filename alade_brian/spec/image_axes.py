@@ -1,4 +1,4 @@
-"""The axes of images: ``(n, *shape)`` where each is held, ``(n, steps, *shape)`` where there is one input per step."""
+"""The axes of images: ``(n, *shape)`` if each image is held, ``(n, steps, *shape)`` if there is one input per step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TRANSPOSE = "the axis of the images comes first, then that of the steps; transpo
 
 
 def check_axes(spec: NetworkSpec, stimulus: Stimulus, shape: Shape) -> None:
-    """UserError, with the name of every axis, where an array of that shape does not fit a stimulus."""
+    """Raise a UserError that names every axis if an array of that shape does not fit a stimulus."""
     held = stimulus.coding == "direct"
     expected = stimulus.shape if held else (spec.steps, *stimulus.shape)
     if shape[1:] == expected and shape[0]:
@@ -28,7 +28,7 @@ def check_axes(spec: NetworkSpec, stimulus: Stimulus, shape: Shape) -> None:
 
 
 def sequence_steps(shape: Shape, steps: int | None) -> int:
-    """The steps of images with one input per step; UserError where there should be another number of them."""
+    """Number of steps of images with one input per step; UserError if another number is required."""
     if len(shape) < 3:
         raise UserError(f"images of the shape {shape} are no sequence: give (n, steps, ...), one input per step")
     if steps is None or steps == shape[1]:
@@ -38,5 +38,5 @@ def sequence_steps(shape: Shape, steps: int | None) -> int:
 
 
 def described(shape: Shape) -> str:
-    """Images with one input per step, in words."""
+    """Describe images with one input per step in words."""
     return f"the images have the shape {shape}, which is {shape[0]} images of {shape[1]} steps"

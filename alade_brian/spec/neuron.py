@@ -1,5 +1,4 @@
-"""A neuron as the waist of the project knows it: differential equations, constants, and the conventions that decide a
-spike."""
+"""Specification of a neuron: differential equations, constants, and the conventions that determine its spikes."""
 
 from __future__ import annotations
 
@@ -39,13 +38,13 @@ class Parameter:
 
 
 def constant(value: object, unit: Unit = "1") -> Parameter:
-    """A parameter from a number or an array."""
+    """Make a parameter from a number or an array."""
     return Parameter(np.asarray(value, dtype=np.float64), unit)
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronEquations:
-    """One neuron type: its differential equations and the conventions that equations alone do not settle.
+    """One neuron type: its differential equations and the conventions that equations leave open.
 
     In every time step the state follows `model` for one step, then the input of that step is added to `input`, then
     `update` is done, then the threshold is tested, then the reset acts. All state starts a presentation at zero, the
@@ -123,12 +122,12 @@ class NeuronEquations:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The model's variables, in their order."""
+        """State variables of the model, in order."""
         return tuple(re.findall(r"^\s*(?:d(?=\w+/dt))?(\w+?)(?:/dt\s*=|\s*:)", self.model, re.MULTILINE))
 
     @property
     def input_variable(self) -> str:
-        """The variable that input is added to."""
+        """The variable to which input is added."""
         return self.input or self.membrane
 
 

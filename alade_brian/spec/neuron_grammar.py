@@ -1,5 +1,5 @@
-"""The part of Brian2's language that a neuron's equations may use. Everything else is refused before Brian2 sees it:
-the text of a specification file becomes code in three places (Brian2, generated C++, an exported script).
+"""The subset of Brian2's language that a neuron's equations may use. Everything else is refused before it reaches
+Brian2: the text of a specification file becomes code in three places (Brian2, generated C++, an exported script).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _OPERATORS = (
 
 
 def check_names(names: Collection[str], what: str) -> None:
-    """SpecError unless all are names that Brian2, C++ and Python can take."""
+    """Raise SpecError unless all names are valid in Brian2, C++ and Python."""
     for name in names:
         ok = isinstance(name, str) and NAME.fullmatch(name) is not None
         require(ok, f"{what} {name!r} is no name: use letters, digits and underscores")
 
 
 def check_model(text: str, known: Collection[str]) -> None:
-    """SpecError unless every line is ``dx/dt = expression : 1`` or ``x : 1``; `known` may occur in expressions."""
+    """Raise SpecError unless every line is ``dx/dt = expression : 1`` or ``x : 1``; `known` names may occur in it."""
     for line in _lines(text, "the model"):
         equation = _DIFFERENTIAL.fullmatch(line)
         if equation is not None:
@@ -50,7 +50,7 @@ def check_model(text: str, known: Collection[str]) -> None:
 
 
 def check_statements(text: str, states: Collection[str], known: Collection[str], what: str) -> None:
-    """SpecError unless every line is ``x = expression`` (or +=, -=, *=, /=), with x one of the `states`."""
+    """Raise SpecError unless every line is ``x = expression`` (or +=, -=, *=, /=), with x one of the `states`."""
     for line in _lines(text, what):
         match _parsed(line, "exec", what):
             case ast.Module(body=[ast.Assign(targets=[ast.Name(id=name)], value=value)]):
@@ -70,21 +70,21 @@ def check_statements(text: str, states: Collection[str], known: Collection[str],
 
 
 def check_expression(text: str, known: Collection[str], what: str) -> None:
-    """SpecError unless the text is one expression of numbers, known names, operators and `FUNCTIONS`."""
+    """Raise SpecError unless the text is one expression of numbers, known names, operators and `FUNCTIONS`."""
     tree = _parsed(text, "eval", what)
     assert isinstance(tree, ast.Expression)
     _check(tree.body, text, known, what)
 
 
 def _lines(text: str, what: str) -> list[str]:
-    """The lines that are not blank."""
+    """Non-blank lines of a text."""
     require(isinstance(text, str), f"{what} is {text!r}: use text")
     # str.splitlines also ends lines where neither Python nor Brian2 does.
     return [line.strip(" \t") for line in text.split("\n") if line.strip(" \t")]
 
 
 def _parsed(text: object, mode: str, what: str) -> ast.AST:
-    """One line as Python reads it."""
+    """Parse one line as Python."""
     require(isinstance(text, str), f"{what} is {text!r}: use text")
     line = str(text)
     require(len(line) <= LONGEST, f"a line of {what} has {len(line)} characters: use at most {LONGEST}")

@@ -1,4 +1,4 @@
-"""A growing network as extractors that know nothing of each other, and the head that reads them all.
+"""A growing network as independent extractors and the head that reads them all.
 
 A frozen extractor answers to an image as it always did; simulated by itself, its answer can be kept. The head is shown
 the extractors' spikes as its stimuli.
@@ -15,7 +15,7 @@ from alade_brian.spec.network import NetworkSpec, Population, Projection, Readou
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """extractors   networks of their own, which all see the whole network's stimuli
+    """extractors   independent networks, each of which receives all stimuli of the whole network
     head         what reads them; its stimuli are spikes, named by the populations that they come from
     """
 

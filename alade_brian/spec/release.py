@@ -1,5 +1,5 @@
-"""Synapses that fail by chance. Which spike passes which synapse is a function of numbers, not of a random stream: it
-is the same on every backend, however images are spread, and can be counted afterwards."""
+"""Synapses that fail at random. Whether a spike passes a synapse is a function of their numbers, not of a random
+stream: it is the same on every backend and for every distribution of images, and can be counted afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TICKETS = 2**31
 
 @dataclass(frozen=True)
 class Release:
-    """Every spike passes every synapse with this probability, each by itself.
+    """Probability with which a spike passes a synapse, independently for every spike and synapse.
 
     ticket   the stimulus, of one pixel and shown in every step, that numbers the draws of an image and step: whole
              numbers from 0 to below 2^31
@@ -37,13 +37,13 @@ def chance(ticket: np.ndarray, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
 
 
 def synapse_number(pre: np.ndarray, post: np.ndarray) -> np.ndarray:
-    """What `draw` knows a synapse by, uint32."""
+    """Identifier of a synapse for `draw`, uint32."""
     with np.errstate(over="ignore"):
         return _mixed(pre, _mixed(post, np.uint32(0)))
 
 
 def draw(ticket: np.ndarray, synapse: np.ndarray) -> np.ndarray:
-    """`chance` for synapses by their `synapse_number`."""
+    """Evaluate `chance` for synapses given by their `synapse_number`."""
     with np.errstate(over="ignore"):
         return _mixed(ticket, synapse) / 2.0**32
 

@@ -1,1 +1,1 @@
-"""What flows back from a network: responses, records, and the files that hold them."""
+"""Responses of a network, spike records, and the files that hold them."""

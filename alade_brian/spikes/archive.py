@@ -1,4 +1,4 @@
-"""Records as `.npz` archives: written whole, and read with one sentence for whatever is wrong with a file."""
+"""Records as `.npz` archives, written atomically; reading a faulty file raises one clear UserError."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_archive(path: Path, arrays: Mapping[str, Any]) -> None:
 
 @contextmanager
 def reading_archive(path: Path, what: str, lacking: str = "incomplete") -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of a file by name, for a block that makes a record of them.
+    """Yield the arrays of a file by name to a block that builds a record from them.
 
     what      what the file should hold, for the message
     lacking   what a file is said to be that has not all names

@@ -1,4 +1,4 @@
-"""Spikes as a table: FILE.csv, a line for each spike, and FILE.json beside it with what no line can say.
+"""Spikes as a table: FILE.csv, a line for each spike, and FILE.json beside it with all other data.
 
 Columns: `image`, `class`, `task`, `layer`, `neuron`, `step`, `time_s` (seconds since the image was switched on). The
 .json names time step, steps, layers with their neurons, and all images: those without a spike have no line.
@@ -24,12 +24,12 @@ _BLOCK_LINES = 100_000
 
 
 def sidecar(path: Path) -> Path:
-    """The file beside a table of spikes."""
+    """The path of the JSON file beside a table of spikes."""
     return path.with_suffix(".json")
 
 
 def write_csv(path: Path, record: SpikeRecord) -> None:
-    """Write `path` and its `sidecar`, each whole or not at all; OSError as the file system raises it."""
+    """Write `path` and its `sidecar`, each atomically; OSError from the file system is passed on."""
     path, layers, place = Path(path), list(record.layers), record.presentation
     # Python writes the shortest digits that give the same float64 again.
     columns = [
@@ -47,7 +47,7 @@ def write_csv(path: Path, record: SpikeRecord) -> None:
 
 
 def read_csv(path: Path) -> SpikeRecord:
-    """Read what `write_csv` wrote, without loss; UserError where one of the two is missing, damaged or contradicts."""
+    """Read the two files of `write_csv` without loss; UserError if one of them is missing, damaged or inconsistent."""
     path = Path(path)
     about = _read_description(sidecar(path))
     columns = _read_lines(path)
@@ -114,7 +114,7 @@ def _read_lines(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _check_repeated(path: Path, record: SpikeRecord, numbers: dict[str, Any], times: Any, spikes: int) -> None:
-    """UserError where a column that repeats what other columns and the sidecar say does not say the same."""
+    """UserError if a redundant column contradicts the other columns or the sidecar."""
     if len(record) != spikes:
         raise UserError(
             f"{path} holds {len(record)} spikes, and {sidecar(path)} says {spikes}; one of them is cut off."

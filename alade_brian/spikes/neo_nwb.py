@@ -1,4 +1,4 @@
-"""Spikes for other programs: Neo (elephant reads it), NWB (DANDI and most viewers), pandas.
+"""Export of spikes to other programs: Neo (elephant reads it), NWB (DANDI and most viewers), pandas.
 
 Each package is an extra of this one, `pip install 'alade-brian[neo]'`, and asked for only where it is used.
 """
@@ -29,7 +29,7 @@ _SYNTHETIC = "http://purl.obolibrary.org/obo/NCBITaxon_32630"
 
 
 def to_neo(record: SpikeRecord, silent: bool = False) -> Any:
-    """A neo.Block: a Segment for each image, and in it a SpikeTrain for each neuron that spiked (`silent`: for all).
+    """Convert a record to a neo.Block: a Segment per image, a SpikeTrain per neuron that spiked (`silent`: for all).
 
     Times are seconds since the image was switched on, from 0 to the length of a presentation. A segment is annotated
     with `image`, `class` and `task`, a train with these and `layer` and `neuron`. UserError where Neo is missing.
@@ -52,7 +52,7 @@ def to_neo(record: SpikeRecord, silent: bool = False) -> Any:
 
 
 def from_neo(block: Any) -> SpikeRecord:
-    """The record of a neo.Block with the annotations that `to_neo` gives it; UserError where it lacks one.
+    """Convert a neo.Block with the annotations of `to_neo` to a record; UserError if one is missing.
 
     Times may be in any unit; UserError where one is not a whole number of steps.
     """
@@ -75,7 +75,9 @@ def from_neo(block: Any) -> SpikeRecord:
 
 
 def to_dataframe(record: SpikeRecord, gap: float | None = None) -> Any:
-    """A pandas.DataFrame with a row for each spike: image, class, task, layer (categorical), neuron, step, time_s.
+    """Convert a record to a pandas.DataFrame with a row for each spike.
+
+    Columns: image, class, task, layer (categorical), neuron, step, time_s.
 
     `time_s`: seconds since the image was switched on; with `gap`, `time_s` runs on over all images, that many seconds
     between two presentations. UserError where pandas is missing.
@@ -102,7 +104,7 @@ def write_nwb(
     description: str = "Spikes of a simulated network to which images were presented one after another",
     start: datetime | None = None,
 ) -> None:
-    """Write an NWB file, whole or not at all: `units`, a row for each recorded neuron; `trials`, a row for each image.
+    """Write an NWB file atomically: `units`, a row for each recorded neuron; `trials`, a row for each image.
 
     All images lie on one time axis, `gap` seconds apart; the network starts each from rest, so an interval that reaches
     over a gap means nothing, and `obs_intervals` leave the gaps out. (Neo's reader of NWB takes a single interval: for
@@ -133,7 +135,7 @@ def write_nwb(
 
 
 def _units(pynwb: Any, record: SpikeRecord, gap: float) -> Any:
-    """The table of neurons, filled by the column: by the row it would take minutes for a large network."""
+    """The table of neurons, filled by column: filling it by row takes minutes for a large network."""
     layer_of, neuron_of = record.units
     unit, names, starts = record.unit, list(record.layers), record.starts(gap)
     # One neuron after another; a stable sort leaves the spikes of each in the order of time.
@@ -172,7 +174,7 @@ def _trials(pynwb: Any, record: SpikeRecord, gap: float) -> Any:
 
 
 def _column(name: str, about: str, data: Any, ends: NDArray[np.int64] | None = None) -> list[Any]:
-    """A column of a table; where a row holds several entries, `ends` says where each row's end, in a second column."""
+    """A table column. If rows hold several entries, `ends` gives where those of each row end, in a second column."""
     common = _package("hdmf.common", "nwb")
     column = common.VectorData(name=name, description=about, data=data)
     return [column] if ends is None else [common.VectorIndex(name=f"{name}_index", data=ends, target=column), column]
@@ -189,7 +191,7 @@ def _package(name: str, extra: str = "") -> Any:
 
 
 def _trains(units: NDArray[Any], times: NDArray[Any], total: int | None) -> list[tuple[int, NDArray[Any]]]:
-    """Each neuron that spiked, or each of `total`, with its times in one presentation."""
+    """Iterate over the neurons that spiked, or over all `total`, with their spike times in one presentation."""
     order = np.argsort(units, kind="stable")
     present, first = np.unique(units[order], return_index=True)
     found = dict(zip(present.tolist(), np.split(times[order], first[1:]), strict=False))

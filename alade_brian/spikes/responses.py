@@ -1,4 +1,4 @@
-"""What a network answered: every spike of every layer, and the logits. Both networks answer in this form."""
+"""Responses of a network, simulated or trained: every spike of every layer, and the logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alade_brian.spec.network import Readout
 @dataclass(frozen=True, eq=False)
 class Responses:
     """spikes   by layer name, in step order, bool ``(images, steps, neurons)``
-    logits   float64 ``(images, classes)``, or ``(images, steps, outputs)`` where every step is read
+    logits   float64 ``(images, classes)``, or ``(images, steps, outputs)`` if every step is read
     traces   by layer name, of the layers asked for: membrane at the end of every step, float64
              ``(images, steps, neurons)``
     """
@@ -24,11 +24,11 @@ class Responses:
 
     @property
     def predictions(self) -> np.ndarray:
-        """int64 ``(images,)``: the class with the largest logit (one per step where every step is read)."""
+        """int64 ``(images,)``: the class with the largest logit (one per step if every step is read)."""
         return self.logits.argmax(-1)
 
     def select(self, images: slice) -> Responses:
-        """The answers to some of the images."""
+        """The responses to some of the images."""
         return Responses(_each(self.spikes, images), self.logits[images], _each(self.traces, images))
 
 
@@ -37,14 +37,14 @@ def _each(arrays: Mapping[str, np.ndarray], images: slice) -> dict[str, np.ndarr
 
 
 def concatenate(parts: Sequence[Responses]) -> Responses:
-    """Answers to consecutive images as one."""
+    """Concatenate the responses to consecutive batches of images."""
     spikes = {name: np.concatenate([p.spikes[name] for p in parts]) for name in parts[0].spikes}
     traces = {name: np.concatenate([p.traces[name] for p in parts]) for name in parts[0].traces}
     return Responses(spikes, np.concatenate([p.logits for p in parts]), traces)
 
 
 def read_out(readout: Readout, values: np.ndarray) -> np.ndarray:
-    """Logits from the spikes (times their amplitude) or membranes ``(images, steps, neurons)`` of the readout's
+    """Compute logits from the spikes (times their amplitude) or membranes ``(images, steps, neurons)`` of the readout's
     population."""
     steps = values.shape[1]
     match readout.decoding:

@@ -1,4 +1,4 @@
-"""Spikes one by one: which neuron fired, in which step of which image. Sparse, and what other tools are given.
+"""Sparse spike records: the neuron, step and image of every spike. Exports to other tools use them.
 
 A presentation lasts `steps` steps of `dt` seconds; a spike of step t happens at t * dt. Images and neurons keep their
 numbers when some are chosen: neuron 7 of a layer is the same neuron in every selection.
@@ -30,7 +30,7 @@ _BLOCK_ENTRIES = 50_000_000
 
 @dataclass(frozen=True, eq=False)
 class SpikeRecord:
-    """Spikes of one network, in rising order of image, step, layer and neuron; they are sorted when made.
+    """Spikes of one network, sorted on construction by image, step, layer and neuron.
 
     `dt`: seconds per step. `steps`: of one presentation. `layers`: by name, numbers of its recorded neurons, rising.
     `images`, `labels`, `tasks` (images,): the number of each presented image, rising; its class; its class's task.
@@ -100,7 +100,7 @@ class SpikeRecord:
         layers: Collection[str] | None = None,
         images: ArrayLike | None = None,
     ) -> SpikeRecord:
-        """The spikes of `network` in a task's record; only the `layers` and `images` asked for are unpacked.
+        """The spikes of `network` in a task's record; only the requested `layers` and `images` are unpacked.
 
         Memory: 16 bytes a spike, and as much again while it is sorted. UserError where a name or number is unknown.
         """
@@ -134,43 +134,43 @@ class SpikeRecord:
         return cls(dt, steps, neurons, np.arange(images), np.asarray(labels), np.asarray(tasks), **columns)
 
     def __len__(self) -> int:
-        """How many spikes there are."""
+        """Number of spikes."""
         return len(self.image)
 
     @property
     def duration(self) -> float:
-        """Seconds of one presentation."""
+        """Duration of one presentation in seconds."""
         return self.steps * self.dt
 
     @property
     def within(self) -> NDArray[np.floating]:
-        """(spikes,): seconds since the image was switched on, step * dt."""
+        """Time of each spike since the onset of its image, step * dt in seconds, (spikes,)."""
         return self.step * self.dt
 
     def starts(self, gap: float) -> NDArray[np.floating]:
-        """(images,): when each image is switched on, in seconds, if `gap` seconds lie between two presentations."""
+        """Onset of each image in seconds, (images,), with `gap` seconds between two presentations."""
         if not (np.isfinite(gap) and gap >= 0):
             raise UserError(f"The gap between presentations must be 0 s or more, not {gap}.")
         return np.arange(len(self.images)) * (self.duration + gap)
 
     def times(self, gap: float) -> NDArray[np.floating]:
-        """(spikes,): seconds on one time axis for all images, with `gap` seconds between two presentations."""
+        """Time of each spike in seconds on a common time axis, (spikes,), with `gap` seconds between images."""
         return self.starts(gap)[self.presentation] + self.within
 
     @property
     def presentation(self) -> Integers:
-        """(spikes,): the place of each spike's image in `images`."""
+        """Index of each spike's image in `images`, (spikes,)."""
         return np.searchsorted(self.images, self.image)
 
     @cached_property
     def units(self) -> tuple[Integers, Integers]:
-        """(neurons,) twice: place of the layer and number in it, of every recorded neuron, silent ones included."""
+        """Layer index and number in the layer of every recorded neuron (two arrays), including silent neurons."""
         sizes = [len(neurons) for neurons in self.layers.values()]
         return np.repeat(np.arange(len(sizes)), sizes), np.concatenate([*self.layers.values()])
 
     @property
     def unit(self) -> Integers:
-        """(spikes,): the place of each spike's neuron in `units`."""
+        """Index of each spike's neuron in `units`, (spikes,)."""
         place, offset = np.empty(len(self), dtype=np.int64), 0
         for number, neurons in enumerate(self.layers.values()):
             here = self.layer == number
@@ -194,7 +194,7 @@ class SpikeRecord:
         classes: ArrayLike | None = None,
         neurons: Mapping[str, ArrayLike] | None = None,
     ) -> SpikeRecord:
-        """What belongs to all that is named: layers, numbers of images, classes, and numbers of neurons by layer.
+        """Select the spikes that match all criteria: layers, image numbers, classes, and neuron numbers by layer.
 
         None leaves all; so does a layer that `neurons` does not name. The order stays. UserError for what is not there.
         """
@@ -216,7 +216,7 @@ class SpikeRecord:
 
 
 def save_spikes(path: Path, record: SpikeRecord) -> None:
-    """Write `record` to `path` (.npz, compressed), atomically; OSError as the file system raises it."""
+    """Write `record` to `path` (.npz, compressed), atomically; OSError from the file system is passed on."""
     arrays: dict[str, Any] = {name: getattr(record, name) for name in (*_PER_IMAGE, *_PER_SPIKE)}
     arrays |= {"dt": np.float64(record.dt), "steps": np.int64(record.steps)}
     arrays["layers"] = np.array(list(record.layers), dtype=np.str_)
@@ -225,7 +225,7 @@ def save_spikes(path: Path, record: SpikeRecord) -> None:
 
 
 def load_spikes(path: Path) -> SpikeRecord:
-    """Read what `save_spikes` wrote; UserError when missing, damaged or of another kind."""
+    """Read a file of `save_spikes`; UserError if it is missing, damaged or of another kind."""
     with reading_archive(path, "spike record", lacking="incomplete or of another kind") as file:
         layers = {str(name): file[f"neurons_{number}"] for number, name in enumerate(file["layers"])}
         columns = {name: file[name] for name in (*_PER_IMAGE, *_PER_SPIKE)}
@@ -248,7 +248,7 @@ def _numbers(name: str, values: ArrayLike) -> Integers:
 
 
 def _chosen(what: str, wanted: ArrayLike | None, known: Integers) -> Integers:
-    """The numbers wanted, each once and rising, or all; UserError where one is not among the known."""
+    """The requested numbers, unique and ascending, or all; UserError if one is unknown."""
     if wanted is None:
         return known
     numbers = np.unique(_integers(f"{what} numbers", wanted))
@@ -260,7 +260,7 @@ def _chosen(what: str, wanted: ArrayLike | None, known: Integers) -> Integers:
 
 
 def _chosen_names(wanted: Collection[str] | None, known: Collection[str]) -> list[str]:
-    """The layers wanted, in the order of the network, or all; UserError where one is unknown."""
+    """The requested layers, in the order of the network, or all; UserError if one is unknown."""
     missing = [name for name in wanted or () if name not in known]
     if missing or not known or (wanted is not None and not wanted):
         which = f"no layer '{missing[0]}'" if missing else "no layer chosen"
@@ -269,7 +269,7 @@ def _chosen_names(wanted: Collection[str] | None, known: Collection[str]) -> lis
 
 
 def _spikes(place: int, layer: LayerRecord, network: Network, numbers: Integers) -> NDArray[np.int32]:
-    """(4, spikes) of one layer, of the images chosen, unpacked block by block."""
+    """Spikes of one layer for the chosen images, as an array (4, spikes), unpacked block by block."""
     _, steps, neurons = layer.shape
     length = max(1, _BLOCK_ENTRIES // max(1, steps * neurons))
     unpack = layer.brian2 if network == "brian2" else layer.torch

@@ -1,4 +1,4 @@
-"""Variables of neurons, step by step, in both networks: `states.npz`, and `membranes/task-NN.npz` of a run.
+"""State variables of neurons in every step of both networks: `states.npz`, and `membranes/task-NN.npz` of a run.
 
 Keys of the file: `dt` (seconds), `images` (their numbers), `labels`; by layer `neurons:LAYER` (their numbers) and
 `spikes:LAYER`, by layer and variable `brian2:LAYER:VARIABLE`, `torch:...` and `threshold:...`, each of shape (images,
@@ -39,7 +39,7 @@ class StateRecord:
 
 
 def save_states(path: Path, record: StateRecord) -> None:
-    """Write `record` to `path` (.npz, compressed), atomically; OSError as the file system raises it."""
+    """Write `record` to `path` (.npz, compressed), atomically; OSError from the file system is passed on."""
     arrays: dict[str, Any] = {"dt": np.float64(record.dt), "images": record.images, "labels": record.labels}
     for state in record.states:
         name = f"{state.layer}:{state.variable}"
@@ -52,7 +52,7 @@ def save_states(path: Path, record: StateRecord) -> None:
 
 
 def load_states(path: Path) -> StateRecord:
-    """Read `path`. UserError when it is missing or damaged."""
+    """Read the record in `path`; UserError if it is missing or damaged."""
     with reading_archive(path, "record of states") as file:
         names = [key.split(":", 1)[1] for key in file.files if key.startswith("brian2:")]
         states = tuple(_state(file, *name.rsplit(":", 1)) for name in names)

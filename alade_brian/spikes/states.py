@@ -1,4 +1,4 @@
-"""What is recorded of neurons' variables: data alone, which figures and files take as they are."""
+"""Recorded state variables of neurons, as plain data for figures and files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class InnerState:
-    """One variable of neurons of a layer in both networks, as the threshold test sees it.
+    """One variable of a layer's neurons in both networks, as the threshold test sees it.
 
     neurons         their numbers in the layer
     brian2, torch   float64 ``(images, steps, neurons)``; `torch` None for a variable that only Brian2's equations have
@@ -36,7 +36,7 @@ class InnerState:
             )
 
     def of(self, neurons: Sequence[int] | np.ndarray) -> InnerState:
-        """What is known of some of the neurons, by their place among them."""
+        """The states of some of the neurons, given by their indices."""
         brian2, torch, spikes, threshold = (
             None if array is None else array[:, :, neurons]
             for array in (self.brian2, self.torch, self.spikes, self.threshold)
@@ -46,5 +46,5 @@ class InnerState:
 
     @property
     def largest_difference(self) -> float | None:
-        """The largest absolute difference between both networks; None where PyTorch's is not known, or of no neuron."""
+        """The largest absolute difference between both networks; None if PyTorch's is not known, or of no neuron."""
         return None if self.torch is None or not self.torch.size else float(np.abs(self.brian2 - self.torch).max())

@@ -1,4 +1,4 @@
-"""Every spike of a task's test images: `spikes/task-NN.npz`, written by the runner and read for figures.
+"""Every spike of a task's test images: `spikes/task-NN.npz`, written by a run and read for figures.
 
 Both networks are stored: Brian2's spikes as bits, and the few entries in which PyTorch's differ. Keys of the file:
 `dt` (seconds), `labels`, `tasks`, `predictions_torch`, `predictions_brian2` (n,), `logits_torch`, `logits_brian2`
@@ -47,7 +47,7 @@ class LayerRecord:
 
     @classmethod
     def from_spikes(cls, torch: NDArray[np.bool_], brian2: NDArray[np.bool_]) -> LayerRecord:
-        """Pack two bool arrays of shape (images, steps, neurons); UserError when the shapes differ."""
+        """Pack two bool arrays of shape (images, steps, neurons); UserError if the shapes differ."""
         if torch.shape != brian2.shape or torch.ndim != 3 or torch.dtype != np.bool_ or brian2.dtype != np.bool_:
             raise UserError(
                 "Both networks' spikes must be bool arrays of one shape (images, steps, neurons), "
@@ -59,7 +59,7 @@ class LayerRecord:
 
     @classmethod
     def concatenate(cls, parts: Sequence[LayerRecord]) -> LayerRecord:
-        """One record of the batches `parts` of one layer, images in that order; UserError when they do not fit."""
+        """Concatenate the batches `parts` of one layer, in order; UserError if they do not fit together."""
         if not parts or any(part.shape[1:] != parts[0].shape[1:] for part in parts):
             raise UserError("Only batches of one layer, with equal steps and neurons, can be put together.")
         offsets = np.cumsum([0, *(part.shape[0] for part in parts)])
@@ -96,7 +96,7 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What both networks did with the test images after one task; n images, classes in class order.
+    """Spikes and predictions of both networks for the test images after one task; n images, classes in class order.
 
     `dt`: seconds per step. `labels`, `tasks` (the task an image's class belongs to), `predictions_*`: (n,).
     `logits_*`: (n, classes), averaged over steps. `layers`: by name, in the order of the network.
@@ -121,7 +121,7 @@ class TaskRecord:
 
 
 def save_record(path: Path, record: TaskRecord) -> None:
-    """Write `record` to `path` (.npz, compressed), atomically; OSError as the file system raises it."""
+    """Write `record` to `path` (.npz, compressed), atomically; OSError from the file system is passed on."""
     arrays: dict[str, Any] = {name: getattr(record, name) for name in _PER_IMAGE}
     arrays["dt"] = np.float64(record.dt)
     arrays["layer_names"] = np.array(list(record.layers), dtype=np.str_)
@@ -133,7 +133,7 @@ def save_record(path: Path, record: TaskRecord) -> None:
 
 
 def load_record(path: Path) -> TaskRecord:
-    """Read `path`; the spikes stay packed in memory, an eighth of a byte each. UserError when missing or damaged."""
+    """Read the record in `path`; spikes stay packed in memory. UserError if the file is missing or damaged."""
     with reading_archive(path, "spike record") as file:
         names = [str(name) for name in file["layer_names"]]
         layers = {name: _load_layer(file, number) for number, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""The cells of a grid: which are complete, and the others computed, several at once, each in its run folder."""
+"""Cells of a grid: find the complete ones and compute the others in parallel, each in its run folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from alade_brian.studies.comparison.grid import GridCell
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went with a cell that was computed.
+    """Result of computing a cell.
 
     error   one sentence, where it failed; trace is added where that was nobody's fault but the program's
     """
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def check_cell(cell: GridCell, threads: int) -> bool:
-    """Whether a cell is complete; UserError where its folder holds anything but this run, or a part of it."""
+    """Whether a cell is complete; UserError if its folder holds anything other than (part of) this run."""
     if not begun(cell):
         return False
     folder = RunFolder(cell.folder)
@@ -48,8 +48,8 @@ def check_cell(cell: GridCell, threads: int) -> bool:
     used = folder.threads()
     if used is not None and used != threads:
         raise UserError(
-            f"the run in {cell.folder} was started with threads: {used}, the grid says threads: {threads}, and they "
-            "decide the last digits; change the grid, or choose another folder with --out"
+            f"the run in {cell.folder} was started with threads: {used}, but the grid has threads: {threads}, which "
+            "changes the last digits; change the grid, or choose another folder with --out"
         )
     if not folder.metrics.is_file():
         return False
@@ -58,12 +58,12 @@ def check_cell(cell: GridCell, threads: int) -> bool:
 
 
 def begun(cell: GridCell) -> bool:
-    """Whether there is anything of a cell."""
+    """Whether a cell was started."""
     return not is_unused(cell.folder)
 
 
 def try_rows(cells: Sequence[GridCell], download: bool) -> None:
-    """UserError where a row cannot be run, before any is: its job is set up for one seed and thrown away."""
+    """Raise UserError if a row cannot be run, before any starts: its job is set up for one seed and discarded."""
     for cell in {cell.row: cell for cell in cells}.values():
         try:
             IncrementalJob(cell.config, cell.folder, download=download, progress=False)
@@ -72,14 +72,14 @@ def try_rows(cells: Sequence[GridCell], download: bool) -> None:
 
 
 def pool(jobs: int) -> joblib.Parallel:
-    """Processes that take one cell at a time; what comes of it comes back as soon as it is done."""
+    """Pool of processes that compute one cell at a time and return each result immediately."""
     # A worker that has grown is replaced by a new one and nothing is lost; loky's warning would make a user doubt it.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     return joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
 
 
 def compute(cells: Sequence[GridCell], threads: int, jobs: int) -> Iterator[Outcome]:
-    """Every cell, `jobs` at once, as they end. A cell that fails does not stop the others.
+    """Compute cells, `jobs` in parallel, and yield them as they finish. A failed cell does not stop the others.
 
     A worker that was killed mostly ran out of memory: what is left then goes on with half as many.
     """
@@ -95,7 +95,7 @@ def compute(cells: Sequence[GridCell], threads: int, jobs: int) -> Iterator[Outc
 
 
 def compute_cell(cell: GridCell, threads: int, parent: int | None) -> Outcome:
-    """Begin a cell's run or go on with it, to its end.
+    """Start or resume a cell's run and complete it.
 
     parent   process that this one works for, beside others; None: it has the machine for itself, simulates on all cores
              and shows its progress
@@ -120,7 +120,7 @@ def compute_cell(cell: GridCell, threads: int, parent: int | None) -> Outcome:
 
 @cache
 def end_with(parent: int) -> None:
-    """End this process as soon as its parent has ended, which may have been killed: nobody waits for what it computes.
+    """End this process as soon as its parent has ended (it may have been killed): its result is no longer needed.
 
     Called once or often, it watches once. What is written is whole or not there, so that no moment is a bad one.
     """
@@ -134,13 +134,13 @@ def end_with(parent: int) -> None:
 
 
 class Estimate:
-    """How long the cells that are left will take, from those that were computed."""
+    """Estimate of the remaining time from the cells computed so far."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.began = total, 0, time.monotonic()
 
     def after_one(self) -> str:
-        """One more is done: the time that is left, in words."""
+        """Count a finished cell and describe the remaining time."""
         self.done += 1
         if self.done == self.total:
             return "none left"
@@ -149,7 +149,7 @@ class Estimate:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as one would say it."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -43,7 +43,7 @@ class GridCell:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid file says.
+    """Content of a grid file.
 
     rows     name -> configuration without the seed
     changes  name -> what the file changes for this row
@@ -58,7 +58,7 @@ class Grid:
     threads: int
 
     def cells(self, out: Path) -> list[GridCell]:
-        """All cells, seed after seed: a comparison that is stopped has its first seeds whole."""
+        """All cells, seed after seed, so that a stopped comparison has complete first seeds."""
         return [
             GridCell(
                 row, seed, config_from({**keys, "seed": seed}, _place(self.origin, row)), out / slug(row) / str(seed)
@@ -70,7 +70,7 @@ class Grid:
     def choose(
         self, cells: Sequence[GridCell], rows: Sequence[str] | None, seeds: Sequence[int] | None
     ) -> list[GridCell]:
-        """The cells of some rows and seeds (None: of all); UserError where the grid has no such row or seed."""
+        """Select the cells of some rows and seeds (None: all); UserError if the grid lacks one of them."""
         for what, asked, known in (("row", rows, self.rows), ("seed", seeds, self.seeds)):
             for name in asked or ():
                 if name not in known:
@@ -79,7 +79,7 @@ class Grid:
 
 
 def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
-    """A grid from its file; `overrides` (``key=value``) come after the file's `set` and before its rows.
+    """Read a grid from its file; `overrides` (``key=value``) come after the file's `set` and before its rows.
 
     UserError where anything is wrong, in every row.
     """
@@ -88,7 +88,7 @@ def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
     content, origin = read_mapping(file), str(file)
     unknown = sorted(str(key) for key in set(content) - set(KEYS))
     if unknown:
-        raise UserError(f"{origin}: unknown key '{unknown[0]}'; known here are {', '.join(KEYS)}")
+        raise UserError(f"{origin}: unknown key '{unknown[0]}'; valid keys are {', '.join(KEYS)}")
     changes = _rows(content.get("rows"), origin)
     for_all = {f"{origin}: set": content.get("set"), "--set": apply_overrides({}, overrides)}
     rows = {}
@@ -106,7 +106,7 @@ def read_grid(file: Path, overrides: Sequence[str] = ()) -> Grid:
 
 
 def merged(mapping: Mapping[str, Any], changes: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """A copy with the changes in it: dotted keys reach into sections, sections are changed key by key."""
+    """Return a changed copy: dotted keys address sections, and sections are merged key by key."""
     result = dict(mapping)
     for key, value in changes.items():
         head, _, rest = str(key).partition(".")
@@ -122,7 +122,7 @@ def merged(mapping: Mapping[str, Any], changes: Mapping[str, Any], origin: str) 
 
 
 def slug(name: str) -> str:
-    """A row's name as the name of a folder."""
+    """Convert a row's name to a folder name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -141,7 +141,7 @@ def _rows(content: Any, origin: str) -> dict[str, dict[str, Any]]:
             raise UserError(f"{origin}: the row name {name!a} is not UTF-8; use other letters in it")
         folder = slug(name)
         if not folder or folder == FIGURES:
-            raise UserError(f"{origin}: the row name '{name}' makes no folder name; use other letters or digits in it")
+            raise UserError(f"{origin}: the row name '{name}' cannot be a folder name; use other letters or digits")
         if folder in folders:
             raise UserError(f"{origin}: the rows '{folders[folder]}' and '{name}' share a folder; rename one")
         folders[folder] = name
@@ -149,12 +149,12 @@ def _rows(content: Any, origin: str) -> dict[str, dict[str, Any]]:
 
 
 def _section(content: Any, place: str) -> dict[str, Any]:
-    """Changes to a configuration, without the seed."""
+    """Read and check the changes to a configuration, which may not set the seed."""
     if not isinstance(content, Mapping | None):
         raise UserError(f"{place} is {content!r}; it needs keys of a configuration, for example {{method: alade}}")
     section = {str(key): value for key, value in (content or {}).items()}
     if "seed" in section:
-        raise UserError(f"{place}: seed is set; seeds stand in 'seeds'")
+        raise UserError(f"{place}: seed is set; list seeds under 'seeds'")
     return section
 
 
@@ -163,20 +163,20 @@ def _base(file: Path, name: Any, origin: str) -> dict[str, Any]:
         return {}
     base = file.parent / str(name)
     if not base.is_file():
-        raise UserError(f"{origin}: there is no base {base}; name a configuration, relative to the grid file")
+        raise UserError(f"{origin}: there is no base {base}; give a configuration, relative to the grid file")
     return read_mapping(base)
 
 
 def _seeds(content: Any, origin: str) -> tuple[int, ...]:
     whole = isinstance(content, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in content)
     if not whole or not content or len(set(content)) < len(content):
-        raise UserError(f"{origin}: 'seeds' is {content!r}; it needs a list of different whole numbers")
+        raise UserError(f"{origin}: 'seeds' is {content!r}; it needs a list of distinct integers")
     return tuple(content)
 
 
 def _reference(content: Any, rows: Mapping[str, Any], origin: str) -> str | None:
     if content is not None and content not in rows:
-        raise UserError(f"{origin}: the reference '{content}' is no row; the rows are {', '.join(rows)}")
+        raise UserError(f"{origin}: the reference '{content}' is not a row; the rows are {', '.join(rows)}")
     return content
 
 

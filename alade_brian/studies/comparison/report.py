@@ -19,7 +19,7 @@ Results = Mapping[str, Any]
 
 
 def write_comparison(results: Results, out: Path) -> None:
-    """Everything, in the folder of the comparison."""
+    """Write all files of a comparison to its folder."""
     write_json(out / "results.json", results)
     write_text(out / "table.md", markdown(results))
     write_text(out / "table.csv", csv_text(results))

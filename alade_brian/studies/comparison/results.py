@@ -1,4 +1,4 @@
-"""What the cells of a grid found: everything that the table and the figures need, in one small file."""
+"""Results of the cells of a grid: all data of the table and the figures, in one small file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COSTS = ("synaptic_events_per_image", "joule_per_image", "joule_per_image_relu")
 
 
 def collect(grid: Grid, complete: Sequence[GridCell]) -> dict[str, Any]:
-    """`results.json` from the cells that are complete; UserError where there is none."""
+    """Collect `results.json` from the complete cells; UserError if there is none."""
     if not complete:
         raise UserError("no cell is complete yet; run the comparison without --report-only")
     rows: dict[str, dict[str, Any]] = {}
@@ -37,7 +37,7 @@ def collect(grid: Grid, complete: Sequence[GridCell]) -> dict[str, Any]:
 
 
 def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
-    """UserError if the tables beside a `results.json` would lose anything if the grid's took their place.
+    """Raise UserError if writing the grid's tables would lose results of an existing `results.json`.
 
     Tables may grow: those of the same grid are written anew when more of its cells are complete.
     """
@@ -51,7 +51,7 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
         rows = {name: (set(row.get("seeds", row)), row.get("config")) for name, row in earlier["rows"].items()}
         same = earlier["grid"] == grid.name
     except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{file} holds no results of a grid; choose another --out or move it") from None
+        raise UserError(f"{file} does not hold results of a grid; choose another --out or move it") from None
     known = {str(seed) for seed in grid.seeds}
     configs = {cell.row: row_config(cell) for cell in cells}
     same &= all(
@@ -59,18 +59,18 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
     )
     if not same:
         raise UserError(
-            f"{file} and the tables beside it are of another grid, or of rows, seeds or settings that {grid.origin} "
+            f"{file} and its tables belong to another grid, or to rows, seeds or settings that {grid.origin} "
             "does not have; choose another --out, or move them"
         )
 
 
 def row_config(cell: GridCell) -> dict[str, Any]:
-    """The resolved configuration of a row; of its cells it differs in the seed alone."""
+    """The resolved configuration of a row; its cells differ only in the seed."""
     return {key: value for key, value in to_mapping(cell.config).items() if key != "seed"}
 
 
 def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a cell's metrics.json.
+    """The part of a cell's metrics.json that is kept.
 
     Accuracies are fractions, the curves one value per task. doubts: why nothing is proven, where that is so.
     train_seconds: wall-clock, all tasks. images: tested after each task, in both networks. events_per_image: synaptic

@@ -1,4 +1,4 @@
-"""The table of a comparison: for people in Markdown, for programs in CSV."""
+"""The table of a comparison as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JUDGED = "average_incremental_accuracy_brian2"
 
 
 def markdown(results: Results) -> str:
-    """The table, and below it what its numbers are."""
+    """Format the table as Markdown, followed by an explanation of its numbers."""
     reference = results["reference"] if results["reference"] in results["rows"] else None
     head = ["", "seeds", *(f"{SHORT[summary]}, {NAMES[network]}" for summary in SUMMARIES for network in NETWORKS)]
     head += [f"{reference} above by"] if reference else []
@@ -28,7 +28,7 @@ def markdown(results: Results) -> str:
 
 
 def csv_text(results: Results) -> str:
-    """One line per row; mean and sample standard deviation (empty for one seed) of every number."""
+    """Format CSV with one line per row: mean and sample standard deviation (empty for one seed) of every number."""
     keys = [f"{summary}_{network}" for summary in SUMMARIES for network in NETWORKS] + ["train_seconds", *COSTS]
     columns = [f"{key}_{statistic}" for key in keys for statistic in ("mean", "std")]
     buffer = io.StringIO()
@@ -45,7 +45,7 @@ def csv_text(results: Results) -> str:
 
 
 def values(results: Results, row: str, key: str) -> list[Any]:
-    """A number of all seeds of a row; empty where a seed lacks it."""
+    """Values of a metric for all seeds of a row; empty if a seed lacks it."""
     seeds = results["rows"][row]["seeds"].values()
     return [found[key] for found in seeds] if all(key in found for found in seeds) else []
 
@@ -61,7 +61,7 @@ def _line(results: Results, row: str, reference: str | None) -> list[str]:
 
 
 def _above(results: Results, reference: str, row: str) -> str:
-    """By how much the reference lies above a row: percentage points seed by seed, and pooled standard deviations."""
+    """Difference between the reference and a row: percentage points seed by seed, and pooled standard deviations."""
     ours, theirs = (
         {seed: found[JUDGED] for seed, found in results["rows"][name]["seeds"].items() if JUDGED in found}
         for name in (reference, row)
@@ -79,7 +79,7 @@ def _spread(found: Sequence[float], scale: float, digits: int, sign: str = "") -
 
 
 def _aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table that can be read as it is: names to the left, numbers to the right."""
+    """Format an aligned Markdown table: names to the left, numbers to the right."""
     widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     texts = [

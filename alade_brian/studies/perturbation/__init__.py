@@ -1,1 +1,1 @@
-"""What perturbations leave of what was learnt: curves, ages, trends."""
+"""Effect of perturbations on learnt tasks: curves, ages, trends."""

@@ -1,4 +1,4 @@
-"""Which knowledge breaks first: what is left of each task, by its age, when half of all that was learnt is gone.
+"""Which tasks break first: the margin left of each task, by age, when half of the total margin is lost.
 
 Everything is the margin above chance, in units of the unperturbed network's margin on the same images: 1 is all of it,
 0 is chance. A network that forgot a task while it learnt others is so compared with what it still knew of it.
@@ -22,8 +22,8 @@ LEAST_MARGIN = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Broken:
-    """One network under one perturbation, at the strength where half of its margin on all images is gone; at the
-    greatest strength measured, where that is never so.
+    """One network under one perturbation, at the strength at which half of its margin on all images is lost, or
+    at the greatest strength measured if that is never reached.
 
     half         that strength, or None
     strength     where the rest was taken
@@ -42,8 +42,8 @@ class Broken:
 
     @property
     def trend(self) -> float:
-        """How much more is left of the newest task than of the oldest, on the straight line through all (least
-        squares); nan where fewer than two tasks were learnt."""
+        """Margin left of the newest task minus that of the oldest, on the least-squares line through all tasks; nan
+        if fewer than two tasks were learnt."""
         known = np.flatnonzero(np.isfinite(self.by_task))
         if len(known) < 2:
             return np.nan
@@ -51,7 +51,7 @@ class Broken:
 
 
 def broken(results: Results, name: str) -> Broken:
-    """What a perturbation did to the network of a study."""
+    """Evaluate the effect of a perturbation on the network of a study."""
     chance, whole = 1 / results["classes"], curve(results, name)
     half = half_strength(whole.strengths, whole.mean, chance)
     strength = float(whole.strengths[-1]) if half is None else half
@@ -63,7 +63,7 @@ def broken(results: Results, name: str) -> Broken:
 
 
 def retained(line: Curve, chance: float) -> np.ndarray:
-    """Margin left at every strength; nan where there was none."""
+    """Fraction of the margin left at every strength; nan if there was none."""
     margin = line.mean[0] - chance
     return (line.mean - chance) / margin if margin >= LEAST_MARGIN else np.full(len(line.mean), np.nan)
 
@@ -73,7 +73,7 @@ def _left(line: Curve, strength: float, chance: float) -> float:
 
 
 def _events(results: Results, name: str, strength: float) -> float:
-    """Synaptic events at a strength, of those without a perturbation."""
+    """Synaptic events at a strength, as a fraction of those without a perturbation."""
     found = results["perturbations"][name]["strengths"]
     strengths = sorted(found, key=float)
     counts = [np.mean([cell["events_per_image"] for cell in found[s].values()]) for s in strengths]

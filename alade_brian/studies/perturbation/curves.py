@@ -1,4 +1,4 @@
-"""What a study says: curves with bands, and the strength at which half of what was learnt is gone."""
+"""Results of a study: curves with bands, and the strength at which half of the margin is lost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Curve:
 
 
 def half_strength(strengths: np.ndarray, mean: np.ndarray, chance: float) -> float | None:
-    """Where half of the margin above chance is gone, see `Curve.half_strength`."""
+    """Strength at which half of the margin above chance is lost, see `Curve.half_strength`."""
     level = chance + (mean[0] - chance) / 2
     below = np.flatnonzero(mean < level)
     if mean[0] <= chance or not below.size:
@@ -69,7 +69,7 @@ def _finite(value: float) -> float | None:
 
 
 def curve(results: Results, name: str, task: int | None = None) -> Curve:
-    """The curve of a perturbation on the images of a task, or on all (None)."""
+    """Compute the curve of a perturbation on the images of a task, or on all (None)."""
     found = results["perturbations"][name]["strengths"]
     place = None if task is None else results["tasks"].index(task)
     strengths = sorted(found, key=float)
@@ -106,20 +106,20 @@ def rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _at_greatest(results: Results, name: str) -> list[Mapping[str, Any]]:
-    """The repeats at the greatest strength measured."""
+    """Select the repeats at the greatest strength measured."""
     found = results["perturbations"][name]["strengths"]
     return list(found[max(found, key=float)].values())
 
 
 def _answers(cells: Sequence[Mapping[str, Any]], results: Results, task: int | None) -> float | None:
-    """Share of all answers that are classes of a task."""
+    """Fraction of all predictions that are classes of a task."""
     if task is None or not all("answers" in cell for cell in cells):
         return None
     return float(np.mean([cell["answers"][results["tasks"].index(task)] for cell in cells]))
 
 
 def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as CSV; what is None stays empty."""
+    """Format the rows as CSV; None is left empty."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(found[0]), lineterminator="\n")
     writer.writeheader()
@@ -128,7 +128,7 @@ def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown(found: Sequence[Mapping[str, Any]]) -> str:
-    """The rows for people."""
+    """Format the rows as a Markdown table."""
     lines = ["| perturbation | task | accuracy | half-strength (95 %) | accuracy at the greatest strength | answers |"]
     lines.append("|---|---|---|---|---|---|")
     for row in found:

@@ -1,4 +1,4 @@
-"""Many networks under the same perturbations: those of a grid, each studied by itself, several at once."""
+"""Studies of all networks of a grid under the same perturbations, computed in parallel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERTURBED = "perturbed"
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is done to every network, see `perturb_study.py`."""
+    """The perturbations applied to every network, see `perturb_study.py`."""
 
     names: tuple[str, ...]
     repeats: int
@@ -33,7 +33,7 @@ class StudyPlan:
 
 
 def folder(cell: GridCell) -> Path:
-    """Where the study of a cell's network is kept: beside the rows of the grid."""
+    """Folder of the study of a cell's network, beside the rows of the grid."""
     return cell.folder.parent.parent / PERTURBED / cell.folder.parent.name / cell.folder.name
 
 
@@ -64,7 +64,7 @@ def _study(cell: GridCell, plan: StudyPlan, parent: int | None) -> tuple[GridCel
 
 
 def collect(grid: Grid, grid_cells: Sequence[GridCell]) -> dict[str, Any]:
-    """The studies of all networks in one, by row and seed; UserError where there is none."""
+    """Collect the studies of all networks by row and seed; UserError if there is none."""
     rows: dict[str, dict[str, Any]] = {}
     for cell in grid_cells:
         file = folder(cell) / "results.json"
@@ -76,7 +76,7 @@ def collect(grid: Grid, grid_cells: Sequence[GridCell]) -> dict[str, Any]:
 
 
 def _rounded(found: Any) -> Any:
-    """Six digits are more than any number of images decides."""
+    """Round to six digits, more than any number of images resolves."""
     if isinstance(found, dict):
         return {key: _rounded(value) for key, value in found.items()}
     if isinstance(found, list):

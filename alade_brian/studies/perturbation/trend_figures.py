@@ -47,7 +47,7 @@ def plot_methods(results: Results, name: str, ax: Axes) -> Axes:
 
 
 def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
-    """Margin above chance that is left of each task, the oldest dark, the newest light; mean over seeds and a band of
+    """Margin above chance left of each task, the oldest dark, the newest light; mean over seeds and a band of
     one standard deviation."""
     studies = [study for study in results["rows"][row].values() if name in study["perturbations"]]
     if not studies:
@@ -62,8 +62,8 @@ def plot_ages(results: Results, name: str, row: str, ax: Axes) -> Axes:
 
 
 def plot_trends(results: Results, ax: Axes) -> Axes:
-    """How much more is left of the newest task than of the oldest when half of all is gone: a cell for every
-    perturbation and row of the grid, and beside them every row minus the control. In bold with a star where the 95 %
+    """Margin left of the newest task minus that of the oldest when half of the margin is lost: a cell for every
+    perturbation and row of the grid, and beside them every row minus the control. In bold with a star if the 95 %
     confidence interval over seeds excludes 0."""
     names, columns, found = names_of(results), trend_columns(results), []
     for rows in all_broken(results).values():
@@ -93,7 +93,7 @@ def plot_trends(results: Results, ax: Axes) -> Axes:
 
 
 def trend_columns(results: Results) -> list[str]:
-    """What the columns of `plot_trends` are called."""
+    """Titles of the columns of `plot_trends`."""
     return [*results["rows"], *(f"{row}\n- {CONTROL}" for row in compared(results))]
 
 
@@ -121,7 +121,7 @@ def _write(figure: Any, path: Path) -> None:
 
 
 def _line(ax: Axes, lines: Sequence[Curve], values: Sequence[np.ndarray], colour: Any, label: str) -> None:
-    """Mean and deviation over seeds that have values, at the strengths that were measured for all of them."""
+    """Mean and standard deviation over seeds with values, at the strengths that were measured for all of them."""
     known = [number for number, found in enumerate(values) if np.isfinite(found).all()]
     if not known:
         return

@@ -1,4 +1,4 @@
-"""The tables of a study of many networks: half-strengths, and which knowledge broke first."""
+"""Tables of a study of many networks: half-strengths, and which tasks broke first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names_of(results: Results) -> list[str]:
 
 
 def all_broken(results: Results) -> dict[str, dict[str, dict[str, Broken]]]:
-    """By perturbation, row and seed, as far as a network can have the perturbation."""
+    """Effects by perturbation, row and seed, for every perturbation that applies to a network."""
     return {
         name: {
             row: {seed: broken(study, name) for seed, study in seeds.items() if name in study["perturbations"]}
@@ -46,18 +46,18 @@ def trends_of(rows: Mapping[str, Mapping[str, Broken]]) -> Trends:
 
 
 def compared(results: Results) -> list[str]:
-    """The rows beside the control; none where there is no control."""
+    """The rows that are compared with the control; none if there is no control."""
     return [row for row in results["rows"] if row != CONTROL] if CONTROL in results["rows"] else []
 
 
 def above_control(trends: Trends, row: str) -> list[float]:
-    """A row's trends minus the control's of the same seed, which is the same class order: what classes in this order
-    would show at any age falls out."""
+    """A row's trends minus the control's of the same seed, which has the same class order: this removes the
+    effect of the class order itself."""
     return [trend - trends[CONTROL][seed] for seed, trend in trends[row].items() if seed in trends[CONTROL]]
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean of the seeds that have a value, and the ends of its 95 % confidence interval (Student's t); no interval
+    """Mean over the seeds with a value, and the ends of its 95 % confidence interval (Student's t); no interval
     from fewer than two. Without a value: nan."""
     known = np.array([v for v in values if np.isfinite(v)])
     if len(known) < 2:
@@ -67,13 +67,13 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def leaves_out_0(found: Interval) -> bool:
-    """Whether there is an interval, and 0 is not in it."""
+    """Whether there is an interval and it excludes 0."""
     _, low, high = found
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def markdown(results: Results) -> str:
-    """One line per perturbation and row."""
+    """Format the table as Markdown, one line per perturbation and row."""
     reference = reference_of(results)
     head = ["perturbation", "network", "half-strength", *([f"of {reference}'s"] if reference else [])]
     head += ["events", "forgetting", "oldest task", "newest task"]
@@ -97,13 +97,13 @@ def markdown(results: Results) -> str:
 
 
 def reference_of(results: Results) -> str | None:
-    """The row that half-strengths are compared with: the grid's; None where it has none, or that was not studied."""
+    """The grid's reference row for half-strengths; None if it has none or the row was not studied."""
     reference = results.get("reference")
     return reference if reference in results["rows"] else None
 
 
 def half_ratios(rows: Mapping[str, Mapping[str, Broken]], row: str, reference: str) -> list[float]:
-    """Logarithms of a row's half-strengths in units of the reference's of the same seed, where both have one."""
+    """Logarithms of a row's half-strengths in units of the reference's of the same seed, if both have one."""
     if row == reference:
         return []
     pairs = [(found.half, rows[reference][seed].half) for seed, found in rows[row].items() if seed in rows[reference]]
@@ -111,7 +111,7 @@ def half_ratios(rows: Mapping[str, Mapping[str, Broken]], row: str, reference: s
 
 
 def _ratio(logarithms: Sequence[float]) -> str:
-    """Their mean as a ratio, with its interval; in bold where that leaves 1 out."""
+    """Format the mean of log-ratios as a ratio with its interval, in bold if it excludes 1."""
     return _with_interval(interval(logarithms), lambda logarithm: f"{np.exp(logarithm):.2f}")
 
 
@@ -122,7 +122,7 @@ def _cells(found: Sequence[Broken]) -> list[str]:
 
 
 def _trend_cells(results: Results, trends: Trends, row: str) -> list[str]:
-    """A row's trend with its interval, and where there is a control what is above the control's."""
+    """A row's trend with its interval and, if there is a control, the difference from the control's."""
     own = _trend(list(trends[row].values()))
     if not compared(results):
         return [own]
@@ -130,7 +130,7 @@ def _trend_cells(results: Results, trends: Trends, row: str) -> list[str]:
 
 
 def half_text(found: Sequence[Broken]) -> str:
-    """Mean half-strength and its range over seeds; how many seeds reached it, where not all did."""
+    """Format the mean half-strength and its range over seeds, and how many seeds reached it if not all did."""
     halves = [b.half for b in found if b.half is not None]
     if not halves:
         return f"above {found[0].strength:.3g}"
@@ -139,8 +139,8 @@ def half_text(found: Sequence[Broken]) -> str:
 
 
 def pooled_trends(results: Results, every: Mapping[str, Mapping[str, Mapping[str, Broken]]]) -> Trends:
-    """By row and seed the mean trend over all perturbations that took their share of the margin: one number per
-    network, since the perturbations of one network are no independent samples."""
+    """By row and seed the mean trend over all perturbations that removed enough of the margin: one number per
+    network, since the perturbations of one network are not independent samples."""
     return {
         row: {
             seed: _pooled([every[name][row][seed] for name in study["perturbations"]]) for seed, study in seeds.items()
@@ -155,12 +155,12 @@ def _pooled(network: Sequence[Broken]) -> float:
 
 
 def points(share: float) -> str:
-    """Whole percentage points with their sign, and no zero below zero."""
+    """Format whole percentage points with their sign, without a negative zero."""
     return f"{round(100 * share):+d}"
 
 
 def _trend(trends: Sequence[float]) -> str:
-    """Their mean in percentage points, with its interval; in bold where that excludes 0."""
+    """Format the mean of trends in percentage points with its interval, in bold if it excludes 0."""
     return _with_interval(interval(trends), points)
 
 
@@ -213,7 +213,7 @@ def _explanation(results: Results) -> str:
 
 
 def csv_text(results: Results) -> str:
-    """One line per perturbation, row and seed; what is not known stays empty."""
+    """Format the table as CSV, one line per perturbation, row and seed; unknown values are left empty."""
     tasks = max(len(s["tasks"]) for seeds in results["rows"].values() for s in seeds.values())
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -45,14 +45,14 @@ class Dsd(Method):
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         if config.network.backbone != "small":
             raise UserError(
-                f"network.backbone is '{config.network.backbone}', but the method 'dsd' grows plain convolutions and "
-                "knows no shortcuts between them; use 'small'"
+                f"network.backbone is '{config.network.backbone}', but the method 'dsd' supports only convolutions "
+                "without shortcuts; use 'small'"
             )
         for key in ("init_cls", "increment"):
             if getattr(config, key) < 2:
                 raise UserError(
-                    f"{key} is {getattr(config, key)}, but the method 'dsd' tells the classes of a task from each "
-                    "other alone; use at least 2"
+                    f"{key} is {getattr(config, key)}, but the method 'dsd' distinguishes only the classes "
+                    "of one task; use at least 2"
                 )
         super().__init__(config, network)
 
@@ -86,7 +86,7 @@ class Dsd(Method):
                     f"all belong to earlier tasks; {REMEDY}"
                 )
             if taken < _units(fraction, width):
-                log.warning("task %d grows %d units in %s, the last that are free", data.number, taken, layer.name)
+                log.warning("task %d grows %d units in %s, the last free ones", data.number, taken, layer.name)
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
         self.stage = DsdStage(self, data)

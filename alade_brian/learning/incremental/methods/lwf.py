@@ -26,6 +26,6 @@ class Lwf(Distilling):
         increment = self.config.increment
         if tasks > 1 and increment < 2:
             raise UserError(
-                f"increment is {increment}, but the method 'lwf' tells the new classes of a task from each other "
-                "alone; use at least 2"
+                f"increment is {increment}, but the method 'lwf' distinguishes only the new classes of one "
+                "task; use at least 2"
             )

@@ -37,8 +37,8 @@ class Wa(Distilling):
         weight = config.distillation.weight
         if weight is not None and weight > 1:
             raise UserError(
-                f"distillation.weight is {weight}, but the method 'wa' gives cross-entropy what is left of 1; use at "
-                "most 1, or leave it out"
+                f"distillation.weight is {weight}, but the method 'wa' weights cross-entropy by 1 minus this; use "
+                "at most 1, or leave it out"
             )
         super().__init__(config, network)
 
