@@ -16,12 +16,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from alade_brian.commands.options import add_simulation, simulation_settings
 from alade_brian.errors import UserError
 from alade_brian.files import write_text
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.perturbations import PERTURBATIONS, Perturbation, perturbation
 from alade_brian.runs.subject import PARTS, read_trained_network
-from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine
 from alade_brian.studies.perturbation.curve_figures import write_figures
 from alade_brian.studies.perturbation.curves import csv_text, markdown, rows
 from alade_brian.studies.perturbation.study import Study, measure_missing, measurements
@@ -45,8 +45,7 @@ def parser(prog: str = "alade-brian perturb") -> argparse.ArgumentParser:
     )
     p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
-    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
-    p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
+    add_simulation(p)
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: RUN/perturbed/task-NN)")
     p.set_defaults(interrupted="the same command continues")
     return p
@@ -59,8 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.images is not None and arguments.images < 1:
         raise UserError(f"--images {arguments.images}: use at least 1")
     chosen = choose(arguments)
-    settings = SimulationSettings(backend=arguments.backend, workers=arguments.workers, **PARTS)
-    check_machine(settings)
+    settings = simulation_settings(arguments, **PARTS)
     out = arguments.out or default_folder(arguments.checkpoint)
     check_not_locked(out)
     wanted = measurements(chosen, arguments.repeats, arguments.strengths)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees
+from alade_brian.commands.options import add_places
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.data import DATASETS
@@ -52,14 +53,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backend", help="Brian2 backend: auto, numpy, cython, cpp or cuda (default: cpp)")
     p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
     p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
-    p.add_argument(
-        "--cluster", metavar="ADDRESS", help="simulate on a Dask (tcp://host:port) or Ray (ray://host:port) cluster"
-    )
-    p.add_argument(
-        "--cuda-python", type=Path, metavar="PATH",
-        help="the Python with brian2cuda, for a GPU with explicit connectivity (default: $ALADE_BRIAN_CUDA_PYTHON, "
-        "this one, or one that is found)",
-    )  # fmt: skip
+    add_places(p)
     p.add_argument("--dataset", help=f"{DATASETS.choices} (default: from the configuration)")
     p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
     p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")

@@ -24,11 +24,12 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from alade_brian.commands.options import add_simulation, simulation_settings
 from alade_brian.conversion.nir_graphs.arrays import match_inputs, named_answers, read_arrays, write_arrays
 from alade_brian.conversion.nir_graphs.neurons import Method
 from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, as_sequences, open_nir
 from alade_brian.outputs import check_new_file
-from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine, simulate
+from alade_brian.simulation import simulate
 
 
 def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
@@ -47,7 +48,7 @@ def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
         help="whether a reset acts in the step of its spike, or in the next one after the leak, as snnTorch's does "
         "(default: what the file says, else same-step)",
     )
-    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
+    add_simulation(p, workers=1)
     p.add_argument("--record-v", action="store_true", help="record membranes too")
     return p
 
@@ -55,8 +56,7 @@ def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Read, simulate, write; the exit code."""
     check_new_file(arguments.out, "--out")
-    settings = SimulationSettings(backend=arguments.backend)
-    check_machine(settings)
+    settings = simulation_settings(arguments)
     shown = read_arrays(arguments.input)
     dt = None if arguments.dt is None else arguments.dt * 1e-3
     # How long the graph is shown is known only when its inputs are.

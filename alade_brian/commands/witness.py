@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alade_brian.commands.options import add_simulation, simulation_settings
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.learning.dense import accuracy, read_images, train_dense
 from alade_brian.outputs import check_new_file
 from alade_brian.runs.subject import read_trained_network
-from alade_brian.simulation import BACKENDS, SimulationSettings, check_machine
 from alade_brian.simulation.nest import check_nest, find_nest
 from alade_brian.verification.second_simulator import ComparedNetwork, compare
 
@@ -40,7 +40,7 @@ def parser(prog: str = "alade-brian witness") -> argparse.ArgumentParser:
     )
     p.add_argument("--images", type=int, default=100, metavar="N", help="test images, spread evenly (default: 100)")
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
-    p.add_argument("--backend", choices=BACKENDS, default=SimulationSettings().backend, help="Brian2 backend")
+    add_simulation(p, workers=1)
     p.add_argument("--out", type=Path, metavar="FILE.json", help="write the results")
     return p
 
@@ -52,8 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.images < 1:
         raise UserError(f"--images {arguments.images}: use at least 1")
     check_new_file(arguments.out, "--out")
-    settings = SimulationSettings(backend=arguments.backend)
-    check_machine(settings)
+    settings = simulation_settings(arguments)
     find_nest()
     subject = learnt(arguments) if arguments.dense is None else dense(arguments)
     check_nest(subject.spec)
