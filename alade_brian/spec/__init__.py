@@ -1,1 +1,1 @@
-"""The interface between PyTorch and Brian2: a spiking network as dataclasses and arrays. It requires only numpy."""
+"""The waist between PyTorch and Brian2: a spiking network as dataclasses and arrays. It needs numpy only."""
