@@ -242,7 +242,7 @@ def test_a_benchmark_that_does_not_exist_is_refused(capsys: pytest.CaptureFixtur
 
 @needs_compiler
 def test_recording_compares_what_it_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.recording.IMAGES", 40)
+    monkeypatch.setattr("alade_brian.benchmarks.recording.IMAGES", 40)
     options = ("--rounds", 1, "--seconds", 0.01, "--rates", 0.05)
     assert command("recording", *options, "--json", tmp_path / "r.json") == 0
     found = json.loads((tmp_path / "r.json").read_text())["rates"]["0.05"]["float64"]["1"]
@@ -269,7 +269,7 @@ def test_a_first_build_takes_longer_than_new_weights(tmp_path: Path) -> None:
 @needs_compiler
 def test_agreement_counts_every_entry(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
+        patch.setattr("alade_brian.benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
         assert command("agreement", "--images", 20, "--json", tmp_path / "r.json") == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["entries"] == 20 * 4 * (32 * 28 * 28 + 64 * 14 * 14 + 128 * 7 * 7) and result["mismatched"] == 0
@@ -283,14 +283,14 @@ def silent_comparison(*_: object, **__: object) -> Verification:
 
 
 def test_the_growth_of_a_silent_network_is_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.growth.verify", silent_comparison)
+    monkeypatch.setattr("alade_brian.benchmarks.growth.verify", silent_comparison)
     assert command("growth", "--tasks", 2, "--images", 1) == 1
 
 
 @needs_compiler
 def test_a_silent_network_is_no_agreement(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
-    monkeypatch.setattr("benchmarks.agreement.verify", silent_comparison)
+    monkeypatch.setattr("alade_brian.benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
+    monkeypatch.setattr("alade_brian.benchmarks.agreement.verify", silent_comparison)
     assert command("agreement", "--images", 20) == 1
     assert "proves nothing about spikes" in capsys.readouterr().out
     assert command("agreement", "--images", 0) == 2

@@ -185,7 +185,7 @@ def test_a_classifier_with_one_output_spikes_as_in_torch(settings: SimulationSet
 
 @pytest.mark.parametrize("settings", [CPP, SEPARATE, NUMPY], ids=["fused", "separate", "numpy"])
 def test_a_recurrent_bias_reaches_its_neurons(settings: SimulationSettings) -> None:
-    """What closes a cycle in a NIR graph acts a step later; its bias is a population of one neuron."""
+    """In a cycle of a NIR graph the spikes arrive a step later; the bias acts from the first step on."""
     n, steps = 2, 12
     weight, bias = np.array([[0.0, 0.5], [-0.5, 0.0]]), np.array([0.8, 1.3])
     lif = nir.LIF(
@@ -202,7 +202,7 @@ def test_a_recurrent_bias_reaches_its_neurons(settings: SimulationSettings) -> N
     )
     v, z, expected = np.zeros(n), np.zeros(n), np.zeros((steps, n), bool)
     for t in range(steps):
-        v = v + 0.25 * (2 * (weight @ z + bias if t else 0) - v)
+        v = v + 0.25 * (2 * (weight @ z + bias) - v)
         z = v > 0.5
         v = np.where(z, 0, v)
         expected[t] = z

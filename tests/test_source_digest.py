@@ -49,7 +49,7 @@ def test_every_file_of_the_tree_counts(packages: tuple[str, ...], tmp_path: Path
 def test_the_reference_counts_kernels_and_neurons_and_the_generator_its_templates() -> None:
     reference = {file.name for package in torch_kept.OWN_PACKAGES for file in source_files(Path(str(files(package))))}
     generator = {file.name for package in builds.GENERATOR_PACKAGES for file in source_files(Path(str(files(package))))}
-    assert {"neurons.cpp", "multistep.py", "surrogate.py", "torch_record.py"} <= reference
+    assert {"neurons.cpp", "multistep.py", "surrogate.py", "torch_reference.py"} <= reference
     assert {
         path.name for path in ROOT.glob("alade_brian/simulation/**/*") if path.suffix in (".cpp", ".h", ".cu")
     } <= generator

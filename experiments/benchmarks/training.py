@@ -71,7 +71,7 @@ class Worker:
     """A competitor in a process of its own: it trains when it is asked and says how fast."""
 
     def __init__(self, name: str, layout: str, arguments: argparse.Namespace) -> None:
-        command = [sys.executable, "-m", "benchmarks.training", name, layout]
+        command = [sys.executable, "-m", "alade_brian.benchmarks.training", name, layout]
         command += [str(n) for n in (arguments.batch, arguments.threads, arguments.seed)]
         self._child = subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.memory = 0
