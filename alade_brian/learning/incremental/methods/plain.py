@@ -1,5 +1,4 @@
-"""Plain training: one network, all classes at once or targets that are values, nothing incremental. What `alade-brian
-train` runs."""
+"""Plain training: one network, nothing incremental. All classes at once, which `alade-brian train` runs, or values."""
 
 from __future__ import annotations
 
