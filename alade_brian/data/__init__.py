@@ -2,7 +2,7 @@
 
 from alade_brian.data.augmentation import AUGMENTATIONS, Augmentation, augmentation
 from alade_brian.data.class_orders import ORDER_NAMES, class_order, named_class_order
-from alade_brian.data.dataset import Dataset, make_dataset
+from alade_brian.data.dataset import Dataset, make_dataset, require_classes
 from alade_brian.data.datasets import DATASETS, Source, load_dataset
 from alade_brian.data.memory import ExemplarMemory, herd
 from alade_brian.data.preparation import prepare
@@ -27,4 +27,5 @@ __all__ = [
     "make_dataset",
     "named_class_order",
     "prepare",
+    "require_classes",
 ]

@@ -11,7 +11,10 @@ import numpy as np
 from alade_brian.data.dataset import Split
 from alade_brian.errors import UserError
 
-NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
+IMAGES = ("train_images", "test_images")
+# What is learnt of them: the one or the other.
+LABELS = ("train_labels", "test_labels")
+TARGETS = ("train_targets", "test_targets")
 LAYOUTS = ("NCHW", "NHWC")
 # With four axes, the axis this short is taken for the channels.
 MOST_CHANNELS = 4
@@ -19,13 +22,15 @@ MOST_CHANNELS = 4
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
-def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...], float]:
-    """Read (images, labels) for training and test, class names, and the pixel value that is scaled to 1.
+def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...] | None, float]:
+    """Read (images, labels) for training and test, class names, and the pixel value that is scaled to 1; of a file with
+    targets (images, targets), and None for the class names.
 
     The file holds
     train_images, test_images   uint8 (255 counts as 1) or float (as they are); ``(n, H, W)``, ``(n, C, H, W)``,
                                 ``(n, H, W, C)``, or sequences of frames ``(n, steps, C, H, W)``
-    train_labels, test_labels   whole numbers from 0, ``(n,)``
+    train_labels, test_labels   whole numbers from 0, ``(n,)``; or in their place
+    train_targets, test_targets float values to be learnt, vectors ``(n, k)`` or fields ``(n, channels, height, width)``
     class_names                 optional, text ``(classes,)``; the labels themselves where it is missing
     layout                      optional, "NCHW" or "NHWC": needed where four axes could be either
     Images given back are ``(n, C, H, W)`` or ``(n, steps, C, H, W)``. UserError for everything that does not fit.
@@ -35,13 +40,16 @@ def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...], float]:
     if layout not in (None, *LAYOUTS):
         raise UserError(f"{path}: layout is '{layout}'; use {' or '.join(LAYOUTS)}")
     images = [_images(arrays[f"{split}_images"], f"{path}: {split}_images", layout) for split in ("train", "test")]
-    labels = [_labels(arrays[f"{split}_labels"], f"{path}: {split}_labels") for split in ("train", "test")]
     is_bytes = [array.dtype == np.uint8 for array in images]
     if is_bytes[0] != is_bytes[1]:
         raise UserError(
             f"{path}: train_images are {images[0].dtype}, test_images {images[1].dtype}; save both as the same type"
         )
     scale = 255.0 if is_bytes[0] else 1.0
+    if TARGETS[0] in arrays:
+        values = [_targets(arrays[key], f"{path}: {key}") for key in TARGETS]
+        return (images[0], values[0]), (images[1], values[1]), None, scale
+    labels = [_labels(arrays[key], f"{path}: {key}") for key in LABELS]
     return (images[0], labels[0]), (images[1], labels[1]), _names(arrays, labels[0], path), scale
 
 
@@ -55,15 +63,24 @@ def _load(path: Path | None) -> dict[str, np.ndarray]:
         if isinstance(content, np.ndarray):
             raise UserError(f"{path} is a single array, not an .npz file; write it with numpy.savez")
         with content:
-            missing = [key for key in NEEDED if key not in content]
-            if missing:
-                raise UserError(f"{path} lacks {', '.join(missing)}; write it with numpy.savez and these names")
-            return {key: content[key] for key in (*NEEDED, "class_names", "layout") if key in content}
+            needed = _needed(set(content.files), path)
+            return {key: content[key] for key in (*needed, "class_names", "layout") if key in content}
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be read as an .npz file of plain arrays ({reason}); write it again with numpy.savez"
         ) from None
+
+
+def _needed(found: set[str], path: Path) -> tuple[str, ...]:
+    """Names of the arrays that a file of labels, or of targets, must hold; UserError where it does not."""
+    has_targets = not found.isdisjoint(TARGETS)
+    if has_targets and not found.isdisjoint((*LABELS, "class_names")):
+        raise UserError(f"{path} holds classes and targets; keep those that are to be learnt")
+    needed = sorted((*IMAGES, *(TARGETS if has_targets else LABELS)), key=lambda key: not key.startswith("train"))
+    if missing := [key for key in needed if key not in found]:
+        raise UserError(f"{path} lacks {', '.join(missing)}; write it with numpy.savez and these names")
+    return tuple(needed)
 
 
 def _images(images: np.ndarray, where: str, layout: str | None) -> np.ndarray:
@@ -91,6 +108,15 @@ def _channels_last(shape: tuple[int, ...], where: str, layout: str | None) -> bo
             "layout='NHWC' to the file"
         )
     return last
+
+
+def _targets(targets: np.ndarray, where: str) -> np.ndarray:
+    if targets.ndim not in (2, 4) or not np.issubdtype(targets.dtype, np.floating):
+        raise UserError(
+            f"{where} are {targets.dtype} of shape {targets.shape}; save floats, vectors (n, k) or fields "
+            "(n, channels, height, width)"
+        )
+    return targets
 
 
 def _labels(labels: np.ndarray, where: str) -> np.ndarray:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from alade_brian.data.dataset import Dataset, Split
+from alade_brian.data.dataset import Dataset, require_classes
 from alade_brian.data.normalisation import moments, normalised
 from alade_brian.data.resampling import area_average
 from alade_brian.data.splits import last_of_each, rank_in_class
 from alade_brian.errors import UserError
+
+# Images, labels and target values of one split.
+Part = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def prepare(
@@ -25,26 +28,29 @@ def prepare(
     test_per_class    the same for test images
     validation        this fraction of every class's training images, the last ones, takes the place of the test images,
                       which are then not looked at; `train_per_class` counts among those that remain
+    Where targets are values, `validation` takes the last of all training images, and no number per class can be given.
     Normalised anew by the training images that remain. UserError where a number is out of range, or a class is too
     small to be split.
     """
     _check(image_size, train_per_class, test_per_class, validation)
-    train: Split = (dataset.train_images, dataset.train_labels)
-    test: Split = (dataset.test_images, dataset.test_labels)
+    if train_per_class is not None or test_per_class is not None:
+        require_classes(dataset, "a number of images per class (train_per_class, test_per_class)")
+    train: Part = (dataset.train_images, dataset.train_labels, dataset.train_targets)
+    test: Part = (dataset.test_images, dataset.test_labels, dataset.test_targets)
     if validation:
         held = _held_out(dataset, validation)
         train, test = _first_of_each(train, ~held, train_per_class), _first_of_each(train, held, test_per_class)
     else:
         train, test = _first_of_each(train, None, train_per_class), _first_of_each(test, None, test_per_class)
     if image_size is not None:
-        train, test = (area_average(train[0], image_size), train[1]), (area_average(test[0], image_size), test[1])
+        train, test = (area_average(train[0], image_size), *train[1:]), (area_average(test[0], image_size), *test[1:])
     mean, std = dataset.mean, dataset.std
     if train[0] is not dataset.train_images:
         # The images are normalised already, and averaging keeps that: the two steps become one in mean and std.
         shift, factor = moments(train[0])
-        train, test = (normalised(train[0], shift, factor), train[1]), (normalised(test[0], shift, factor), test[1])
+        train, test = (normalised(train[0], shift, factor), *train[1:]), (normalised(test[0], shift, factor), *test[1:])
         mean, std = mean + std * shift, std * factor
-    return Dataset(dataset.name, *train, *test, dataset.class_names, mean, std)
+    return Dataset(dataset.name, *train[:2], *test[:2], dataset.class_names, mean, std, train[2], test[2])
 
 
 def _check(image_size: int | None, train_per_class: int | None, test_per_class: int | None, validation: float) -> None:
@@ -57,7 +63,11 @@ def _check(image_size: int | None, train_per_class: int | None, test_per_class: 
 
 
 def _held_out(dataset: Dataset, fraction: float) -> np.ndarray:
-    """True for the last `fraction` of every class's training images; bool ``(n,)``."""
+    """True for the last `fraction` of every class's training images, of all where targets are values; bool ``(n,)``."""
+    if dataset.target_shape is not None:
+        if len(dataset.train_images) < 2:
+            raise UserError(f"'{dataset.name}' has one training image, which cannot be held out; leave out validation")
+        return last_of_each(np.zeros(len(dataset.train_images), np.int64), fraction)
     counts = np.bincount(dataset.train_labels, minlength=dataset.classes)
     if counts.min() < 2:
         label = int(counts.argmin())
@@ -68,10 +78,12 @@ def _held_out(dataset: Dataset, fraction: float) -> np.ndarray:
     return last_of_each(dataset.train_labels, fraction)
 
 
-def _first_of_each(split: Split, among: np.ndarray | None, count: int | None) -> Split:
+def _first_of_each(split: Part, among: np.ndarray | None, count: int | None) -> Part:
     """Select the first `count` images of each class that are in `among`; return the split itself if all are."""
-    images, labels = split
+    images, labels, targets = split
     chosen = np.arange(len(labels)) if among is None else np.flatnonzero(among)
     if count is not None:
         chosen = chosen[rank_in_class(labels[chosen]) < count]
-    return split if len(chosen) == len(labels) else (images[chosen], labels[chosen])
+    if len(chosen) == len(labels):
+        return split
+    return images[chosen], labels[chosen], None if targets is None else targets[chosen]

@@ -8,7 +8,7 @@ from operator import index as whole_number
 
 import numpy as np
 
-from alade_brian.data.dataset import Dataset
+from alade_brian.data.dataset import Dataset, require_classes
 from alade_brian.data.memory import ExemplarMemory
 from alade_brian.errors import UserError
 
@@ -59,10 +59,12 @@ class ImageSet:
 class Scenario:
     """Tasks of a data set: `init_cls` classes first, then `increment` classes at a time.
 
-    UserError where the numbers do not add up to the data set's classes, or the order is no permutation of them.
+    UserError where the data set has no classes, the numbers do not add up to them, or the order is no permutation of
+    them.
     """
 
     def __init__(self, dataset: Dataset, init_cls: int, increment: int, order: Sequence[int]) -> None:
+        require_classes(dataset, "a run in tasks")
         self.dataset, self.class_order = dataset, tuple(whole_number(c) for c in order)
         _check_order(dataset, self.class_order)
         _check_sizes(dataset, init_cls, increment)

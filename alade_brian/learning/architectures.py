@@ -15,6 +15,7 @@ from torch import nn
 
 from alade_brian.config.run import NetworkConfig
 from alade_brian.models import BackboneDescription, ExpandableNetwork, build_backbone, described
+from alade_brian.models.layers.readouts import Decision
 from alade_brian.models.networks.dense import dense_network
 
 
@@ -25,9 +26,17 @@ def backbone_description(
     return described({**asdict(config), "image_shape": image_shape, "sequence": sequence})
 
 
-def expandable(description: BackboneDescription, extractors: int, outputs: int) -> dict[str, Any]:
-    """The architecture of an `ExpandableNetwork` of so many extractors and classes."""
-    return {"name": "expandable", "extractors": extractors, "outputs": outputs, "backbone": description.record()}
+def expandable(
+    description: BackboneDescription, extractors: int, outputs: int, decision: str = "class"
+) -> dict[str, Any]:
+    """The architecture of an `ExpandableNetwork` of so many extractors and outputs.
+
+    decision   what the outputs are, see `OverSteps`; recorded where it is not ``class``
+    """
+    told = {} if decision == "class" else {"decision": decision}
+    return {
+        "name": "expandable", "extractors": extractors, "outputs": outputs, "backbone": description.record(), **told,
+    }  # fmt: skip
 
 
 def build_network(architecture: Mapping[str, Any]) -> nn.Module:
@@ -40,12 +49,13 @@ def build_network(architecture: Mapping[str, Any]) -> nn.Module:
     return ARCHITECTURES[name](**numbers)
 
 
-def _expandable(extractors: int, outputs: int, backbone: Mapping[str, Any]) -> nn.Module:
+def _expandable(extractors: int, outputs: int, backbone: Mapping[str, Any], decision: Decision = "class") -> nn.Module:
     description = described(backbone)
     network = ExpandableNetwork(lambda: build_backbone(description), description.steps)
     for _ in range(extractors):
         network.add_extractor(inherit=False)
     network.set_classifier(outputs)
+    network.decision.decision = decision
     return network
 
 

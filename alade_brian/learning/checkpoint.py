@@ -26,7 +26,8 @@ def save_checkpoint(path: Path, network: ExpandableNetwork, config: RunConfig, h
 
     header   JSON-ready facts: `image_shape`, and `sequence` where images are sequences; task, classes, ...
     """
-    architecture = expandable(_description(config, header), len(network.extractors), network.classes)
+    parts = len(network.extractors), network.classes, network.decision.decision
+    architecture = expandable(_description(config, header), *parts)
     own = {"config": to_mapping(config), "extractors": len(network.extractors), "outputs": network.classes}
     save_network(path, network, architecture, {**own, **header})
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from alade_brian.data import Dataset, load_dataset
+from alade_brian.data import Dataset, load_dataset, require_classes
 from alade_brian.errors import UserError
 from alade_brian.models.networks.dense import dense_network
 
@@ -20,8 +20,9 @@ EPOCHS, BATCH, LEARNING_RATE = 10, 128, 1e-3
 
 
 def read_images(name: str, data_root: str | None) -> Dataset:
-    """The data set; UserError where it is not there, or its images are sequences."""
+    """The data set; UserError where it is not there, its images are sequences, or its targets are values."""
     dataset = load_dataset(name, None if data_root is None else Path(data_root))
+    require_classes(dataset, "a network whose accuracy is measured")
     if dataset.sequence_steps is not None:
         raise UserError(f"an image of '{name}' is a sequence; name a data set of images that stand still")
     return dataset

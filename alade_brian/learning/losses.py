@@ -1,4 +1,4 @@
-"""Losses on time-averaged logits."""
+"""Losses on time-averaged logits, or on outputs that are values."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     """
     log_student = F.log_softmax(student / temperature, 1)
     return F.kl_div(log_student, F.log_softmax(teacher / temperature, 1), reduction="batchmean", log_target=True)
+
+
+def value_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of outputs ``(n, k)`` over images and numbers; targets ``(n, k)``, or fields ``(n, channels,
+    height, width)`` of k numbers, which are flattened."""
+    return F.mse_loss(outputs, targets.flatten(1))
 
 
 def auxiliary_targets(labels: Tensor, old_classes: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,16 @@ class TrainingSet:
     """What a stage trains on.
 
     inputs     images ``(n, C, H, W)``, or features ``(n, width)`` where a stage trains the classifier only
-    labels     int64 ``(n,)``, incremental labels
+    labels     int64 ``(n,)``, incremental labels; without meaning where there are targets
     features   what a frozen network makes of the images, computed once: mean features of old extractors or a teacher's
                logits, ``(n, old width or classes)``; or None
+    targets    values to be learnt in place of labels, float32 ``(n, ...)``; or None
     """
 
     inputs: Tensor
     labels: Tensor
     features: Tensor | None = None
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,13 +46,17 @@ class TrainingSet:
 
     def select(self, index: Tensor) -> TrainingSet:
         return TrainingSet(
-            self.inputs[index], self.labels[index], None if self.features is None else self.features[index]
+            self.inputs[index],
+            self.labels[index],
+            None if self.features is None else self.features[index],
+            None if self.targets is None else self.targets[index],
         )
 
     def shown_on(self, device: str) -> TrainingSet:
         """On a device, with the inputs as a network takes them."""
         features = None if self.features is None else self.features.to(device)
-        return TrainingSet(time_first(self.inputs.to(device)), self.labels.to(device), features)
+        targets = None if self.targets is None else self.targets.to(device)
+        return TrainingSet(time_first(self.inputs.to(device)), self.labels.to(device), features, targets)
 
 
 class Stage:
@@ -140,8 +146,7 @@ class StageTrainer:
     def _shown(self, batch: TrainingSet) -> TrainingSet:
         if self.augment is None or not batch.holds_images:
             return batch
-        images = torch.from_numpy(self.augment(batch.inputs.numpy(), self.generator))
-        return TrainingSet(images, batch.labels, batch.features)
+        return replace(batch, inputs=torch.from_numpy(self.augment(batch.inputs.numpy(), self.generator)))
 
     def _together(self, part: Share, total: Tensor) -> float:
         part.add_gradients(self.stage.parameters)

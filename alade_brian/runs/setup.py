@@ -19,6 +19,7 @@ from alade_brian.data import (
     load_dataset,
     named_class_order,
     prepare,
+    require_classes,
 )
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, method_class
@@ -49,6 +50,7 @@ def convert_options(dataset: Dataset) -> dict[str, Any]:
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
     """The class-incremental scenario that a configuration asks for; of a method that learns all classes at once, one
     task, with the classes in the data set's order unless another is given."""
+    require_classes(dataset, "a run by command, with its accuracy and report,")
     order, at_once = config.class_order, method_class(config.method).all_at_once
     if order is None and at_once:
         order = tuple(range(dataset.classes))

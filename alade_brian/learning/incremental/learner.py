@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from alade_brian.config.run import RunConfig
+from alade_brian.errors import UserError
 from alade_brian.learning.architectures import backbone_description
 from alade_brian.learning.incremental.methods import method_class
 from alade_brian.learning.incremental.methods.base import mean_features
@@ -85,7 +86,13 @@ class Learner:
         keep         called after every epoch with a function that gives the state to go on from; it may ask or not
         state        go on from this
         keep_stage   called like `keep`, in its place, after the last epoch of a stage
+
+        UserError where the targets are values, and the method learns classes alone; nothing is computed then.
         """
+        if data.targets is not None and not self.method.takes_values:
+            raise UserError(
+                f"the method '{self.config.method}' learns classes, but the targets are values; use the method 'plain'"
+            )
         order = np.random.default_rng([self.config.seed, data.number])
         with seeded(self.config.seed, data.number):
             self.method.begin_task(data)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
+import torch
 from torch import Tensor
+
+from alade_brian.data import Dataset
 
 
 def time_first(images: Tensor) -> Tensor:
@@ -23,6 +27,8 @@ class TaskData:
     classes       classes seen with this task
     quota         exemplars per class after this task (0 without memory)
     task_of_label int64 ``(classes,)``: the task that brought a class
+    targets       float32 ``(n, k)`` or ``(n, channels, height, width)``: values to be learnt in place of classes, of
+                  which there are none then
     """
 
     number: int
@@ -32,6 +38,21 @@ class TaskData:
     classes: int
     quota: int
     task_of_label: Tensor
+    targets: Tensor | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> TaskData:
+        """All training images of a data set as one task, for a method that learns all at once."""
+        values = dataset.train_targets
+        return cls(
+            1, torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels), 0, dataset.classes, 0,
+            torch.ones(dataset.classes, dtype=torch.int64), None if values is None else torch.from_numpy(values),
+        )  # fmt: skip
+
+    @property
+    def outputs(self) -> int:
+        """Size of the readout: one for a class, or for a number of a target."""
+        return self.classes if self.targets is None else prod(self.targets.shape[1:])
 
     @property
     def new_classes(self) -> int:

@@ -25,6 +25,7 @@ class Method(ABC):
     sees_all    whether it is given all images of old classes instead: the upper bound
     all_at_once whether there is one task, of all classes
     grows       whether every task brings an extractor
+    takes_values whether targets may be values in place of classes
     augments    whether images are changed at random whenever they are shown: features are then never kept
     """
 
@@ -33,6 +34,7 @@ class Method(ABC):
     sees_all: ClassVar[bool] = False
     all_at_once: ClassVar[bool] = False
     grows: ClassVar[bool] = False
+    takes_values: ClassVar[bool] = False
     augments: bool = False
 
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:

@@ -1,4 +1,4 @@
-"""Plain training: one network, all classes at once, nothing incremental. What `alade-brian train` runs."""
+"""Plain training: one network, nothing incremental. All classes at once, which `alade-brian train` runs, or values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from alade_brian.learning.incremental.methods.base import Method
 from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.losses import value_error
 from alade_brian.learning.parallel import total
 from alade_brian.learning.stage import Stage, TrainingSet
 
@@ -21,13 +22,15 @@ class Plain(Method):
     name = "plain"
     rehearses = False
     all_at_once = True
+    takes_values = True
 
     def begin_task(self, data: TaskData) -> None:
         self.network.add_extractor()
-        self.network.set_classifier(data.classes)
+        self.network.set_classifier(data.outputs)
+        self.network.decision.decision = "class" if data.targets is None else "value"
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
-        yield PlainStage(self, data)
+        yield PlainStage(self, data) if data.targets is None else ValueStage(self, data)
 
 
 class PlainStage(Stage):
@@ -48,3 +51,17 @@ class PlainStage(Stage):
         correct = total(sum(self._correct, start=self._correct[0] * 0))
         self._correct.clear()
         return {"training_accuracy": correct.item() / len(self.data)}
+
+
+class ValueStage(Stage):
+    """Mean squared error of the mean outputs, which is the loss that every epoch records."""
+
+    def __init__(self, method: Method, data: TaskData) -> None:
+        trained = [p for p in method.network.parameters() if p.requires_grad]
+        shown = TrainingSet(data.images, data.labels, targets=data.targets)
+        super().__init__(method.config.stage_one(first=True), trained, shown)
+        self.network = method.network
+
+    def loss(self, batch: TrainingSet) -> Tensor:
+        assert batch.targets is not None, "a stage of values is made of targets"
+        return value_error(self.network(batch.inputs), batch.targets)
