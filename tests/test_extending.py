@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import check, dyadic_, dyadic_images
+from networks import assert_same, check, dyadic_, dyadic_images
+from test_export import run_alone
 from test_learning_synthetic import learn, make_config, make_learner
 from test_neurons import run_both_faces
 from torch import Tensor, nn
@@ -21,11 +22,27 @@ from alade_brian.analysis.statistics.summary import STATISTICS, layer_summary
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
+from alade_brian.conversion.nir_graphs.read import read_nir
+from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.conversion.support_table import framework_rows, torch_rows
+from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.data import load_dataset
-from alade_brian.models import LIF, NEURONS, ExpandableNetwork, Frames, HoldCurrent, MeanOverSteps, make_backbone
+from alade_brian.models import (
+    LI,
+    LIF,
+    NEURONS,
+    ExpandableNetwork,
+    Frames,
+    HoldCurrent,
+    MeanOverSteps,
+    PopulationVote,
+    make_backbone,
+)
 from alade_brian.perturbations import Presentation, perturbation
+from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.network import SpecError
+from alade_brian.spec.readouts import DECODINGS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 EXAMPLES = dict(
@@ -84,6 +101,31 @@ def test_a_neuron(own: Callable[[str, str], str]) -> None:
         assert cls(1).trace(strong)[1].item() == 1 != LIF(1).trace(strong)[1].item()
     finally:
         NEURONS.remove("SaturatingLIF")
+
+
+def test_a_readout(own: Callable[[str, str], str], tmp_path: Path) -> None:
+    cls = plugins.load(own("A readout", "RangeOverSteps"), "readout")
+    images = dyadic_images(3, 6)
+    try:
+        for last, group in (((LI(4),), 1), ((), 2)):
+            vote = (PopulationVote(group, average=True),) if group > 1 else ()
+            layers = (HoldCurrent(4), nn.Linear(6, 8), LIF(4, threshold=1.0), nn.Linear(8, 4), *last, cls(4), *vote)
+            net = dyadic_(nn.Sequential(*layers))
+            found = assert_same(net, images)
+            assert len(np.unique(found.logits_reference)) > 1
+            spec = convert(net, (6,))
+            assert spec.readout.decoding == "membrane_range"
+            write_script(spec, tmp_path / "model.py")
+            answers = run_alone(tmp_path / "model.py", images)["logits"]
+            np.testing.assert_allclose(answers, found.logits_reference, atol=1e-12)
+            save_spec(spec, tmp_path / "spec.npz")
+            assert load_spec(tmp_path / "spec.npz").readout == spec.readout
+            write_nir(spec, tmp_path / "net.nir")
+            assert read_nir(tmp_path / "net.nir").readout.decoding == "membrane_range"
+    finally:
+        DECODINGS.remove("membrane_range")
+    with pytest.raises(SpecError, match="unknown decoding 'membrane_range'"):
+        load_spec(tmp_path / "spec.npz")
 
 
 def test_a_lowering(own: Callable[[str, str], str]) -> None:

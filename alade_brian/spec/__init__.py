@@ -5,7 +5,7 @@ and are imported by their own names.
 """
 
 from alade_brian.spec.errors import Shape, SpecError
-from alade_brian.spec.network import Coding, Decoding, NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.spec.network import Coding, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spec.neuron import NeuronEquations, Parameter, constant, memoryless
 from alade_brian.spec.operators import (
     Convolution,
@@ -23,7 +23,6 @@ from alade_brian.spec.release import Release
 __all__ = [
     "Coding",
     "Convolution",
-    "Decoding",
     "Dense",
     "Identity",
     "NetworkSpec",
