@@ -18,11 +18,14 @@ from alade_brian.spec.operators import (
     TransposedConvolution,
     same_operator,
 )
+from alade_brian.spec.readouts import DECODINGS, Decoding
 from alade_brian.spec.release import Release
 
 __all__ = [
+    "DECODINGS",
     "Coding",
     "Convolution",
+    "Decoding",
     "Dense",
     "Identity",
     "NetworkSpec",
