@@ -11,16 +11,18 @@ import nir
 import numpy as np
 import pytest
 from command_line import call
-from networks import NUMPY, conv_net, convert, dyadic_images
+from networks import NUMPY, conv_net, convert, dyadic_, dyadic_images
+from torch import nn
 
 from alade_brian.config.run import NetworkConfig, RunConfig
 from alade_brian.conversion.to_brian2.script import script, write_script
 from alade_brian.learning import Learner
 from alade_brian.learning.checkpoint import save_checkpoint
-from alade_brian.models import LIF
+from alade_brian.models import LIF, FirstSpike, HoldCurrent
 from alade_brian.simulation import simulate
 from alade_brian.spec.file import load_spec
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec.network import NetworkSpec, SpecError
+from alade_brian.spec.readouts import DECODINGS, Decoding
 from alade_brian.spikes.responses import Responses
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "convert.py"
@@ -73,6 +75,55 @@ def test_the_script_spikes_as_the_simulation_does(case: str, tmp_path: Path) -> 
     numbers = write_script(spec, tmp_path / "model.py")
     assert numbers == tmp_path / "model.npz"
     assert_equal(run_alone(tmp_path / "model.py", images), simulate(spec, images, NUMPY))
+
+
+def test_the_script_sees_first_spikes_that_count_less_than_nothing(tmp_path: Path) -> None:
+    layers = (HoldCurrent(5), nn.Linear(6, 4), LIF(5, threshold=0.25, amplitude=-2.0), FirstSpike(5))
+    spec, images = convert(dyadic_(nn.Sequential(*layers)), (6,)), dyadic_images(8, 6)
+    expected = simulate(spec, images, NUMPY)
+    assert {-5.0, -1.0} < set(expected.logits.ravel())
+    write_script(spec, tmp_path / "model.py")
+    assert_equal(run_alone(tmp_path / "model.py", images), expected)
+
+
+class TwoLines(Decoding):
+    reads = "membrane"
+
+    @staticmethod
+    def logits(values: np.ndarray, steps: int) -> np.ndarray:
+        last = values[:, -1]
+        return last / steps
+
+
+class NotAlone(Decoding):
+    reads = "membrane"
+
+    @staticmethod
+    def logits(values: np.ndarray, steps: int) -> np.ndarray:
+        return dyadic_images(*values.shape)
+
+
+Sourceless = type(
+    "Sourceless", (Decoding,), {"reads": "membrane", "logits": eval("lambda values, steps: values[:, 0]")}
+)
+
+
+@pytest.mark.parametrize(
+    ("decoding", "words"),
+    [(TwoLines, "no single `return`"), (NotAlone, "uses dyadic_images"), (Sourceless, "source text is not found")],
+)
+def test_a_decoding_that_no_script_can_say_is_refused(decoding: type[Decoding], words: str, tmp_path: Path) -> None:
+    spec = convert(conv_net(), (2, 7, 6))
+    DECODINGS.register("own")(decoding)
+    try:
+        own = dataclasses.replace(spec, readout=dataclasses.replace(spec.readout, decoding="own"))
+        with pytest.raises(SpecError, match=words):
+            write_script(own, tmp_path / "model.py")
+        assert not list(tmp_path.iterdir())
+        # One that is registered and not used is in nobody's way.
+        assert script(spec)
+    finally:
+        DECODINGS.remove("own")
 
 
 def test_the_script_says_its_conventions() -> None:

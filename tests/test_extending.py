@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import check, dyadic_, dyadic_images
+from networks import NUMPY, assert_same, check, dyadic_, dyadic_images
+from test_export import run_alone
 from test_learning_synthetic import learn, make_config, make_learner
 from test_neurons import run_both_faces
 from torch import Tensor, nn
@@ -21,11 +22,32 @@ from alade_brian.analysis.statistics.summary import STATISTICS, layer_summary
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
+from alade_brian.conversion.nir_graphs.read import read_nir
+from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.conversion.support_table import framework_rows, torch_rows
+from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.data import load_dataset
-from alade_brian.models import LIF, NEURONS, ExpandableNetwork, Frames, HoldCurrent, MeanOverSteps, make_backbone
+from alade_brian.errors import UserError
+from alade_brian.models import (
+    LI,
+    LIF,
+    NEURONS,
+    ExpandableNetwork,
+    Frames,
+    HoldCurrent,
+    MeanOverSteps,
+    PopulationVote,
+    make_backbone,
+)
 from alade_brian.perturbations import Presentation, perturbation
+from alade_brian.simulation import SimulationSettings, plan_simulation, simulate
+from alade_brian.simulation.engines import TABLE
+from alade_brian.simulation.separate.runtime import RuntimeNetwork
+from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.network import SpecError
+from alade_brian.spec.readouts import DECODINGS
+from alade_brian.spikes.responses import Responses
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 EXAMPLES = dict(
@@ -68,7 +90,7 @@ def own(tmp_path: Path) -> Callable[[str, str], str]:
 
 def test_every_example_is_short_and_has_a_test() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    assert len(EXAMPLES) >= 8
+    assert len(EXAMPLES) >= 10
     for title, text in EXAMPLES.items():
         assert len(text.splitlines()) <= 25, title
         assert f'("{title}", ' in source, title
@@ -84,6 +106,31 @@ def test_a_neuron(own: Callable[[str, str], str]) -> None:
         assert cls(1).trace(strong)[1].item() == 1 != LIF(1).trace(strong)[1].item()
     finally:
         NEURONS.remove("SaturatingLIF")
+
+
+def test_a_readout(own: Callable[[str, str], str], tmp_path: Path) -> None:
+    cls = plugins.load(own("A readout", "RangeOverSteps"), "readout")
+    images = dyadic_images(3, 6)
+    try:
+        for last, group in (((LI(4),), 1), ((), 2)):
+            vote = (PopulationVote(group, average=True),) if group > 1 else ()
+            layers = (HoldCurrent(4), nn.Linear(6, 8), LIF(4, threshold=1.0), nn.Linear(8, 4), *last, cls(4), *vote)
+            net = dyadic_(nn.Sequential(*layers))
+            found = assert_same(net, images)
+            assert len(np.unique(found.logits_reference)) > 1
+            spec = convert(net, (6,))
+            assert spec.readout.decoding == "membrane_range"
+            write_script(spec, tmp_path / "model.py")
+            answers = run_alone(tmp_path / "model.py", images)["logits"]
+            np.testing.assert_allclose(answers, found.logits_reference, atol=1e-12)
+            save_spec(spec, tmp_path / "spec.npz")
+            assert load_spec(tmp_path / "spec.npz").readout == spec.readout
+            write_nir(spec, tmp_path / "net.nir")
+            assert read_nir(tmp_path / "net.nir").readout.decoding == "membrane_range"
+    finally:
+        DECODINGS.remove("membrane_range")
+    with pytest.raises(SpecError, match="unknown decoding 'membrane_range'"):
+        load_spec(tmp_path / "spec.npz")
 
 
 def test_a_lowering(own: Callable[[str, str], str]) -> None:
@@ -124,6 +171,34 @@ def test_a_framework(own: Callable[[str, str], str], tmp_path: Path, monkeypatch
         assert framework_rows(framework) == [("Cell", "faithful", "as equations")]
     finally:
         FRAMEWORKS.remove("toyspikes")
+
+
+def test_a_backend(own: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    net = dyadic_(nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4)))
+    spec, images = convert(net, (6,)), dyadic_images(5, 6)
+    expected = simulate(spec, images, NUMPY)
+    assert expected.spikes["2"].any()
+    runs: list[int] = []
+    original = RuntimeNetwork.run
+
+    def run(network: RuntimeNetwork, block: np.ndarray) -> Responses:
+        runs.append(len(block))
+        found = original(network, block)
+        return found if len(runs) <= 2 else Responses({"2": found.spikes["2"] ^ (len(runs) == 3)}, found.logits)
+
+    monkeypatch.setattr(RuntimeNetwork, "run", run)
+    plugins.load(own("A backend", "Repeated"), "backend")
+    try:
+        settings = SimulationSettings(backend="repeated")
+        assert plan_simulation(spec, settings).cost == plan_simulation(spec, NUMPY).cost
+        found = simulate(spec, images, settings)
+        assert len(runs) == 2 and np.array_equal(found.spikes["2"], expected.spikes["2"])
+        with pytest.raises(UserError, match="the same images gave other spikes"):
+            simulate(spec, images, settings)
+    finally:
+        TABLE.remove("repeated")
+    with pytest.raises(UserError, match="unknown backend 'repeated'"):
+        simulate(spec, images, settings)
 
 
 def test_a_method(own: Callable[[str, str], str]) -> None:

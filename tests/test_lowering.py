@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
@@ -37,7 +35,7 @@ from alade_brian.models import (
     make_backbone,
 )
 from alade_brian.spec.cost_table import format_rows, lowering_table
-from alade_brian.spec.network import Decoding
+from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spec.synapses import projection_synapses
 
 STEPS = 4
@@ -219,7 +217,7 @@ def test_a_network_that_never_spikes_gives_the_same_logits() -> None:
 
 
 def test_every_decoding_has_its_torch_face() -> None:
-    assert {decoding for _, decoding in READOUTS.values()} == set(get_args(Decoding))
+    assert {decoding for _, decoding in READOUTS.values()} == set(DECODINGS)
 
 
 @pytest.mark.parametrize("case", SEQUENCES)

@@ -5,7 +5,7 @@ and are imported by their own names.
 """
 
 from alade_brian.spec.errors import Shape, SpecError
-from alade_brian.spec.network import Coding, Decoding, NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.spec.network import Coding, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spec.neuron import NeuronEquations, Parameter, constant, memoryless
 from alade_brian.spec.operators import (
     Convolution,
@@ -18,9 +18,11 @@ from alade_brian.spec.operators import (
     TransposedConvolution,
     same_operator,
 )
+from alade_brian.spec.readouts import DECODINGS, Decoding
 from alade_brian.spec.release import Release
 
 __all__ = [
+    "DECODINGS",
     "Coding",
     "Convolution",
     "Decoding",

@@ -28,6 +28,7 @@ from alade_brian.spec.operators import (
     Sparse,
     TransposedConvolution,
 )
+from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spec.release import Release
 
 __all__ = [
@@ -158,18 +159,6 @@ class Projection:
         return f"{self.source} -> {self.target}"
 
 
-Decoding = Literal[
-    "mean_input",
-    "mean_membrane",
-    "last_membrane",
-    "max_membrane",
-    "spike_count",
-    "spike_rate",
-    "first_spike",
-    "every_step",
-]
-
-
 @dataclass(frozen=True)
 class Readout:
     """How the answer is read from a population.
@@ -177,24 +166,19 @@ class Readout:
     `neurons_per_output` is the size of a group in a population code: ``spike_count`` adds up a group, the others
     average it.
 
-    decoding   ``mean_input``: the summed input of a population that integrates without leak, over the number of steps;
-               ``mean_membrane``, ``last_membrane``, ``max_membrane``: the membrane, over the steps;
-               ``spike_count``, ``spike_rate`` (count over steps); ``first_spike``: minus the step of the first spike,
-               minus the number of steps where there is none; ``every_step``: the spikes, or of a population that does
-               not spike the membrane, of every step
+    decoding   the name of an entry of `spec.readouts.DECODINGS`, which says what is read and how
     sampled    the membrane before (``before_reset``) or after the reset of its step (``after_reset``)
     decision   ``class``: the answer is the largest logit; ``value``: the logits are the answer (regression)
     """
 
     population: str
-    decoding: Decoding = "mean_input"
+    decoding: str = "mean_input"
     neurons_per_output: int = 1
     sampled: Literal["before_reset", "after_reset"] = "before_reset"
     decision: Literal["class", "value"] = "class"
 
     def __post_init__(self) -> None:
-        known = get_args(Decoding)
-        require(self.decoding in known, f"unknown decoding '{self.decoding}': use one of {', '.join(known)}")
+        require(self.decoding in DECODINGS, f"unknown decoding '{self.decoding}': use one of {', '.join(DECODINGS)}")
         require(self.sampled in ("before_reset", "after_reset"), f"unknown moment '{self.sampled}' of the readout")
         require(self.decision in ("class", "value"), f"unknown decision '{self.decision}': use 'class' or 'value'")
         group = integer(self.neurons_per_output, "the number of neurons per answer of a population code", least=1)
@@ -203,7 +187,7 @@ class Readout:
     @property
     def reads_spikes(self) -> bool:
         """Whether the answer is made of spikes alone, whatever the population."""
-        return self.decoding in ("spike_count", "spike_rate", "first_spike")
+        return DECODINGS[self.decoding].reads in ("spikes", "firing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +244,7 @@ class NetworkSpec:
             f"the readout reads '{readout.population}', which is no population",
         )
         population = self.population(readout.population)
-        if readout.decoding == "mean_input":
+        if DECODINGS[readout.decoding].reads == "input":
             require(not population.neuron.spiking, "the readout's population must not spike")
         require(
             population.neuron.spiking or not readout.reads_spikes,
@@ -337,7 +321,7 @@ class NetworkSpec:
     @property
     def answers_in_spikes(self) -> bool:
         """Whether the readout is made of spikes, not of membranes."""
-        shows_spikes = self.readout.decoding == "every_step" and self.sends_spikes(self.readout.population)
+        shows_spikes = DECODINGS[self.readout.decoding].reads == "output" and self.sends_spikes(self.readout.population)
         return self.readout.reads_spikes or shows_spikes
 
     def population(self, name: str) -> Population:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alade_brian.spec.network import Readout
+from alade_brian.spec.readouts import DECODINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,23 +47,8 @@ def concatenate(parts: Sequence[Responses]) -> Responses:
 def read_out(readout: Readout, values: np.ndarray) -> np.ndarray:
     """Compute logits from the spikes (times their amplitude) or membranes ``(images, steps, neurons)`` of the readout's
     population."""
-    steps = values.shape[1]
-    match readout.decoding:
-        case "mean_input":
-            answers = values[:, -1] / steps
-        case "last_membrane":
-            answers = values[:, -1]
-        case "max_membrane":
-            answers = values.max(1)
-        case "mean_membrane" | "spike_rate":
-            answers = values.mean(1)
-        case "spike_count":
-            answers = values.sum(1)
-        case "first_spike":
-            fired = values != 0
-            answers = -np.where(fired.any(1), fired.argmax(1), steps).astype(np.float64)
-        case "every_step":
-            answers = values
+    decoding = DECODINGS[readout.decoding]
+    answers = decoding.logits(values != 0 if decoding.reads == "firing" else values, values.shape[1])
     groups = answers.reshape(*answers.shape[:-1], -1, readout.neurons_per_output)
-    together = groups.sum(-1) if readout.decoding == "spike_count" else groups.mean(-1)
+    together = groups.sum(-1) if decoding.group == "sum" else groups.mean(-1)
     return np.asarray(together if readout.neurons_per_output > 1 else answers, dtype=np.float64)

@@ -17,6 +17,7 @@ from alade_brian.conversion.from_torch.outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.spec.image_axes import check_axes
 from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spikes.packed import PackedResponses, pack
 from alade_brian.spikes.responses import Responses, read_out
 from alade_brian.verification.reference import joined
@@ -233,7 +234,7 @@ def _logits(answers: list[Tensor], spec: NetworkSpec, images: int) -> np.ndarray
     whole = torch.stack(answers) if len(answers) > 1 else answers[0]
     if whole.numel() == images * outputs and len(answers) == 1:
         return whole.reshape(images, outputs).numpy()
-    if readout.decoding == "every_step" and whole.shape[:1] == (images,) and len(answers) == 1:
+    if DECODINGS[readout.decoding].by_step and whole.shape[:1] == (images,) and len(answers) == 1:
         return whole.reshape(images, spec.steps, outputs).numpy()
     every = by_image([whole], spec.steps, images)
     return every.mean(1) if readout.decoding == "mean_input" else read_out(readout, every)

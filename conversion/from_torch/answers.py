@@ -14,16 +14,8 @@ from alade_brian.conversion.from_torch.time_axis import AllSteps, Membrane, OneS
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder
 from alade_brian.spec.network import Identity, Readout
 from alade_brian.spec.operators import same_operator
+from alade_brian.spec.readouts import DECODINGS
 
-_HOW: Mapping[str, Any] = {
-    "spike_count": "sum",
-    "spike_rate": "mean",
-    "mean_input": "mean",
-    "mean_membrane": "mean",
-    "last_membrane": "last",
-    "max_membrane": "max",
-    "every_step": "every",
-}
 _WAYS = "return torch.stack(steps) for every step, its .sum(0) or .mean(0), or steps[-1] for the last step"
 
 
@@ -39,15 +31,16 @@ def readout_for(
 
     Raises CannotLower if no readout gives it, or if it is not clear which tensor is meant.
     """
-    if decoding is not None and decoding not in _HOW:
-        raise CannotLower("readout", decoding, f"is not known here; use one of {', '.join(_HOW)}")
+    ways = {name: each.over_time for name, each in DECODINGS.items() if each.over_time is not None}
+    if decoding is not None and decoding not in ways:
+        raise CannotLower("readout", decoding, f"is not known here; use one of {', '.join(ways)}")
     answer = _chosen(output, index)
     if lowering.readout is not None:
         return _own(lowering, lowering.readout, answer, decoding)
     reading = answer if isinstance(answer, StepReduction) else _over_steps(answer, steps, one_step)
     if reading.how != "every":
         return _fitting(readout_of(lowering, reading, steps, _free_name(lowering)), decoding)
-    how = _HOW[decoding] if decoding else _usual(lowering, reading)
+    how = ways[decoding] if decoding else _usual(lowering, reading)
     return readout_of(lowering, replace(reading, how=how), steps, _free_name(lowering))
 
 

@@ -10,48 +10,28 @@ from dataclasses import replace
 
 from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
-from alade_brian.models.layers.readouts import (
-    EveryStep,
-    FirstSpike,
-    LastStep,
-    MaxOverSteps,
-    MeanOverSteps,
-    OverSteps,
-    PopulationVote,
-    SumOverSteps,
-)
-from alade_brian.spec.network import Decoding, NeuronEquations, Readout
+from alade_brian.models.layers.readouts import OverSteps, PopulationVote
+from alade_brian.spec.network import NeuronEquations, Readout
 from alade_brian.spec.neuron import memoryless
-
-# What is read: of neurons that spike, of neurons that do not, and of a population that was put behind a linear layer.
-_DECODINGS: dict[type[OverSteps], tuple[Decoding | None, Decoding | None, Decoding | None]] = {
-    MeanOverSteps: ("spike_rate", "mean_membrane", "mean_input"),
-    SumOverSteps: ("spike_count", None, "last_membrane"),
-    LastStep: (None, "last_membrane", "last_membrane"),
-    MaxOverSteps: (None, "max_membrane", "max_membrane"),
-    FirstSpike: ("first_spike", None, None),
-    EveryStep: ("every_step", "every_step", "every_step"),
-}
+from alade_brian.spec.readouts import DECODINGS
 
 
 @lowers(OverSteps)
 def lower_over_steps(lowering: SpecBuilder, name: str, module: OverSteps, value: AffineInput) -> AffineInput:
     """A readout; its population is the layer before it, or one of the readout's own name."""
     _check(lowering, name, value)
-    kind = next(c for c in type(module).__mro__ if c in _DECODINGS)
-    of_spikes, of_membranes, of_input = _DECODINGS[kind]
     lowering.steps.add(module.steps)
-    direct: Decoding | None = None
+    direct: str | None = None
     if is_plain(value):
-        direct = of_spikes if lowering.population(value.terms[0].source).neuron.spiking else of_membranes
+        spiking = lowering.population(value.terms[0].source).neuron.spiking
+        direct = module.of_spikes if spiking else module.of_membranes
     if direct is not None:
         lowering.readout = Readout(value.terms[0].source, direct, decision=module.decision)
-    elif of_input is None:
+    elif module.of_input is None:
         raise CannotLower("input", value.shape, "is no layer of spikes; put the readout right behind a spiking neuron")
     else:
-        sums = kind in (MeanOverSteps, SumOverSteps)
-        lowering.add_population(name, value, integrator() if sums else memoryless())
-        lowering.readout = Readout(name, of_input, decision=module.decision)
+        lowering.add_population(name, value, integrator() if module.integrates else memoryless())
+        lowering.readout = Readout(name, module.of_input, decision=module.decision)
     return ReadoutValue(value.shape, value.terms, value.bias)
 
 
@@ -84,7 +64,7 @@ def lower_population_vote(lowering: SpecBuilder, name: str, module: PopulationVo
         raise CannotLower("module", name, "is a second population code; use one")
     if value.shape[0] % module.group:
         raise CannotLower("group", module.group, f"does not divide the {value.shape[0]} answers")
-    counts = readout.decoding == "spike_count"
+    counts = DECODINGS[readout.decoding].group == "sum"
     if module.average == counts:
         remedy = "adds up; use average=False" if counts else "is averaged; use average=True"
         raise CannotLower(

@@ -8,9 +8,8 @@ the same layers in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +26,10 @@ from alade_brian.conversion.lowering import (
     scale,
     source_value,
 )
-from alade_brian.spec.network import Decoding, NeuronEquations, Population, Readout
+from alade_brian.spec.network import NeuronEquations, Population, Readout
 from alade_brian.spec.neuron import memoryless
 from alade_brian.spec.operators import same_operator
+from alade_brian.spec.readouts import DECODINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,15 +274,16 @@ def _same(left: AffineInput, right: AffineInput) -> bool:
     )
 
 
-_OF_MEMBRANES: Mapping[str, Decoding] = MappingProxyType(
-    {"mean": "mean_membrane", "last": "last_membrane", "max": "max_membrane", "every": "every_step"}
-)
+def _of_membranes(how: str) -> str | None:
+    """The decoding that puts the steps of a membrane together in this way; None if there is none."""
+    found = (name for name, d in DECODINGS.items() if d.over_time == how and d.reads in ("membrane", "output"))
+    return next(found, None)
 
 
 def readout_of(lowering: SpecBuilder, reading: StepReduction, steps: int, name: str = "answer") -> Readout:
     """The readout that gives a forward's answer; of a population of that name where the answer is no neuron's own."""
     if isinstance(reading.of, Membrane):
-        decoding = _OF_MEMBRANES.get(reading.how)
+        decoding = _of_membranes(reading.how)
         spiking = lowering.population(reading.of.population).neuron.spiking
         if decoding is None or reading.factor != 1 or (decoding == "every_step" and spiking):
             raise CannotLower("output", f"{reading.how} of membranes", "is no readout; use their mean, maximum or last")
@@ -297,7 +298,7 @@ def _direct(lowering: SpecBuilder, reading: StepReduction, value: AffineInput, s
     if population is None:
         return None
     if not population.neuron.spiking:
-        decoding = _OF_MEMBRANES.get(reading.how)
+        decoding = _of_membranes(reading.how)
         return Readout(population.name, decoding, sampled="after_reset") if decoding and reading.factor == 1 else None
     if reading.how == "every" and reading.factor == 1:
         return Readout(population.name, "every_step")
@@ -314,7 +315,9 @@ def _through(lowering: SpecBuilder, reading: StepReduction, value: AffineInput, 
         lowering.add_population(name, scale(lowering, value, np.asarray(factor)), integrator())
         return Readout(name)
     lowering.add_population(name, scale(lowering, value, np.asarray(reading.factor)), memoryless())
-    return Readout(name, _OF_MEMBRANES[reading.how])
+    decoding = _of_membranes(reading.how)
+    assert decoding is not None
+    return Readout(name, decoding)
 
 
 def _one_population(lowering: SpecBuilder, value: AffineInput) -> Population | None:

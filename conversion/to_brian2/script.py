@@ -24,6 +24,7 @@ from alade_brian.files import write_bytes, write_text
 from alade_brian.spec.errors import require
 from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Stimulus
 from alade_brian.spec.presentation import period_steps, pixel_offset
+from alade_brian.spec.readouts import DECODINGS, expression, words
 from alade_brian.spec.synapses import live_projections, projection_synapses
 
 _HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers_text} beside this file.
@@ -126,17 +127,6 @@ if __name__ == "__main__":
     print({told})
 """
 
-_LOGITS = {
-    "mean_input": "values[:, -1] / STEPS  # the summed input over the number of steps",
-    "last_membrane": "values[:, -1]",
-    "max_membrane": "values.max(1)",
-    "mean_membrane": "values.mean(1)",
-    "spike_rate": "values.mean(1)",
-    "spike_count": "values.sum(1)",
-    "first_spike": "-np.where(values.any(1), values.argmax(1), STEPS)",
-    "every_step": "values",
-}
-
 
 def write_script(spec: NetworkSpec, path: Path) -> Path:
     """Write ``path`` (a .py file) and its numbers beside it (the same name, .npz); returns the latter's path.
@@ -144,10 +134,11 @@ def write_script(spec: NetworkSpec, path: Path) -> Path:
     The script presents one image after the other and gives the spikes of this package's own simulation.
     """
     numbers = path.with_suffix(".npz")
+    text = script(spec, path.name, numbers.name)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **_numbers(spec))  # type: ignore[arg-type]
     write_bytes(numbers, buffer.getvalue())
-    write_text(path, script(spec, path.name, numbers.name))
+    write_text(path, text)
     return numbers
 
 
@@ -166,8 +157,8 @@ def script(spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz"
 
 def _variables(spec: NetworkSpec, groups: list[str]) -> dict[str, str]:
     """The script's variable for every population: its group's name, unless Python or the script uses that itself."""
-    templates = [_HEAD, *_READING.values(), _MONITORS, _ANSWER, _TAIL, *_LOGITS.values()]
-    reserved = {*keyword.kwlist, *re.findall(r"[A-Za-z_]\w*", " ".join(templates))}
+    templates = [_HEAD, *_READING.values(), _MONITORS, _ANSWER, _TAIL]
+    reserved = {*keyword.kwlist, *re.findall(r"[A-Za-z_]\w*", " ".join(templates))}.union(*map(words, DECODINGS))
     reserved |= {projection_name(spec, index) for index in range(len(spec.projections))}
     taken, names = {*reserved, *groups}, {}
     for population, group in zip(spec.populations, groups, strict=True):
@@ -197,7 +188,7 @@ def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
         numbers=numbers,
         numbers_text=_prose(numbers),
         inputs=inputs,
-        logits=f"(n, {outputs})" if spec.readout.decoding != "every_step" else f"(n, steps, {outputs})",
+        logits=f"(n, {outputs})" if not DECODINGS[spec.readout.decoding].by_step else f"(n, steps, {outputs})",
         dt=spec.dt,
         steps=spec.steps,
         period=period_steps(spec),
@@ -217,19 +208,21 @@ def _named(spec: NetworkSpec) -> tuple[Stimulus, ...]:
 def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
     readout, population = spec.readout, spec.population(spec.readout.population)
     name, membrane = names[population.name], population.neuron.membrane
+    decoding = DECODINGS[readout.decoding]
     parts = [_MONITORS.format(spiking=", ".join(names[p.name] for p in spec.spiking))]
     values = f"spikes[{name}.name]"
     if spec.answers_in_spikes and "amplitude" in population.neuron.parameters:
         values += f" * np.asarray({name}.amplitude_)"
+        values += " != 0" * (decoding.reads == "firing")
     if not spec.answers_in_spikes:
         moment = "behind the reset" if readout.sampled == "after_reset" else "before the reset"
         parts.append(_ANSWER.format(readout=name, membrane=membrane, slot=readout_slot(spec), moment=moment))
         values = f"np.asarray(answer.{membrane}).T.reshape(len(images), PERIOD, -1)[:, :STEPS]"
-    logits = _LOGITS[readout.decoding]
+    logits = expression(readout.decoding, "STEPS")
     if readout.neurons_per_output > 1:
-        together = "sum" if readout.decoding == "spike_count" else "mean"
-        plain = logits.partition("  #")[0]
-        logits = f"({plain}).reshape(*({plain}).shape[:-1], -1, {readout.neurons_per_output}).{together}(-1)"
+        logits = f"({logits}).reshape(*({logits}).shape[:-1], -1, {readout.neurons_per_output}).{decoding.group}(-1)"
+    elif decoding.note:
+        logits += f"  # {decoding.note}"
     told = '"predictions:", results["logits"].argmax(-1)' if readout.decision == "class" else 'results["logits"]'
     return [*parts, _TAIL.format(values=values, logits=logits, told=told)]
 

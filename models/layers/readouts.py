@@ -7,7 +7,7 @@ linear ones) what a linear layer makes of it, ``(steps * images, answers)``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -18,7 +18,16 @@ class OverSteps(nn.Module):
     """An answer from all steps: ``(steps * images, answers)`` -> ``(images, answers)``.
 
     decision   ``class``: the answer is the largest of them; ``value``: they are the answer (regression)
+
+    A class names the decodings (`spec.readouts`) that give the same: of neurons that spike, of neurons that do not, and
+    of a population that is put behind a linear layer; None where none does. `integrates`: that population adds its
+    input up; otherwise it holds it for a step.
     """
+
+    of_spikes: ClassVar[str | None] = None
+    of_membranes: ClassVar[str | None] = None
+    of_input: ClassVar[str | None] = None
+    integrates: ClassVar[bool] = False
 
     def __init__(self, steps: int, decision: Decision = "class") -> None:
         super().__init__()
@@ -35,12 +44,21 @@ class OverSteps(nn.Module):
 class MeanOverSteps(OverSteps):
     """The mean over the steps: of logits, of membranes, or of spikes (their rate)."""
 
+    of_spikes = "spike_rate"
+    of_membranes = "mean_membrane"
+    of_input = "mean_input"
+    integrates = True
+
     def forward(self, logits: Tensor) -> Tensor:
         return self.by_step(logits).mean(0)
 
 
 class SumOverSteps(OverSteps):
     """The sum over the steps: of spikes, their count."""
+
+    of_spikes = "spike_count"
+    of_input = "last_membrane"
+    integrates = True
 
     def forward(self, logits: Tensor) -> Tensor:
         return self.by_step(logits).sum(0)
@@ -49,6 +67,9 @@ class SumOverSteps(OverSteps):
 class LastStep(OverSteps):
     """What the last step says: mostly the last membrane of a neuron that never spikes."""
 
+    of_membranes = "last_membrane"
+    of_input = "last_membrane"
+
     def forward(self, logits: Tensor) -> Tensor:
         return self.by_step(logits)[-1]
 
@@ -56,12 +77,17 @@ class LastStep(OverSteps):
 class MaxOverSteps(OverSteps):
     """The largest value over the steps: mostly of a membrane."""
 
+    of_membranes = "max_membrane"
+    of_input = "max_membrane"
+
     def forward(self, logits: Tensor) -> Tensor:
         return self.by_step(logits).amax(0)
 
 
 class FirstSpike(OverSteps):
     """Minus the step of the first spike, minus the number of steps where there is none: the earliest wins."""
+
+    of_spikes = "first_spike"
 
     def forward(self, spikes: Tensor) -> Tensor:
         fired = self.by_step(spikes) != 0
@@ -71,6 +97,10 @@ class FirstSpike(OverSteps):
 
 class EveryStep(OverSteps):
     """All steps apart: ``(steps * images, answers)`` -> ``(images, steps, answers)``."""
+
+    of_spikes = "every_step"
+    of_membranes = "every_step"
+    of_input = "every_step"
 
     def forward(self, values: Tensor) -> Tensor:
         return self.by_step(values).transpose(0, 1)

@@ -30,7 +30,7 @@ MOST_SIDE_BY_SIDE = 8
 
 
 class Backend(ABC):
-    """A way to run what Brian2 generates; a further one is a class like this and a line in the table of `engines`.
+    """A way to run what Brian2 generates; a further one is a class like this, registered in `engines.TABLE`.
 
     name              as in the settings
     shares            whether it has kernels that are shared

@@ -6,30 +6,36 @@ from collections.abc import Sequence
 
 from alade_brian.conversion.to_brian2.network import BatchLayout
 from alade_brian.simulation.cuda.compiler import Target
-from alade_brian.simulation.engine import BlockEngine, Engine
+from alade_brian.simulation.engine import BlockEngine
 from alade_brian.simulation.engines.backend import Backend, check_compiler
-from alade_brian.simulation.plan import SimulationPlan
+from alade_brian.simulation.plan import SimulationPlan, Way
 from alade_brian.simulation.separate.runtime import RuntimeNetwork
 from alade_brian.simulation.separate.shared_synapses import connector
 from alade_brian.simulation.settings import SimulationSettings
 
 
 class NumpyBackend(Backend):
-    """Brian2's numpy target, which needs no compiler."""
+    """Brian2's numpy target, which needs no compiler.
 
-    name = "numpy"
+    target   Brian2's name of it; costs are those measured for it
+    """
 
-    def build(self, plan: SimulationPlan, traces: Sequence[str]) -> tuple[Engine, int]:
+    name = target = "numpy"
+
+    def build(self, plan: SimulationPlan, traces: Sequence[str]) -> tuple[BlockEngine, int]:
         """See `Backend`."""
         layout = BatchLayout(plan.batch, -(-self.images_per_run // plan.batch))
-        network = RuntimeNetwork(plan.spec, layout, self.name, plan.dtype, traces, connector(plan.connectivity))
+        network = RuntimeNetwork(plan.spec, layout, self.target, plan.dtype, traces, connector(plan.connectivity))
         return BlockEngine(plan.spec, network.run, network.compiled), layout.images
+
+    def _measured_as(self, way: Way, dtype: str) -> str:
+        return f"{self.target} {way.connectivity}"
 
 
 class CythonBackend(NumpyBackend):
     """Brian2's Cython target."""
 
-    name = "cython"
+    name = target = "cython"
     shares = False
 
     def check_machine(self, settings: SimulationSettings) -> Target | None:

@@ -11,13 +11,12 @@ import numpy as np
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.simulation.states import record_states
-from alade_brian.spec.network import Decoding, NetworkSpec, Readout, SpecError
+from alade_brian.spec.network import NetworkSpec, Readout, SpecError
+from alade_brian.spec.readouts import DECODINGS, Reads
 from alade_brian.spikes.responses import read_out
 from alade_brian.verification.comparison import LOGIT_TOLERANCE
 from alade_brian.verification.diagnosis.diagnose import IMAGES, LARGEST, Diagnosis
 
-_OF_SPIKES: tuple[Decoding, ...] = ("spike_count", "spike_rate", "first_spike", "every_step")
-_OF_MEMBRANES: tuple[Decoding, ...] = ("last_membrane", "mean_membrane", "max_membrane", "mean_input")
 # What a forward may return that no readout of these values reads.
 _OTHERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
     {"sum": lambda v: v.sum(1), "mean": lambda v: v.mean(1), "maximum": lambda v: v.max(1)}
@@ -30,7 +29,7 @@ class _Source:
 
     words: str
     readout: Readout
-    decodings: tuple[Decoding, ...]
+    decodings: tuple[str, ...]
     values: np.ndarray
 
 
@@ -89,14 +88,20 @@ def _sources(spec: NetworkSpec, images: Mapping[str, np.ndarray], outputs: int) 
         plain = Readout(name, "every_step", population.size // outputs)
         if population.neuron.spiking:
             spikes = responses.spikes[name] * population.amplitude.ravel()
-            yield _Source(f"the spikes of {name}", plain, _OF_SPIKES, spikes)
-        decodings = _OF_MEMBRANES if population.neuron.spiking else (*_OF_MEMBRANES, "every_step")
+            yield _Source(f"the spikes of {name}", plain, _reading("spikes", "firing", "output"), spikes)
+        membranes = _reading("membrane", "input")
+        decodings = membranes if population.neuron.spiking else (*membranes, *_reading("output"))
         before, after = states[name][population.neuron.membrane], ends[name]
         differ = not np.array_equal(before, after)
         yield _Source(f"{name} (before the reset)" if differ else name, plain, decodings, before)
         if differ:
             late = replace(plain, sampled="after_reset")
             yield _Source(f"{name} (after the reset)", late, decodings, after)
+
+
+def _reading(*what: Reads) -> tuple[str, ...]:
+    """The decodings that read the first of these, then those that read the next."""
+    return tuple(name for each in what for name, decoding in DECODINGS.items() if decoding.reads == each)
 
 
 def _readouts(spec: NetworkSpec, source: _Source) -> Iterator[Readout]:
