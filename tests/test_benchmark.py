@@ -269,7 +269,9 @@ def test_a_first_build_takes_longer_than_new_weights(tmp_path: Path) -> None:
 @needs_compiler
 def test_agreement_counts_every_entry(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alade_brian.benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
+        patch.setattr(
+            "alade_brian.benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES})
+        )
         assert command("agreement", "--images", 20, "--json", tmp_path / "r.json") == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["entries"] == 20 * 4 * (32 * 28 * 28 + 64 * 14 * 14 + 128 * 7 * 7) and result["mismatched"] == 0
@@ -289,7 +291,9 @@ def test_the_growth_of_a_silent_network_is_no_agreement(monkeypatch: pytest.Monk
 
 @needs_compiler
 def test_a_silent_network_is_no_agreement(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("alade_brian.benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES}))
+    monkeypatch.setattr(
+        "alade_brian.benchmarks.agreement.load_dataset", lambda *_: type("Data", (), {"test_images": IMAGES})
+    )
     monkeypatch.setattr("alade_brian.benchmarks.agreement.verify", silent_comparison)
     assert command("agreement", "--images", 20) == 1
     assert "proves nothing about spikes" in capsys.readouterr().out

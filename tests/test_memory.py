@@ -151,9 +151,9 @@ def perturbed(draw: st.DrawFn) -> NetworkSpec:
     values = "gain" if kind in (Pooling, Identity) else "weight"
     operator = dataclasses.replace(operator, **{values: small(getattr(operator, values))})
     changes: dict[str, object] = {}
-    place = draw(st.sampled_from([None, None, "first", "delay", "target", *FIELDS[kind]]))
+    place = draw(st.sampled_from([None, None, "target_offset", "delay", "target", *FIELDS[kind]]))
     target = operator.output_shape(source)
-    if place in ("first", "delay"):
+    if place in ("target_offset", "delay"):
         changes[place] = draw(st.sampled_from(NUMBERS))
         target = (target[0] + draw(st.integers(0, 2)), *target[1:])
     elif place == "target":
@@ -199,9 +199,9 @@ def test_a_perturbed_operator_is_refused_or_what_numpy_says() -> None:
 
 SQUARE = Convolution(np.ones((1, 1, 2, 2)))
 REFUSED = {
-    "negative offset": (lambda: network((4,), (4,), Dense(np.ones((2, 4))), first=-1), "first target neuron.*is -1"),
-    "offset beyond": (lambda: network((4,), (4,), Dense(np.ones((2, 4))), first=3), "its target has the shape"),
-    "offset that is no integer": (lambda: network((4,), (4,), Dense(np.ones((2, 4))), first=0.5), "whole number"),
+    "negative offset": (lambda: network((4,), (4,), Dense(np.ones((2, 4))), target_offset=-1), "first target neuron.*is -1"),
+    "offset beyond": (lambda: network((4,), (4,), Dense(np.ones((2, 4))), target_offset=3), "its target has the shape"),
+    "offset that is no integer": (lambda: network((4,), (4,), Dense(np.ones((2, 4))), target_offset=0.5), "whole number"),
     "delay": (lambda: network((4,), (4,), Identity(), delay=2**31 - 1), "more than can be kept"),
     "extent": (lambda: dataclasses.replace(SQUARE, extent=(4, 3)).output_shape((1, 3, 3)), "reads 4 rows and 3 columns"),
     "extent of a line": (lambda: Convolution(np.ones((1, 1, 1, 2)), extent=(2, 3)).output_shape((1, 3)), "reads 2 rows"),
@@ -313,6 +313,6 @@ def test_the_sanitizer_would_catch_an_offset_before_the_target(
     sanitized: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alade_brian.spec.network.integer", lambda value, *_, **__: value)
-    spec = network((4,), (4,), Dense(np.ones((2, 4))), first=-2)
+    spec = network((4,), (4,), Dense(np.ones((2, 4))), target_offset=-2)
     with pytest.raises(ProgramEnded, match="AddressSanitizer"):
         simulate(spec, np.ones((1, STEPS, 4)), dataclasses.replace(CPP, cache=sanitized, batch=1, workers=1))

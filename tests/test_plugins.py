@@ -16,6 +16,8 @@ from alade_brian.perturbations import perturbation
 from alade_brian.runs.folder import RunFolder
 
 FILE = """
+from dataclasses import replace
+
 import numpy as np
 from alade_brian.data import make_dataset
 from alade_brian.learning.incremental.methods.finetune import Finetune
@@ -35,8 +37,8 @@ def stripes(source):
     return make_dataset("stripes", (images, np.arange(8) % 2), (images, np.arange(8) % 2), ("even", "odd"))
 
 
-def tiny(image_shape, settings):
-    return ConvBackbone(image_shape, (2,), (1,), 2, settings.steps)
+def tiny(settings):
+    return ConvBackbone(replace(settings, channels=(2,), strides=(1,), pool=2))
 
 
 class Nothing(SpecPerturbation):

@@ -15,7 +15,8 @@ import yaml
 
 from alade_brian.cli import run_command
 from alade_brian.commands import train
-from alade_brian.config.run import config_from
+from alade_brian.config.run import config_from, read_mapping
+from alade_brian.config.shipped import find_file
 from alade_brian.learning.checkpoint import load_checkpoint, read_header
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "train.py"
@@ -95,7 +96,7 @@ def test_killed_and_resumed_equals_never_interrupted(quick: Path, finished: Path
     ("arguments", "message"),
     [
         ([], "name a CONFIG"),
-        (["none.yaml"], "none.yaml cannot be read"),
+        (["none.yaml"], "there is no configuration file none.yaml"),
         (["digits-plain", "--set", "method=alade"], "'alade' learns task after task; use `alade-brian run`"),
         (["digits-plain", "--set", "learning.optimiser=lion"], "optimiser is 'lion'; use one of sgd, adam, adamw"),
         (["digits-plain", "--set", "network.neuron=Izhikevich"], "no spiking neuron 'Izhikevich'"),
@@ -112,8 +113,7 @@ def test_wrong_use_is_one_sentence(
 def test_the_shipped_configurations_are_found_by_name() -> None:
     assert set(train.shipped()) == {"digits-plain", "fashion-mnist-plain"}
     for name in train.shipped():
-        assert config_from(train.read_mapping(train.config_file(name)), name).method == "plain"
-    assert train.config_file("other.yaml") == Path("other.yaml")
+        assert config_from(read_mapping(find_file(name, "configs")), name).method == "plain"
 
 
 def test_the_header_describes_the_architecture(finished: Path) -> None:

@@ -182,7 +182,7 @@ class Readout:
         require(self.sampled in ("before_reset", "after_reset"), f"unknown moment '{self.sampled}' of the readout")
         require(self.decision in ("class", "value"), f"unknown decision '{self.decision}': use 'class' or 'value'")
         group = integer(self.neurons_per_output, "the number of neurons per answer of a population code", least=1)
-        object.__setattr__(self, "group", group)
+        object.__setattr__(self, "neurons_per_output", group)
 
     @property
     def reads_spikes(self) -> bool:

@@ -58,10 +58,12 @@ def verify(
     torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly, UserError where the images
     do not fit it.
 
+    >>> import torch
     >>> from torch import nn
     >>> from alade_brian import verify
     >>> from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
     >>> from alade_brian.simulation import SimulationSettings
+    >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))
     >>> found = verify(model, np.ones((2, 6)), settings=SimulationSettings(backend="numpy"))
     >>> found.agrees, found.mismatched_spikes
