@@ -126,7 +126,7 @@ def test_what_cannot_be_parted_is_left_whole() -> None:
     loud = dataclasses.replace(PLAIN, parameters={**PLAIN.parameters, "amplitude": Parameter(np.array(0.5), "1")})
     populations = tuple(dataclasses.replace(p, neuron=loud) if p.name == "0.b" else p for p in spec.populations)
     assert split(dataclasses.replace(spec, populations=populations)) is None
-    late = tuple(dataclasses.replace(p, delay=p.target == "head") for p in spec.projections)
+    late = tuple(dataclasses.replace(p, delay=int(p.target == "head")) for p in spec.projections)
     assert split(dataclasses.replace(spec, projections=late)) is None
 
 

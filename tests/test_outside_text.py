@@ -102,7 +102,7 @@ ALLOWED = {
         "clip(v, 0, 1) * int(v > 0.5 and not v >= 2)",
         "1e-3",
     ],
-    "update": ["v = v*0.5\n\n v += exp(-dt/(2*ms))", "v -= 1", "v *= 2", "v /= 2"],
+    "update": ["v += 0.1*randn() - rand()", "v = v*0.5\n\n v += exp(-dt/(2*ms))", "v -= 1", "v *= 2", "v /= 2"],
     "on_spike": ["v = 0"],
     "model": ["v:1\nda/dt=-a/(10*ms):1", "  v : 1\n dx/dt = (v - x)/(3*ms) : 1 "],
 }
@@ -114,7 +114,7 @@ REFUSED = {
         "v" * 3000, "(" * 300 + "v" + ")" * 300, "v \\", 'v"""', "ｖ", "abs", None, 1,
     ],
     "update": [
-        CALL, f"v = {CALL}", "v: int = 1", "import os", "v = 1; v = 2", "v_threshold = 2", "new = 1", "v.x = 1", "v **= 2",
+        CALL, f"v = {CALL}", "v = system()", "v = rand(1)", "v: int = 1", "import os", "v = 1; v = 2", "v_threshold = 2", "new = 1", "v.x = 1", "v **= 2",
         "v[0] = 1", "a = v = 1", "del v", "v = 1 # one", "v = 1\r", "v = (1\n)", None,
     ],
     "on_spike": [CALL, "v = system(1)", "fired = 1"],

@@ -17,6 +17,8 @@ FUNCTIONS = frozenset(
     "abs arccos arcsin arctan ceil clip cos cosh exp expm1 exprel floor int log log10 log1p sign sin sinh sqrt tan tanh"
     " timestep".split()
 )
+# Functions without an argument, for noise: allowed in statements, which run once in a step.
+RANDOM = frozenset(("rand", "randn"))
 # What Brian2 knows beside a neuron's own variables.
 GIVEN = frozenset("t dt t_in_timesteps i N pi e inf second ms us Hz kHz".split())
 LONGEST = 2000
@@ -66,7 +68,7 @@ def check_statements(text: str, states: Collection[str], known: Collection[str],
             case _:
                 raise SpecError(f"the line {line!r} of {what} is no assignment: write 'x = expression'")
         require(name in states, f"{what} sets '{name}', which is no variable of the model: it has {', '.join(states)}")
-        _check(value, line, known, what)
+        _check(value, line, known, what, RANDOM)
 
 
 def check_expression(text: str, known: Collection[str], what: str) -> None:
@@ -98,12 +100,14 @@ def _parsed(text: object, mode: str, what: str) -> ast.AST:
         raise SpecError(f"{what} holds {line!r}, which cannot be read: write it as in Brian2") from None
 
 
-def _check(tree: ast.expr, line: str, known: Collection[str], what: str) -> None:
+def _check(tree: ast.expr, line: str, known: Collection[str], what: str, random: Collection[str] = ()) -> None:
     functions = set()
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name), args=[_, *_], keywords=[]):
                 require(name in FUNCTIONS, f"{what} calls '{name}' in {line!r}: use {', '.join(sorted(FUNCTIONS))}")
+                functions.add(id(node.func))
+            case ast.Call(func=ast.Name(id=name), args=[], keywords=[]) if name in random:
                 functions.add(id(node.func))
             case ast.Name(id=name):
                 require(
