@@ -83,7 +83,7 @@ def test_the_report_shows_membranes(tmp_path: Path) -> None:
     layers = [f"layer {number}" for number in range(9)]
     save_states(tmp_path / "membranes" / "task-02.npz", record(*layers))
     page = ReportPage(write_report(tmp_path))
-    assert "Membranes" in page.words and "image 5 (label 2)" in page.text and "4 of 9 layers are shown" in page.text
+    assert "Membranes" in page.words and "image 5 (class 2)" in page.text and "4 of 9 layers are shown" in page.text
     svg = next(text for text in page.svgs if 'id="brian2 9"' in text)
     # Of four layers, each of three neurons, both networks.
     assert svg.count('id="torch ') == svg.count('id="brian2 ') == 12
