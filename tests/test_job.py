@@ -79,7 +79,7 @@ def test_a_network_that_never_fires_is_not_proven_and_says_so(
     assert run("--config", tmp_path / "silent.yaml", "--out", tmp_path / "run") == 1
     sentence = "no neuron fired in either network"
     assert f"NOT PROVEN: {sentence} (task 1)" in capsys.readouterr().out
-    assert f"WARNING alade_brian.runs.incremental_run: task 1: {sentence}" in (tmp_path / "run" / "run.log").read_text()
+    assert f"WARNING alade_brian.runs.verified_run: task 1: {sentence}" in (tmp_path / "run" / "run.log").read_text()
     assert f"N{sentence[1:]} (task 1)" in (tmp_path / "run" / "report.html").read_text()
     [task] = metrics(tmp_path / "run")["tasks"]
     assert task["mismatched_spikes"] == 0 and not task["agrees"]

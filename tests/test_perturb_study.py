@@ -139,7 +139,7 @@ def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[
     other = grid.with_name("other.yaml")
     other.write_text(grid.read_text())
     assert call("study", other, *wanted[1:], "--perturb", "delay") == 2
-    assert "are of another grid" in capsys.readouterr().err
+    assert "belong to another grid" in capsys.readouterr().err
     assert call("study", *wanted, "--perturb", "delay", "selective-lesion") == 0
     second = json.loads((out / "perturbed" / "results.json").read_text())["rows"]["joint"]["2"]
     assert second["perturbations"]["delay"] == first["joint"]["2"]["perturbations"]["delay"]

@@ -65,7 +65,9 @@ COMPLAINTS = ["echo 'file size 8 does not match' >&2", "yes 'file size 8 does no
 @pytest.mark.parametrize(
     "settings", [CPP, dataclasses.replace(CPP, workers=2), SEPARATE], ids=["fused", "two", "separate"]
 )
-def test_a_program_that_complains_is_an_error(settings: SimulationSettings, complaint: str, tmp_path: Path) -> None:
+def test_a_program_that_complains_is_an_error(
+    settings: SimulationSettings, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It answers all the same; nobody sees these answers."""
     simulator = open_simulator(SPEC, settings)
     engine = simulator.engine
@@ -74,6 +76,17 @@ def test_a_program_that_complains_is_an_error(settings: SimulationSettings, comp
     assert isinstance(network, FusedProgram | StandaloneNetwork)
     fakes.script(tmp_path / PROGRAM, f'#!/bin/sh\n{complaint}\nexec {network.folder / PROGRAM} "$@"\n')
     network.folder = tmp_path
+    if isinstance(engine, ShardedEngine):
+        # The second process is started when it is needed: it complains, too.
+        make = engine._here._make
+
+        def complaining() -> FusedProgram:
+            program = make()
+            assert isinstance(program, FusedProgram)
+            program.folder = tmp_path
+            return program
+
+        monkeypatch.setattr(engine._here, "_make", complaining)
     with pytest.raises(
         UserError, match="the simulation in .* reported: .*file size 8 does not match.*discarded"
     ) as error:
