@@ -100,7 +100,11 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the job; the exit code."""
-    name, config = configuration(arguments)
+    return run_configured(arguments, *configuration(arguments))
+
+
+def run_configured(arguments: argparse.Namespace, name: str, config: RunConfig) -> int:
+    """Run the job of a configuration of that name; the exit code."""
     out = arguments.out or Path("runs") / f"{name}-{short_name(config.method)}-{config.seed}"
     check_not_locked(out)
     folder = RunFolder(out)

@@ -37,13 +37,13 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"name a CONFIG: a YAML file, or one of {', '.join(shipped())}; or --resume --out DIR")
     if arguments.config is not None:
         arguments.config = str(find_file(arguments.config, "configs"))
-    _, config = run_cil.configuration(arguments)
+    name, config = run_cil.configuration(arguments)
     if not method_class(config.method).all_at_once:
         raise UserError(
             f"the method '{config.method}' learns task after task; use `alade-brian run`, or `method: plain` in the "
             "configuration"
         )
-    return run_cil.main(arguments)
+    return run_cil.run_configured(arguments, name, config)
 
 
 def shipped() -> tuple[str, ...]:
