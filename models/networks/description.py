@@ -84,9 +84,9 @@ def spiking_class(name: str) -> type[SpikingNeuron]:
 
 
 def _keywords(cls: type[SpikingNeuron]) -> list[str]:
-    """Names of the constants and conventions that a class takes; those of `SpikingNeuron` go through every one."""
+    """Names of the constants and conventions that a class and those it is derived from take."""
     taken: list[str] = []
-    for each in (cls, SpikingNeuron):
+    for each in (c for c in cls.__mro__ if issubclass(c, SpikingNeuron) and "__init__" in vars(c)):
         for name, parameter in inspect.signature(each.__init__).parameters.items():
             plain = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if plain and name not in ("self", "steps", *taken):

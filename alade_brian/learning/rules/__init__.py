@@ -1,0 +1,1 @@
+"""Learning rules that replace backpropagation through time, or join it. Each is a method, see `Method`."""

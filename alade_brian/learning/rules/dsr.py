@@ -1,0 +1,193 @@
+"""Differentiation on spike representation: a spiking network is trained by what its neurons send on average.
+
+Two passes for a batch. The first lets the network spike, step by step and without a gradient, and keeps every layer's
+weighted mean output. The second sends means through the same layers, once instead of in every step: the output of a
+layer is the measured mean, its gradient that of the ideal response ``clip(gain * mean current, 0, threshold)``. So
+nothing is kept over time, and what a training step remembers does not grow with the steps.
+
+Source: Meng, Xiao, Yan, Wang, Lin, Luo, "Training high-performance low-latency spiking neural networks by
+differentiation on spike representation", CVPR 2022 (arXiv 2205.00459), and its authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from alade_brian.config.run import RunConfig
+from alade_brian.errors import UserError
+from alade_brian.learning.incremental.methods.plain import Plain, PlainStage
+from alade_brian.learning.incremental.task_data import TaskData
+from alade_brian.learning.losses import value_error
+from alade_brian.learning.stage import Stage, TrainingSet
+from alade_brian.models import ExpandableNetwork
+from alade_brian.models.neurons.neuron import SpikingNeuron
+from alade_brian.models.neurons.quantal import Pass, QuantalNeuron
+
+# Thresholds are not learned below it.
+BOUND = 0.01
+
+
+class Dsr(Plain):
+    """Plain training by the representation of spikes. All spiking neurons are `QuantalNeuron`."""
+
+    name = "dsr"
+
+    def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
+        super().__init__(config, network)
+        neuron = config.network.neuron
+        if neuron not in ("QuantalIF", "QuantalLIF"):
+            raise UserError(
+                f"network.neuron is '{neuron}', but the method 'dsr' needs a neuron with a representation; use "
+                "QuantalIF or QuantalLIF"
+            )
+
+    def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
+        yield DsrStage(self, data)
+
+    def task_facts(self) -> dict[str, Any]:
+        """The learned thresholds, layer by layer."""
+        return {"thresholds": thresholds(self.network)}
+
+
+class DsrStage(PlainStage):
+    """The plain stage with the gradient of the representation in the place of a surrogate."""
+
+    def __init__(self, method: Dsr, data: TaskData) -> None:
+        super().__init__(method, data)
+        self.representation = Representation(method.network)
+        if data.targets is not None:
+            self.data = TrainingSet(data.images, data.labels, targets=data.targets)
+
+    def loss(self, batch: TrainingSet) -> Tensor:
+        outputs = self.representation(batch.inputs)
+        if batch.targets is not None:
+            return value_error(outputs, batch.targets)
+        self._correct.append((outputs.detach().argmax(1) == batch.labels).sum().cpu())
+        return F.cross_entropy(outputs / (self.config.temperature or 1.0), batch.labels)
+
+    def after_step(self) -> None:
+        for name, neuron in quantal_neurons(self.network).items():
+            if isinstance(neuron.threshold, nn.Parameter) and bool((neuron.threshold < BOUND).any()):
+                raise UserError(
+                    f"the learned threshold of layer {name} fell to its bound {BOUND}; use a lower "
+                    "learning.learning_rate or a higher network.threshold"
+                )
+
+
+class Representation:
+    """What a network answers, with the gradient of its representation.
+
+    Called with a batch of images it gives what the network in training mode gives for them.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.neurons = quantal_neurons(network)
+        self.norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with torch.no_grad(), self._pass("measure"), self._variances() as variances:
+            self.network(images)
+        with self._pass("represent"), self._one_step(), self._normalised_by(variances):
+            return self.network(_mean_image(images, self.neurons))
+
+    @contextmanager
+    def _pass(self, pass_: Pass) -> Iterator[None]:
+        for neuron in self.neurons.values():
+            neuron.pass_ = pass_
+        try:
+            yield
+        finally:
+            for neuron in self.neurons.values():
+                neuron.pass_ = "spikes"
+                if pass_ == "represent":
+                    neuron.mean_output = None
+
+    @contextmanager
+    def _one_step(self) -> Iterator[None]:
+        """Every module that counts steps takes the mean as the only one."""
+        modules = [m for m in self.network.modules() if hasattr(m, "steps") and m not in self.neurons.values()]
+        before = [m.steps for m in modules]
+        for module in modules:
+            module.steps = 1  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for module, steps in zip(modules, before, strict=True):
+                module.steps = steps
+
+    @contextmanager
+    def _variances(self) -> Iterator[dict[nn.Module, Tensor]]:
+        """The variances, over images, places and steps, of what reaches each batch norm."""
+        found: dict[nn.Module, Tensor] = {}
+
+        def keep(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+            found[norm] = _variance(inputs[0])
+
+        with ExitStack() as hooks:
+            for norm in self.norms:
+                hooks.callback(norm.register_forward_pre_hook(keep).remove)
+            yield found
+
+    @contextmanager
+    def _normalised_by(self, variances: dict[nn.Module, Tensor]) -> Iterator[None]:
+        """Batch norm of means, with the statistics of the steps; its running statistics stay as they are.
+
+        A mean over the steps varies less than the steps do. What they vary about it is a constant here.
+        """
+
+        def replace(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            assert isinstance(norm, _BatchNorm)
+            mean, own = inputs[0].mean(_axes(inputs[0])), _variance(inputs[0])
+            variance = own + (variances[norm] - own).detach()
+            shape = (1, -1, *(1,) * (inputs[0].ndim - 2))
+            scale = norm.weight / torch.sqrt(variance + norm.eps)
+            return inputs[0] * scale.reshape(shape) + (norm.bias - mean * scale).reshape(shape)
+
+        with ExitStack() as hooks:
+            for norm in self.norms:
+                norm.eval()
+                hooks.callback(norm.train)
+                hooks.callback(norm.register_forward_hook(replace).remove)
+            yield
+
+
+def quantal_neurons(network: nn.Module) -> dict[str, QuantalNeuron]:
+    """The spiking neurons of a network by name; UserError where one has no representation."""
+    spiking = {name: m for name, m in network.named_modules() if isinstance(m, SpikingNeuron)}
+    for name, neuron in spiking.items():
+        if not isinstance(neuron, QuantalNeuron):
+            raise UserError(
+                f"layer {name} is {type(neuron).__name__}, which has no representation; use QuantalIF or QuantalLIF"
+            )
+    return {name: m for name, m in spiking.items() if isinstance(m, QuantalNeuron)}
+
+
+def thresholds(network: nn.Module) -> dict[str, float]:
+    """The threshold of each layer whose threshold is one number."""
+    found = {name: torch.as_tensor(neuron.threshold).detach() for name, neuron in quantal_neurons(network).items()}
+    return {name: float(threshold) for name, threshold in found.items() if threshold.numel() == 1}
+
+
+def _mean_image(images: Tensor, neurons: dict[str, QuantalNeuron]) -> Tensor:
+    """Of sequences ``(steps, n, ...)`` the weighted mean frame ``(1, n, ...)``; still images as they are."""
+    if images.ndim < 5:
+        return images
+    first = next(iter(neurons.values()))
+    return first.weighted_mean(images.flatten(0, 1))[None]
+
+
+def _axes(x: Tensor) -> list[int]:
+    return [axis for axis in range(x.ndim) if axis != 1]
+
+
+def _variance(x: Tensor) -> Tensor:
+    return x.var(_axes(x), unbiased=False)
