@@ -20,7 +20,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Print the table; the exit code."""
     for system in SYSTEMS:
         print(f"{system.name}: {system.paper}")
-        for field in ("neuron", "rule", "data", "proves"):
+        for field in ("neuron", "rule", "data", "proves", "command"):
             print(f"  {field:<8}{getattr(system, field)}")
         print(f"  {'minutes':<8}{system.minutes:g}")
     return 0

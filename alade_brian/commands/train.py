@@ -1,4 +1,4 @@
-"""Train one network on all classes of a data set at once, convert, simulate in Brian2, and compare every spike.
+"""Train one network, or a system by its name, on all classes of a data set at once; convert, simulate, compare spikes.
 
     alade-brian train digits-plain
     alade-brian train my.yaml --dataset fashion-mnist --set learning.optimiser=adamw
@@ -24,7 +24,8 @@ def parser(prog: str = "alade-brian train") -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "config", nargs="?", metavar="CONFIG",
-        help=f"YAML file with `method: plain`, or one of {', '.join(shipped())}; may be left out with --resume",
+        help=f"YAML file of a method that learns all classes at once, or one of {', '.join(shipped())}; may be left "
+        "out with --resume",
     )  # fmt: skip
     run_cil.add_options(p)
     p.set_defaults(method=None)
@@ -47,6 +48,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def shipped() -> tuple[str, ...]:
-    """Names of the shipped configurations of plain training."""
-    files = shipped_files("configs")
-    return tuple(name for name, file in files.items() if read_mapping(file).get("method") == "plain")
+    """Names of the shipped configurations of one network that learns all classes at once."""
+    methods = {name: read_mapping(file).get("method") for name, file in shipped_files("configs").items()}
+    return tuple(name for name, method in methods.items() if method is not None and method_class(method).all_at_once)

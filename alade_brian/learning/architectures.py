@@ -51,7 +51,7 @@ def build_network(architecture: Mapping[str, Any]) -> nn.Module:
 
 def _expandable(extractors: int, outputs: int, backbone: Mapping[str, Any], decision: Decision = "class") -> nn.Module:
     description = described(backbone)
-    network = ExpandableNetwork(lambda: build_backbone(description), description.steps)
+    network = ExpandableNetwork(lambda: build_backbone(description), description.steps, description.make_decision())
     for _ in range(extractors):
         network.add_extractor(inherit=False)
     network.set_classifier(outputs)

@@ -12,7 +12,9 @@ class System:
     paper     its source
     neuron, rule, data   what fires, what learns, what is shown
     proves    what the simulation is held against
-    minutes   how long `alade-brian run` takes with the smallest configuration, on two cores
+    minutes   how long its default configuration takes on two cores
+    command   what trains it; a system that `alade-brian train` knows has the configurations NAME, NAME-quick and
+              NAME-paper
     """
 
     name: str
@@ -22,6 +24,7 @@ class System:
     data: str
     proves: str
     minutes: float
+    command: str
 
 
 SYSTEMS = (
@@ -33,6 +36,7 @@ SYSTEMS = (
         data="digits",
         proves="every spike of every layer after every task",
         minutes=0.5,
+        command="alade-brian run --method alade",
     ),
     System(
         name="dsd",
@@ -42,5 +46,16 @@ SYSTEMS = (
         data="digits",
         proves="every spike of every layer after every task",
         minutes=0.5,
+        command="alade-brian run --method dsd",
+    ),
+    System(
+        name="dsr",
+        paper="DSR: Meng, Xiao, Yan, Wang, Lin, Luo, CVPR 2022 (arXiv 2205.00459)",
+        neuron="IF and LIF whose spikes carry a learned threshold",
+        rule="differentiation on spike representation: gradients of mean outputs, nothing kept over time",
+        data="Fashion-MNIST",
+        proves="every spike; mean outputs against the ideal response, layer by layer",
+        minutes=8,
+        command="alade-brian train dsr",
     ),
 )

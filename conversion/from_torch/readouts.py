@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
-from alade_brian.models.layers.readouts import OverSteps, PopulationVote
-from alade_brian.spec.network import NeuronEquations, Readout
+from alade_brian.models.layers.readouts import LeakyMean, OverSteps, PopulationVote
+from alade_brian.models.neurons.leaky import LI
+from alade_brian.spec.network import NeuronEquations, Readout, constant
 from alade_brian.spec.neuron import memoryless
 from alade_brian.spec.readouts import DECODINGS
 
@@ -30,9 +31,22 @@ def lower_over_steps(lowering: SpecBuilder, name: str, module: OverSteps, value:
     elif module.of_input is None:
         raise CannotLower("input", value.shape, "is no layer of spikes; put the readout right behind a spiking neuron")
     else:
-        lowering.add_population(name, value, integrator() if module.integrates else memoryless())
+        lowering.add_population(name, value, _population_behind(module))
         lowering.readout = Readout(name, module.of_input, decision=module.decision)
     return ReadoutValue(value.shape, value.terms, value.bias)
+
+
+def _population_behind(module: OverSteps) -> NeuronEquations:
+    """The population that is put behind a linear layer for a readout."""
+    if isinstance(module, LeakyMean):
+        return leaky_integrator(module.decay, module.gain)
+    return integrator() if module.integrates else memoryless()
+
+
+def leaky_integrator(decay: float, gain: float) -> NeuronEquations:
+    """The input times `gain`, with a leak."""
+    equations = LI(1, decay, scale_input=True).equations()
+    return replace(equations, parameters={**equations.parameters, "gain": constant(gain)})
 
 
 def integrator() -> NeuronEquations:

@@ -53,6 +53,34 @@ class MeanOverSteps(OverSteps):
         return self.by_step(logits).mean(0)
 
 
+class LeakyMean(OverSteps):
+    """The mean over the steps in which a step counts ``decay ** (steps left)``: what a leaky integrator holds at the
+    end, and what `QuantalLIF` sends on average.
+
+    decay   per step, above 0 and below 1
+    """
+
+    of_input = "last_membrane"
+
+    def __init__(self, steps: int, decay: float, decision: Decision = "class") -> None:
+        super().__init__(steps, decision)
+        self.decay = decay
+
+    @property
+    def gain(self) -> float:
+        """What the input is multiplied by, so that the weights add up to 1."""
+        return (1 - self.decay) / (1 - self.decay**self.steps)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        held, *later = (self.gain * logits).reshape(self.steps, -1, *logits.shape[1:]).unbind(0)
+        for step in later:
+            held = self.decay * held + step
+        return held
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, decay={self.decay}, decision={self.decision}"
+
+
 class SumOverSteps(OverSteps):
     """The sum over the steps: of spikes, their count."""
 

@@ -56,7 +56,8 @@ BACKBONES: Registry[str, MakeBackbone] = Registry(
 
 
 def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
-    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), one of `RESNETS` (see `ResNet`), or one of a plug-in's file.
+    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), one of `RESNETS` (see `ResNet`),
+    or one of a plug-in's file.
 
     numbers   see `BackboneDescription`
     UserError if there is none of that name; ValueError if the images are too small or the neuron cannot be made.

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from alade_brian.models.layers.readouts import LeakyMean, MeanOverSteps, OverSteps
 from alade_brian.models.neurons import NEURONS
 from alade_brian.models.neurons.neuron import SpikingNeuron
+from alade_brian.models.neurons.quantal import QuantalLIF
 from alade_brian.models.neurons.surrogate import surrogate_of
 
 Norm = Literal["batch", "none"]
@@ -58,6 +60,11 @@ class BackboneDescription:
         if unknown:
             raise ValueError(f"the neuron {self.neuron} takes no '{unknown[0]}'; it takes {', '.join(known)}")
         return cls(self.steps, **given)
+
+    def make_decision(self) -> OverSteps:
+        """The mean over the steps that fits these neurons."""
+        neuron = self.make_neuron()
+        return LeakyMean(self.steps, self.decay) if isinstance(neuron, QuantalLIF) else MeanOverSteps(self.steps)
 
     def record(self) -> dict[str, Any]:
         """The numbers, JSON-ready; `described` reads them."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from alade_brian.models.layers.readouts import MeanOverSteps
+from alade_brian.models.layers.readouts import MeanOverSteps, OverSteps
 
 
 class ExpandableNetwork(nn.Module):
@@ -16,19 +16,20 @@ class ExpandableNetwork(nn.Module):
     spec).
 
     All extractors but the newest are frozen: no gradient, batch norm in eval mode, whatever `train()` says.
-    `make_extractor` builds one extractor; it must have an attribute `width`, its number of features.
+    `make_extractor` builds one extractor; it must have an attribute `width`, its number of features. `decision` is a
+    linear mean over the steps; by default, one in which all count the same.
 
     `auxiliary` is the head of the newest extractor during training (old classes together, each new class apart). It
     takes no part in `forward`.
     """
 
-    def __init__(self, make_extractor: Callable[[], nn.Module], steps: int) -> None:
+    def __init__(self, make_extractor: Callable[[], nn.Module], steps: int, decision: OverSteps | None = None) -> None:
         super().__init__()
         self._make_extractor = make_extractor
         self.steps = steps
         self.extractors = nn.ModuleList()
         self.classifier: nn.Linear | None = None
-        self.decision = MeanOverSteps(steps)
+        self.decision = MeanOverSteps(steps) if decision is None else decision
         self.auxiliary: nn.Linear | None = None
 
     @property

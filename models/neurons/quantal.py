@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from alade_brian.models.neurons.leaky import _Leaky, _Perfect
 from alade_brian.models.neurons.neuron import (
     Constant,
-    Dynamics,
     NeuronState,
     SpikingNeuron,
     numbers,
@@ -121,9 +120,7 @@ class QuantalNeuron(SpikingNeuron[NeuronState]):
     def _sent(self) -> Constant:
         return self._quantum() * self.unit
 
-    def _conventions(
-        self, model: str, parameters: Mapping[str, Parameter], **further: Any
-    ) -> NeuronEquations:
+    def _conventions(self, model: str, parameters: Mapping[str, Parameter], **further: Any) -> NeuronEquations:
         found = super()._conventions(model, parameters, **further)
         own = {"v_threshold": constant(numbers(self.fraction * self._quantum()))}
         if self.loses_threshold and self.reset == "subtract":

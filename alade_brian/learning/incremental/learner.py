@@ -60,7 +60,9 @@ class Learner:
     ) -> None:
         self.config, self.image_shape, self.augment = config, image_shape, augment
         description = backbone_description(config.network, image_shape, sequence)
-        self.network = ExpandableNetwork(lambda: build_backbone(description), description.steps)
+        self.network = ExpandableNetwork(
+            lambda: build_backbone(description), description.steps, description.make_decision()
+        )
         self.method = method_class(config.method)(config, self.network)
         self.method.augments = augment is not None
 
