@@ -79,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
 # Heavy packages, and the folders and files that may import them.
 HEAVY = {
     "torch": ("models", "learning", "conversion.from_torch", "conversion.support_table", "verification", "runs", "studies",
-              "commands", "benchmarks", "gpu_checking.tensors"),
+              "systems", "commands", "benchmarks", "gpu_checking.tensors"),
     "brian2": ("simulation", "conversion.to_brian2"),
     "brian2cuda": ("simulation.cuda.brian2cuda_device",),
     "nir": ("conversion.nir_graphs",),

@@ -15,6 +15,8 @@ class System:
     minutes   how long its default configuration takes on two cores
     command   what trains it; a system that `alade-brian train` knows has the configurations NAME, NAME-quick and
               NAME-paper
+    proof     the module whose `prove` measures, in the run folder of a trained network, what the rule rests on; None
+              where the comparison of every spike is all there is
     """
 
     name: str
@@ -25,6 +27,7 @@ class System:
     proves: str
     minutes: float
     command: str
+    proof: str | None = None
 
 
 SYSTEMS = (
@@ -57,5 +60,6 @@ SYSTEMS = (
         proves="every spike; mean outputs against the ideal response, layer by layer",
         minutes=8,
         command="alade-brian train dsr",
+        proof="alade_brian.systems.dsr",
     ),
 )

@@ -4,6 +4,7 @@ from alade_brian.analysis.figures.cost import plot_energy, plot_energy_tasks, pl
 from alade_brian.analysis.figures.learning import plot_accuracy_matrix, plot_confusion, plot_incremental_accuracy
 from alade_brian.analysis.figures.membrane import plot_inner_state, plot_membrane
 from alade_brian.analysis.figures.raster import plot_spikes, plot_spikes_pair
+from alade_brian.analysis.figures.representation import plot_representation
 from alade_brian.analysis.figures.spikes import plot_isi, plot_raster, plot_rates
 from alade_brian.analysis.figures.training import (
     has_epochs,
@@ -31,6 +32,7 @@ __all__ = [
     "plot_membrane",
     "plot_raster",
     "plot_rates",
+    "plot_representation",
     "plot_selectivity",
     "plot_spikes",
     "plot_spikes_pair",
