@@ -64,9 +64,10 @@ ALLOWED: dict[str, set[str]] = {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
         "runs", "studies",
     },
+    "commands.options": {"config", "data", "models", "conversion", "simulation", "runs"},
     "benchmarks": {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
-        "runs",
+        "runs", "commands.options",
     },
     "gpu_checking": {"spec", "spikes", "analysis", "data", "simulation"},
     "commands": {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,17 @@ class TrainedNetwork:
     images: ImageSet
     classes: int
     best: list[float] | None = None
+    _selectivity: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def selectivity(self) -> dict[str, np.ndarray]:
-        """Class selectivity of every neuron of the unperturbed network, on the test images."""
-        simulator = open_simulator(self.spec, SimulationSettings(**PARTS))
-        found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
-        return {
-            p.name: class_selectivity(np.concatenate([s[p.name] for s in found]), self.images.labels)
-            for p in self.spec.spiking
-        }
+    def selectivity(self, settings: SimulationSettings) -> dict[str, np.ndarray]:
+        """Class selectivity of every neuron of the unperturbed network, on the test images; simulated once."""
+        if not self._selectivity:
+            simulator = open_simulator(self.spec, settings)
+            found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
+            for p in self.spec.spiking:
+                spikes = np.concatenate([s[p.name] for s in found])
+                self._selectivity[p.name] = class_selectivity(spikes, self.images.labels)
+        return self._selectivity
 
 
 def read_trained_network(checkpoint: Path, count: int | None, data_root: str | None = None) -> TrainedNetwork:

@@ -58,6 +58,14 @@ class Work:
         return uuid.uuid4().bytes + pickle.dumps(self)
 
 
+def unpacked(packed: bytes) -> Work:
+    """What `Work.pack` packed. UserError where another version of this package did."""
+    work: Work = pickle.loads(packed[TOKEN_BYTES:])
+    if work.generator != generator_digest():
+        raise UserError("the cluster's workers have another version of alade_brian; install the same on all")
+    return work
+
+
 class Engines:
     """Engines of one network in one process, opened as they are needed, each used by one thread at a time."""
 
@@ -102,9 +110,7 @@ def serve(packed: bytes, block: np.ndarray, record: bool) -> PackedResponses:
     token = packed[:TOKEN_BYTES]
     with _brian2:
         if token not in _serving:
-            work: Work = pickle.loads(packed[TOKEN_BYTES:])
-            if work.generator != generator_digest():
-                raise UserError("the cluster's workers have another version of alade_brian; install the same on all")
+            work = unpacked(packed)
             while len(_serving) >= NETWORKS_AT_ONCE:
                 _serving.pop(next(iter(_serving)))
             _serving[token] = Engines(work.engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from alade_brian.errors import UserError
 from alade_brian.outputs import writing_to
 from alade_brian.perturbations import perturbation
 from alade_brian.runs.folder import read_json
-from alade_brian.runs.subject import PARTS, read_trained_network
+from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation import SimulationSettings
 from alade_brian.studies.comparison.cells import end_with, pool
 from alade_brian.studies.comparison.grid import Grid, GridCell
@@ -25,11 +25,15 @@ PERTURBED = "perturbed"
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The perturbations applied to every network, see `perturb_study.py`."""
+    """The perturbations applied to every network, see `perturb_study.py`, and how the networks are simulated.
+
+    settings   whose `workers` None mean one for each core, or one if several networks are studied at once
+    """
 
     names: tuple[str, ...]
     repeats: int
     images: int | None
+    settings: SimulationSettings
 
 
 def folder(cell: GridCell) -> Path:
@@ -56,7 +60,8 @@ def _study(cell: GridCell, plan: StudyPlan, parent: int | None) -> tuple[GridCel
         read_trained_network(checkpoint, plan.images),
         measurements(map(perturbation, plan.names), plan.repeats),
     )
-    settings = SimulationSettings(workers=1 if parent is not None else None, **PARTS)
+    alone = parent is None or plan.settings.workers is not None
+    settings = plan.settings if alone else replace(plan.settings, workers=1)
     with writing_to(folder(cell)):
         study = Study(folder(cell), subject)
         measure_missing(study, study.missing(wanted), settings, said.append, pass_over=True)
