@@ -13,7 +13,6 @@ from math import prod
 import numpy as np
 
 from alade_brian.spec.network import (
-    Dense,
     Identity,
     NetworkSpec,
     Operator,
@@ -148,8 +147,9 @@ def shifted(values: np.ndarray, steps: int) -> np.ndarray:
 
 def apply(operator: Operator, values: np.ndarray, shape: Shape) -> np.ndarray:
     """An operator on values ``(images, steps, source size)``: ``(images, steps, outputs)``."""
-    if isinstance(operator, Dense):
-        return values @ operator.weight.T
+    weight = operator.full_weight
+    if weight is not None:
+        return values @ weight.T
     flat = values.reshape(-1, prod(shape))
     return np.asarray((matrix(operator, shape) @ flat.T).T).reshape(*values.shape[:2], -1)
 
