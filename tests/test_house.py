@@ -39,6 +39,7 @@ GROUND = {
     "cluster_task",
     "registry",
     "plugins",
+    "safe_path",
     "",
 }
 
@@ -241,6 +242,13 @@ def test_no_folder_is_called_like_a_package() -> None:
 def test_nobody_changes_the_search_path(file: Path) -> None:
     if file != Path(__file__).resolve():
         assert "sys.path." not in file.read_text(encoding="utf-8"), f"{file} changes sys.path; import the package"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_workers_are_started_on_the_safe_path(name: str) -> None:
+    text = modules()[name].read_text(encoding="utf-8")
+    if "joblib.Parallel(" in text:
+        assert "with safe_path()" in text, f"{name} starts workers that search the working directory for modules"
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

@@ -12,7 +12,6 @@ Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch

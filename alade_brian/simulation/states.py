@@ -18,6 +18,7 @@ from sympy import lambdify
 from alade_brian import cluster_task as remote
 from alade_brian.conversion.to_brian2.text import group_text
 from alade_brian.errors import UserError
+from alade_brian.safe_path import safe_path
 from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.engines import backend_named
 from alade_brian.simulation.plan import SimulationPlan
@@ -71,7 +72,7 @@ def _shared_out(plan: SimulationPlan, values: np.ndarray, wanted: Wanted) -> tup
     cluster = Cluster(plan.cluster) if plan.cluster is not None else None
     parts = np.array_split(values, min(len(values), plan.workers if cluster is None else cluster.cores()))
     packed = Work(plan.spec, plan.alone().settings, (), generator_digest()).pack()
-    with nullcontext() if cluster is None else cluster.serving(packed):
+    with safe_path(), nullcontext() if cluster is None else cluster.serving(packed):
         parallel = joblib.Parallel(len(parts), backend="loky" if cluster is None else None, max_nbytes=None)
         found = parallel(joblib.delayed(remote.record_states)(packed, remote.Block(part), wanted) for part in parts)
     states = {

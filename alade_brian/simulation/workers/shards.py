@@ -21,6 +21,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from alade_brian import cluster_task as remote
 from alade_brian.cluster_task import Block
 from alade_brian.errors import UserError
+from alade_brian.safe_path import safe_path
 from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.engine import Engine
 from alade_brian.simulation.engines.make import make_engine
@@ -153,11 +154,12 @@ class ShardedEngine:
         )  # fmt: skip
         tasks = (joblib.delayed(remote.serve)(self._packed, Block(block), record) for block in blocks)
         try:
-            if in_order:
-                yield from parallel(tasks)
-            else:
-                while window := list(islice(tasks, under_way)):
-                    yield from parallel(window)
+            with safe_path():
+                if in_order:
+                    yield from parallel(tasks)
+                else:
+                    while window := list(islice(tasks, under_way)):
+                        yield from parallel(window)
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process ended in the middle of its work (out of memory?); use fewer --workers or a smaller "

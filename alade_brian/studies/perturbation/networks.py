@@ -16,7 +16,7 @@ from alade_brian.perturbations import perturbation
 from alade_brian.runs.folder import read_json
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation import SimulationSettings
-from alade_brian.studies.comparison.cells import end_with, pool
+from alade_brian.studies.comparison.cells import end_with, in_processes
 from alade_brian.studies.comparison.grid import Grid, GridCell
 from alade_brian.studies.perturbation.study import Study, measure_missing, measurements
 
@@ -46,7 +46,9 @@ def study_all(
 ) -> Iterator[tuple[GridCell, list[str]]]:
     """Every network, `jobs` at once, as they end, with what was said of perturbations that it cannot have. UserError
     where a network cannot be studied at all."""
-    yield from pool(jobs)(joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
+    yield from in_processes(
+        jobs, (joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
+    )
 
 
 def _study(cell: GridCell, plan: StudyPlan, parent: int | None) -> tuple[GridCell, list[str]]:
