@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Dense,
     Identity,
     NeuronEquations,

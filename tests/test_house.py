@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from alade_brian import spec
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "alade_brian"
 # Folders of the package that lie elsewhere; links of these names in the package stand for them.
@@ -191,6 +193,18 @@ def test_no_two_files_import_each_other() -> None:
     mutual = {(a, b) for a, found in graph.items() for b in found if a < b and a in graph.get(b, ())}
     # A package's __init__ gathers what its modules offer; they may not take it from there.
     assert not mutual, f"these import each other: {mutual}"
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*modules().values(), *(ROOT / "tests").glob("*.py")]), ids=lambda file: file.name
+)
+def test_a_specification_has_one_door(file: Path) -> None:
+    if file.is_relative_to(PACKAGE / "spec"):
+        return
+    for imported in imports(file):
+        place, _, name = imported.rpartition(".")
+        if within(place, "alade_brian.spec") and place != "alade_brian.spec":
+            assert name not in spec.__all__, f"{file} imports {imported}; import {name} from alade_brian.spec"
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

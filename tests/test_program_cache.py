@@ -16,7 +16,7 @@ from alade_brian.errors import UserError
 from alade_brian.models.kernels import kernels
 from alade_brian.program_cache import private_folder
 from alade_brian.simulation import simulate
-from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
+from alade_brian.spec import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
 
 SPEC = NetworkSpec(
     (Stimulus((1,)),),

@@ -21,9 +21,9 @@ from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
 from alade_brian.runs.model_file import load
 from alade_brian.simulation import SimulationSettings, advice
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.file import save_spec
-from alade_brian.spec.network import NetworkSpec
 
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
 

@@ -36,7 +36,7 @@ from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_not_locked, is_unused, writing_to
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation.states import variables
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.state_record import StateRecord, save_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.verification.inner_states import TOLERANCE, inner_states

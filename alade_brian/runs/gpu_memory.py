@@ -15,7 +15,7 @@ from alade_brian.runs.setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.planning import check_plan_memory, draft_plan
 from alade_brian.simulation.resources import format_bytes
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.parts import repeated
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.runs.incremental_run import evenly_spaced
 from alade_brian.runs.setup import convert_options, load_images, make_scenario
 from alade_brian.simulation import SimulationSettings, open_simulator
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 # One program for all extractors; what a perturbed one answers is never asked for again.
 PARTS: dict[str, Any] = {"reuse": True, "keep_answers": False}

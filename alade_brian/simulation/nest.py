@@ -19,8 +19,8 @@ from alade_brian.safe_path import SAFE_PATH
 from alade_brian.simulation.fused.process import check_interrupt
 from alade_brian.simulation.resources import available_bytes, format_bytes
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.file import save_spec
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 from alade_brian.simulation.workers.cluster import Cluster
 from alade_brian.simulation.workers.shards import Work, unpacked
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses, concatenate
 
 PLAIN = SimulationSettings(backend="numpy", connectivity="explicit")

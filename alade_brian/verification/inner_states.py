@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.states import InnerState
 
 if TYPE_CHECKING:

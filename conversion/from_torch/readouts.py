@@ -11,9 +11,7 @@ from dataclasses import replace
 from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
 from alade_brian.models.layers.readouts import OverSteps, PopulationVote
-from alade_brian.spec.network import NeuronEquations, Readout
-from alade_brian.spec.neuron import memoryless
-from alade_brian.spec.readouts import DECODINGS
+from alade_brian.spec import DECODINGS, NeuronEquations, Readout, memoryless
 
 
 @lowers(OverSteps)

@@ -19,7 +19,7 @@ from alade_brian.commands import options
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.simulation import SimulationSettings, Simulator, open_simulator
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.verification.comparison import Comparison
 

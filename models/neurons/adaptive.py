@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alade_brian.models.neurons.leak import LeakyMembrane
 from alade_brian.models.neurons.neuron import Constant, Conventions, NeuronState, SpikingNeuron, numbers
-from alade_brian.spec.network import NeuronEquations, constant
+from alade_brian.spec import NeuronEquations, constant
 
 
 @dataclass(frozen=True)

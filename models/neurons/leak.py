@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from alade_brian.models.neurons.neuron import Constant, Neuron, NeuronState, numbers
-from alade_brian.spec.network import Parameter, constant
+from alade_brian.spec import Parameter, constant
 
 S = TypeVar("S", bound=NeuronState)
 

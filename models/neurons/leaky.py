@@ -23,7 +23,7 @@ from alade_brian.models.neurons.neuron import (
     fusable,
     time_constant,
 )
-from alade_brian.spec.network import NeuronEquations
+from alade_brian.spec import NeuronEquations
 
 __all__ = ["IF", "LI", "LIF", "I", "Neuron", "PassiveNeuron", "SpikingNeuron", "time_constant"]
 

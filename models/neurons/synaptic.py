@@ -18,7 +18,7 @@ from alade_brian.models.neurons.neuron import (
     SpikingNeuron,
     numbers,
 )
-from alade_brian.spec.network import NeuronEquations, constant
+from alade_brian.spec import NeuronEquations, constant
 
 _MODEL = "dv/dt = -v/tau : 1\ndsyn/dt = -syn/tau_syn : 1"
 

@@ -18,8 +18,8 @@ from alade_brian.simulation.plan import Cost, SimulationPlan, Way
 from alade_brian.simulation.resources import needed_bytes
 from alade_brian.simulation.separate.state_monitors import States, Wanted
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import lowering_table
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses
 
 # Images per run of a program that takes its images as a file: enough to make loading the synapses a small part of it.

@@ -15,7 +15,7 @@ from alade_brian.simulation.plan import SimulationPlan, Way
 from alade_brian.simulation.separate.standalone import Device, Processor, StandaloneNetwork
 from alade_brian.simulation.separate.state_monitors import States, Wanted
 from alade_brian.simulation.settings import SimulationSettings
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses
 
 # Neurons at once in fused passes: their state stays in a core's cache, and small networks still fill a step.

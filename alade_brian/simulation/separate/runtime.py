@@ -12,7 +12,7 @@ from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, 
 from alade_brian.simulation.preferences import float_type, preferences
 from alade_brian.simulation.separate.decoding import Recorded, decode
 from alade_brian.simulation.separate.state_monitors import States, Wanted, add_state_monitors, states_by_image
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses
 
 

@@ -36,7 +36,7 @@ from alade_brian.simulation.preferences import float_type
 from alade_brian.simulation.separate.decoding import Recorded, decode
 from alade_brian.simulation.separate.shared_synapses import connector, separate_values
 from alade_brian.simulation.separate.state_monitors import States, Wanted, add_state_monitors, states_by_image
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.presentation import period_steps
 from alade_brian.spec.synapses import live_projections
 from alade_brian.spikes.responses import Responses

@@ -32,7 +32,7 @@ from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.workers import threads as crew
 from alade_brian.simulation.workers.cluster import Cluster
 from alade_brian.simulation.workers.threads import TRIES
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 
 # Blocks that are under way, for each worker: one is simulated while another waits.

@@ -23,7 +23,7 @@ from alade_brian.outputs import is_unused, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.runs.incremental_run import IncrementalJob
 from alade_brian.safe_path import safe_path
-from alade_brian.spec.network import SpecError
+from alade_brian.spec import SpecError
 from alade_brian.studies.comparison.grid import GridCell
 
 # What `joblib.delayed` makes: a function, its arguments and its keywords.

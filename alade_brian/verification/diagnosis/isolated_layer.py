@@ -12,18 +12,20 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Identity,
     NetworkSpec,
+    NeuronEquations,
     Operator,
+    Parameter,
     Population,
     Projection,
     Readout,
     Shape,
     Sparse,
     Stimulus,
+    constant,
 )
-from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
 from alade_brian.spec.synapses import matrix, placed_synapses
 
 

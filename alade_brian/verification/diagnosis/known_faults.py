@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.network import Dense, constant
+from alade_brian.spec import Dense, constant
 from alade_brian.verification.diagnosis.isolated_layer import Feed, Isolated
 
 FACTORS = (2, 3, 4, 5, 10, 20, 50, 100, 1000)
