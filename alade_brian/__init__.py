@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alade_brian.runs.model_file import load
     from alade_brian.simulation.live_network import to_brian2
     from alade_brian.simulation.simulator import simulate
-    from alade_brian.spec.network import NetworkSpec
+    from alade_brian.spec import NetworkSpec
     from alade_brian.verification.verify import verify
 
 __all__ = [
@@ -41,7 +41,7 @@ ignore_working_directory()
 
 def __getattr__(name: str) -> Any:
     modules = {
-        "NetworkSpec": "spec.network",
+        "NetworkSpec": "spec",
         "convert": "conversion.from_torch.convert",
         "load": "runs.model_file",
         "perturb": "perturbations.perturb",

@@ -154,7 +154,7 @@ def _is_users(error: Exception) -> bool:
         return True
     # Here, not above: they import numpy, which a machine that is to be checked for a GPU may not have yet.
     from alade_brian.conversion.refusals import RefusedLayers
-    from alade_brian.spec.errors import SpecError
+    from alade_brian.spec import SpecError
 
     return isinstance(error, SpecError | RefusedLayers)
 

@@ -35,6 +35,13 @@ def serve(work: bytes, block: Block, record: bool) -> Any:
     return shards.serve(work, block.pixels, record)
 
 
+def record_states(work: bytes, block: Block, wanted: Any) -> Any:
+    """What a worker process does with its images; see `alade_brian.simulation.states.serve`."""
+    with _importing:
+        states = _import_in_any_thread("alade_brian.simulation.states")
+    return states.serve(work, block.pixels, wanted)
+
+
 def _import_in_any_thread(name: str) -> Any:
     """A module that imports Brian2, which sets a handler of Ctrl-C as it is imported. Python allows that in the main
     thread alone, a worker runs its tasks in others, and has no use for the handler."""

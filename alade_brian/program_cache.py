@@ -15,19 +15,39 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.errors import UserError
+from alade_brian.files import user_cache
 
 log = logging.getLogger("alade_brian")
 
 MANIFEST = "build.json"
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def private_folder(folder: Path) -> None:
     """Make a folder that only this user can write to, or check one that exists.
 
-    Raises UserError where others can write to it, OSError where it cannot be made.
+    The usual cache folder, if it is this user's own, is closed to others. Raises UserError where others can write to
+    any other, OSError where it cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _is_own_and_open(folder):
+        folder.chmod(0o700)
+        log.warning("others could write to the cache folder %s; now only you can", folder)
     check_private(folder)
+
+
+def _is_own_and_open(folder: Path) -> bool:
+    """Whether a folder is this user's, in the usual place, and others can write to it."""
+    if not hasattr(os, "geteuid"):
+        return False
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or not found.st_mode & OTHERS_WRITE:
+        return False
+    try:
+        usual = user_cache()
+    except ImportError:  # another Python that only simulates
+        return False
+    return usual in (folder, *folder.parents)
 
 
 def check_private(folder: Path) -> None:
@@ -41,7 +61,7 @@ def check_private(folder: Path) -> None:
             f"the cache folder {folder} belongs to {_user(found.st_uid)}, who can write to it {danger}; set "
             "ALADE_BRIAN_CACHE to a folder of your own"
         )
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if found.st_mode & OTHERS_WRITE:
         raise UserError(
             f"others can write to the cache folder {folder} of {_user(found.st_uid)} (mode "
             f"{stat.S_IMODE(found.st_mode):o}) {danger}; remove it, or, if you trust what is in it, run 'chmod 700 "
@@ -51,8 +71,13 @@ def check_private(folder: Path) -> None:
 
 def read_build(folder: Path, program: str) -> dict[str, Any] | None:
     """The notes of a build whose program has the file name `program`; None where there is none, or where it is not
-    whole, which removes it. UserError where others can write to its folder."""
+    whole, which removes it. UserError where others can write to its folder; in the usual cache folder one that is this
+    user's own is removed instead."""
     try:
+        if _is_own_and_open(folder):
+            log.warning("others could write to the compiled program in %s; it is built anew", folder)
+            shutil.rmtree(folder)
+            return None
         check_private(folder)
         found = json.loads((folder / MANIFEST).read_text())
         whole = found["program"] == _digest(folder / program)

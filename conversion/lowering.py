@@ -13,13 +13,11 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.spec.network import (
-    Convolution,
+from alade_brian.spec import (
     Dense,
     Identity,
     NeuronEquations,
     Operator,
-    Pooling,
     Population,
     Projection,
     Readout,
@@ -144,8 +142,7 @@ def is_plain(value: AffineInput) -> bool:
     return (
         len(value.terms) == 1
         and value.terms[0].delay == 0
-        and isinstance(value.terms[0].operator, Identity)
-        and bool(np.all(value.terms[0].operator.gain == 1))
+        and value.terms[0].operator.changes_nothing
         and prod(value.terms[0].shape) == prod(value.shape)
         and not value.bias.any()
     )
@@ -162,22 +159,20 @@ def apply_operator(lowering: SpecBuilder, outer: Operator, value: AffineInput) -
 
 def _apply_to_term(lowering: SpecBuilder, outer: Operator, whole: Shape, term: LinearTerm) -> LinearTerm:
     source, shape = lowering.shape(term.source), outer.output_shape(whole)
-    if isinstance(outer, Dense):
-        part = Dense(outer.weight[:, term.first : term.first + prod(term.shape)])
+    if outer.full_weight is not None:
+        part = Dense(outer.full_weight[:, term.first : term.first + prod(term.shape)])
         return replace(term, operator=compose(term.operator, source, part), shape=shape, first=0)
     # Where axes were only renamed (flattened, say) in between, the outer operator must see its own.
     same_axes = term.operator.output_shape(source)[1:] == whole[1:]
     if same_axes and prod(term.shape) == prod(whole):
         return replace(term, operator=compose(term.operator, source, outer), shape=shape)
     channels = _whole_channels(whole, term)
-    if same_axes and channels is not None and isinstance(outer, Convolution):
-        inputs = _some_inputs(outer, *channels)
-        return replace(term, operator=compose(term.operator, source, inputs), shape=shape, first=0)
-    if same_axes and channels is not None and isinstance(outer, Pooling):
+    some = outer.on_channels(*channels) if same_axes and channels is not None else None
+    if some is not None and channels is not None:
+        operator = compose(term.operator, source, some)
+        if outer.windows is None:
+            return replace(term, operator=operator, shape=shape, first=0)
         first, count = channels
-        gain = outer.gain[first : first + count] if outer.gain.ndim else outer.gain
-        part_pooling = replace(outer, gain=gain)
-        operator = compose(term.operator, source, part_pooling)
         return replace(term, operator=operator, shape=(count, *shape[1:]), first=first * prod(shape[1:]))
     columns = matrix(outer, whole).tocsc()[:, term.first : term.first + prod(term.shape)]
     found = sparse.coo_array(columns @ matrix(term.operator, source))
@@ -191,16 +186,6 @@ def _whole_channels(whole: Shape, term: LinearTerm) -> tuple[int, int] | None:
     if prod(term.shape[1:]) != size or term.first % size:
         return None
     return term.first // size, term.shape[0]
-
-
-def _some_inputs(whole: Convolution, first: int, count: int) -> Convolution:
-    """The convolution on `count` of its input channels; groups become zeros, since a part need not be whole groups."""
-    outputs, per_group = whole.weight.shape[:2]
-    weight = np.zeros((outputs, per_group * whole.groups, *whole.weight.shape[2:]))
-    for output in range(outputs):
-        start = output // (outputs // whole.groups) * per_group
-        weight[output, start : start + per_group] = whole.weight[output]
-    return replace(whole, weight=weight[:, first : first + count], groups=1)
 
 
 def scale(lowering: SpecBuilder, value: AffineInput, gain: np.ndarray, shift: np.ndarray | float = 0.0) -> AffineInput:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alade_brian.spec import Population, Projection, Stimulus
 from alade_brian.spec.cost_table import _rows, format_rows
-from alade_brian.spec.network import Population, Projection, Stimulus
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from alade_brian.simulation.cuda.compiler import SOURCE
 from alade_brian.simulation.cuda.fused_program import FusedCudaProgram
 from alade_brian.simulation.cuda.toolkit import Gpu
 from alade_brian.simulation.simulator import Images, arrays, pixels
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses, concatenate
 
 SHIM = Path(__file__).parent / "cuda_shim"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alade_brian.models.neurons.neuron import time_constant
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     NetworkSpec,

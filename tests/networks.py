@@ -9,7 +9,7 @@ from torch import nn
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps, Neuron, Scale, SpikingNeuron
 from alade_brian.simulation import SimulationSettings
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.verification.verify import Verification, verify
 
 NUMPY = SimulationSettings(backend="numpy")

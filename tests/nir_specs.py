@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from hypothesis import strategies as st
 
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,

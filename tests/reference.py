@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population
+from alade_brian.spec import NetworkSpec, NeuronEquations, Population
 from alade_brian.spec.synapses import projection_synapses
 
 

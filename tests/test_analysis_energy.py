@@ -10,8 +10,7 @@ from test_spec_simulation import INTEGRATOR, LI, NEURONS, network
 
 from alade_brian.analysis.metrics.energy import Operations, Prices, current_operations, energy_metrics, relu_operations
 from alade_brian.errors import UserError
-from alade_brian.spec.cost_table import synapses_per_projection
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
@@ -22,6 +21,7 @@ from alade_brian.spec.network import (
     Readout,
     Stimulus,
 )
+from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.synapses import projection_synapses
 
 LIF = NEURONS["lif"]

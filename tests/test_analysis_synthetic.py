@@ -12,16 +12,7 @@ import numpy as np
 from alade_brian.analysis.metrics import incremental
 from alade_brian.analysis.metrics.energy import energy_metrics
 from alade_brian.analysis.statistics.summary import layer_summary
-from alade_brian.spec.network import (
-    Dense,
-    NetworkSpec,
-    NeuronEquations,
-    Population,
-    Projection,
-    Readout,
-    Stimulus,
-    constant,
-)
+from alade_brian.spec import Dense, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus, constant
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, load_record, save_record
 
 DT = 1e-3

@@ -9,7 +9,7 @@ import pytest
 from networks import NUMPY
 
 from alade_brian.simulation import simulate
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Dense,
     Identity,
     NetworkSpec,

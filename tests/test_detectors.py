@@ -11,7 +11,7 @@ from networks import check, conv_net, convert, dyadic_, dyadic_images
 from torch import nn
 
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
-from alade_brian.spec.network import Dense, NetworkSpec, constant
+from alade_brian.spec import Dense, NetworkSpec, constant
 
 IMAGES = dyadic_images(8, 2, 7, 6)
 # Names of the two spiking layers of `conv_net`, and of its readout.

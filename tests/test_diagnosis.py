@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alade_brian.models import LIF, EveryStep, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.simulation import simulate
 from alade_brian.simulation.fused.network import fused_values
-from alade_brian.spec.network import Convolution, Dense, NetworkSpec, Readout, constant
+from alade_brian.spec import Convolution, Dense, NetworkSpec, Readout, constant
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.diagnosis.diagnose import diagnose
 from alade_brian.verification.diagnosis.isolated_layer import isolate, stack

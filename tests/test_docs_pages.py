@@ -11,8 +11,7 @@ from tiny_grid import learnt
 
 from alade_brian.perturbations import PERTURBATIONS, Presentation, perturbation
 from alade_brian.runs.folder import read_json
-from alade_brian.spec.network import Dense, NetworkSpec, Population, Projection, Readout, Stimulus
-from alade_brian.spec.neuron import memoryless
+from alade_brian.spec import Dense, NetworkSpec, Population, Projection, Readout, Stimulus, memoryless
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

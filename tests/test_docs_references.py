@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,29 @@ def test_what_a_page_names_exists(page: Path) -> None:
     assert [name for name in names(text) if not resolves(name)] == []
     assert missing_paths(text, page.parent) == []
     assert missing_commands(text) == []
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """The calls of the console command in a text's blocks and in its running text, without comments."""
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("alade-brian "):
+                yield line.partition(" #")[0]
+    yield from re.findall(r"`(alade-brian [a-z-]+ [^`]+)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_a_page_gives_them(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    modules = {command.name: command.module for command in COMMANDS}
+    for line in command_lines(page.read_text(encoding="utf-8")):
+        _, name, *arguments = shlex.split(line)
+        parser = importlib.import_module(f"alade_brian.commands.{modules[name]}").parser()
+        try:
+            parser.parse_args(arguments)
+        except SystemExit as left:
+            # What stands in running text may leave out what a command requires, but names no option that it lacks.
+            said = capsys.readouterr().err
+            assert not left.code or "required" in said, f"{page.name}: {line}: {said}"
 
 
 def test_a_wrong_reference_is_noticed() -> None:

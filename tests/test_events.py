@@ -12,7 +12,7 @@ from test_spec_simulation import NEURONS, network
 from alade_brian.simulation import SimulationSettings, open_simulator, synaptic_events
 from alade_brian.simulation import simulator as simulators
 from alade_brian.simulation.synaptic_events import EventCounter
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     NetworkSpec,

@@ -20,9 +20,8 @@ from alade_brian.learning import Learner
 from alade_brian.learning.checkpoint import save_checkpoint
 from alade_brian.models import LIF, FirstSpike, HoldCurrent
 from alade_brian.simulation import simulate
+from alade_brian.spec import DECODINGS, Decoding, NetworkSpec, SpecError
 from alade_brian.spec.file import load_spec
-from alade_brian.spec.network import NetworkSpec, SpecError
-from alade_brian.spec.readouts import DECODINGS, Decoding
 from alade_brian.spikes.responses import Responses
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "convert.py"

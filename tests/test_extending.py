@@ -44,9 +44,8 @@ from alade_brian.perturbations import Presentation, perturbation
 from alade_brian.simulation import SimulationSettings, plan_simulation, simulate
 from alade_brian.simulation.engines import TABLE
 from alade_brian.simulation.separate.runtime import RuntimeNetwork
+from alade_brian.spec import DECODINGS, SpecError
 from alade_brian.spec.file import load_spec, save_spec
-from alade_brian.spec.network import SpecError
-from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spikes.responses import Responses
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"

@@ -15,6 +15,7 @@ from emulated_cuda import Emulation, emulate
 from hypothesis import HealthCheck, given, settings
 from networks import CPP, conv_net, dyadic_images
 from nir_specs import specs
+from small_specs import Layers
 from test_growing import grown
 from test_spec_simulation import LI, NEURONS, PROBE, lif, network, shown
 
@@ -31,18 +32,15 @@ from alade_brian.simulation.engines.make import make_engine
 from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.simulation.planning import draft_plan
 from alade_brian.simulation.simulator import Images, arrays, pixels
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
     NetworkSpec,
-    NeuronEquations,
-    Operator,
     Pooling,
     Population,
     Projection,
     Readout,
-    Shape,
     Sparse,
     Stimulus,
     TransposedConvolution,
@@ -54,39 +52,13 @@ EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "3"))
 DRAW = np.random.default_rng(11)
 
 
-class Layers:
-    """A network that is written down layer by layer, with weights of a size that lets neurons spike now and then."""
-
-    def __init__(self, *stimuli: Stimulus) -> None:
-        self.stimuli, self.shapes = stimuli, {s.name: s.shape for s in stimuli}
-        self.populations: list[Population] = []
-        self.projections: list[Projection] = []
-
-    def add(self, name: str, shape: Shape, neuron: NeuronEquations) -> None:
-        self.shapes[name] = shape
-        self.populations.append(Population(name, shape, neuron, DRAW.uniform(-0.1, 0.3, shape)))
-
-    def link(
-        self, source: str, target: str, operator: Operator, delay: int = 0, first: int = 0, into: str = ""
-    ) -> None:
-        self.projections.append(Projection(source, target, operator, delay, first, into))
-
-    def then(self, source: str, name: str, operator: Operator, neuron: NeuronEquations) -> None:
-        """A layer that an operator makes."""
-        self.add(name, operator.output_shape(self.shapes[source]), neuron)
-        self.link(source, name, operator)
-
-    def spec(self, readout: Readout, steps: int = 4) -> NetworkSpec:
-        return NetworkSpec(self.stimuli, tuple(self.populations), tuple(self.projections), readout, steps)
-
-
 def weights(*shape: int) -> np.ndarray:
     return DRAW.normal(0.0, 1.6 / np.sqrt(np.prod(shape[1:])), shape)
 
 
 def images_of_two_axes() -> NetworkSpec:
     """Strides, padding, dilation, groups; more channels than a warp has lanes, odd ones; residual sums, delays, cycles."""
-    net = Layers(Stimulus((3, 9, 8)))
+    net = Layers(DRAW, Stimulus((3, 9, 8)))
     net.then("image", "wide", Convolution(weights(33, 3, 3, 3), padding=(1, 1)), NEURONS["adaptive threshold"])
     net.then("wide", "strided", Convolution(weights(40, 33, 3, 3), (2, 2), (1, 1)), NEURONS["subtract"])
     net.then(
@@ -108,7 +80,7 @@ def images_of_two_axes() -> NetworkSpec:
 
 
 def images_of_one_axis() -> NetworkSpec:
-    net = Layers(Stimulus((5, 17), "image", "sequence"), Stimulus((6,), "more", "sequence"))
+    net = Layers(DRAW, Stimulus((5, 17), "image", "sequence"), Stimulus((6,), "more", "sequence"))
     net.then("image", "line", Convolution(weights(9, 5, 1, 4), (1, 2), (0, 3)), NEURONS["euler"])
     net.link("more", "line", Dense(weights(np.prod(net.shapes["line"]), 6)))
     net.then(
@@ -123,7 +95,7 @@ def images_of_one_axis() -> NetworkSpec:
 
 def given_spikes() -> NetworkSpec:
     """What a growing network's head is shown: spikes, of more channels than a word has bits."""
-    net = Layers(Stimulus((70, 2, 3), "first", "spikes"), Stimulus((9,), "second", "spikes"))
+    net = Layers(DRAW, Stimulus((70, 2, 3), "first", "spikes"), Stimulus((9,), "second", "spikes"))
     net.then("first", "a", Convolution(weights(34, 70, 2, 2)), NEURONS["lif"])
     net.link("second", "a", Dense(weights(68, 9)))
     net.then("a", "answer", Dense(weights(4, 68)), LI)
@@ -132,7 +104,7 @@ def given_spikes() -> NetworkSpec:
 
 def several_variables() -> NetworkSpec:
     """Projections into variables of their own, in turn, one of them twice in a row."""
-    net, gated = Layers(Stimulus((4, 5, 5))), NEURONS["lif"]
+    net, gated = Layers(DRAW, Stimulus((4, 5, 5))), NEURONS["lif"]
     gated = dataclasses.replace(
         gated, model=f"{gated.model}\nexc : 1\ninh : 1", update="v += exc / (1 + abs(inh))\nexc = 0\ninh = 0"
     )

@@ -19,7 +19,7 @@ from alade_brian.simulation.cache import kept_answers
 from alade_brian.simulation.cache.kept_answers import KeptAnswers
 from alade_brian.simulation.engines.growing import GrowingProgram
 from alade_brian.simulation.fused.program import FusedProgram
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,

@@ -17,7 +17,7 @@ from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.models import LIF, ExpandableNetwork, MeanOverSteps, make_backbone
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.cache.kept_answers import KeptAnswers, keys_of
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.verification import torch_reference
 from alade_brian.verification.kept_reference import KeptReference, Undigestable, digest, with_kept_answers

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from alade_brian import spec
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "alade_brian"
 # Folders of the package that lie elsewhere; links of these names in the package stand for them.
@@ -39,6 +41,7 @@ GROUND = {
     "cluster_task",
     "registry",
     "plugins",
+    "safe_path",
     "",
 }
 
@@ -64,9 +67,10 @@ ALLOWED: dict[str, set[str]] = {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
         "runs", "studies",
     },
+    "commands.options": {"config", "data", "models", "conversion", "simulation", "runs"},
     "benchmarks": {
         "spec", "spikes", "analysis", "config", "data", "models", "learning", "conversion", "simulation", "verification",
-        "runs",
+        "runs", "commands.options",
     },
     "gpu_checking": {"spec", "spikes", "analysis", "data", "simulation"},
     "commands": {
@@ -191,6 +195,18 @@ def test_no_two_files_import_each_other() -> None:
     assert not mutual, f"these import each other: {mutual}"
 
 
+@pytest.mark.parametrize(
+    "file", sorted([*modules().values(), *(ROOT / "tests").glob("*.py")]), ids=lambda file: file.name
+)
+def test_a_specification_has_one_door(file: Path) -> None:
+    if file.is_relative_to(PACKAGE / "spec"):
+        return
+    for imported in imports(file):
+        place, _, name = imported.rpartition(".")
+        if within(place, "alade_brian.spec") and place != "alade_brian.spec":
+            assert name not in spec.__all__, f"{file} imports {imported}; import {name} from alade_brian.spec"
+
+
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_files_and_functions_are_short(name: str) -> None:
     text = modules()[name].read_text(encoding="utf-8")
@@ -240,6 +256,13 @@ def test_no_folder_is_called_like_a_package() -> None:
 def test_nobody_changes_the_search_path(file: Path) -> None:
     if file != Path(__file__).resolve():
         assert "sys.path." not in file.read_text(encoding="utf-8"), f"{file} changes sys.path; import the package"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_workers_are_started_on_the_safe_path(name: str) -> None:
+    text = modules()[name].read_text(encoding="utf-8")
+    if "joblib.Parallel(" in text:
+        assert "with safe_path()" in text, f"{name} starts workers that search the working directory for modules"
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

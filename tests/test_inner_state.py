@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from torch import nn
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, NEURONS, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.outputs import LOCK
-from alade_brian.simulation import simulate
+from alade_brian.simulation import SimulationPlan, SimulationSettings, simulate
+from alade_brian.simulation.engines.cpp import CppBackend
 from alade_brian.simulation.states import record_states, threshold_needs, variables
 from alade_brian.spikes.states import InnerState
 from alade_brian.spikes.task_record import load_record
@@ -95,6 +98,34 @@ def test_looking_changes_no_spike() -> None:
     np.testing.assert_array_equal(plain.logits, watched.logits)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        CPP,
+        dataclasses.replace(CPP, connectivity="explicit"),
+        dataclasses.replace(NUMPY, connectivity="shared", batch=2),
+        dataclasses.replace(NUMPY, workers=2),
+    ],
+    ids=["compiled", "compiled, explicit", "in batches", "two processes"],
+)
+def test_every_way_to_simulate_shows_the_same_states(settings: SimulationSettings) -> None:
+    spec, wanted = convert(conv_net(AdaptiveLIF(4)), (2, 7, 6)), {"3": ["v", "a"], "6": ["v"]}
+    responses, states = record_states(spec, IMAGES, wanted)
+    there, found = record_states(spec, IMAGES, wanted, settings)
+    assert {name: [*each] for name, each in found.items()} == wanted
+    for name, names in wanted.items():
+        for variable in names:
+            np.testing.assert_allclose(found[name][variable], states[name][variable], rtol=0, atol=1e-12)
+    assert all(np.array_equal(there.spikes[name], responses.spikes[name]) for name in responses.spikes)
+    np.testing.assert_allclose(there.logits, responses.logits, rtol=1e-12)
+
+
+def test_a_backend_without_monitors_is_refused() -> None:
+    spec = convert(conv_net(), (2, 7, 6))
+    with pytest.raises(UserError, match="backend 'cuda' records no variables of neurons; use --backend numpy"):
+        record_states(spec, IMAGES, {"3": ["v"]}, SimulationSettings(backend="cuda"))
+
+
 def test_what_is_not_there_is_named() -> None:
     spec = convert(conv_net(), (2, 7, 6))
     with pytest.raises(UserError, match="no layer 'x'; the network has 3, 6"):
@@ -135,6 +166,22 @@ def test_the_membranes_of_the_digits_network_are_the_same(
         assert len(record.layers) == 4
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(record.layers) and lines[0].split()[0] == "layer"
+
+
+def test_the_backend_asked_for_records(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+    record = CppBackend.record_states
+
+    def recorded(backend: CppBackend, plan: SimulationPlan, *rest: Any) -> Any:
+        seen.append((plan.backend, plan.connectivity))
+        return record(backend, plan, *rest)
+
+    monkeypatch.setattr(CppBackend, "record_states", recorded)
+    options = ("--backend", "cpp", "--connectivity", "shared", "--images", 1)
+    assert trace(checkpoint, "--layer", "all", *options, "--out", tmp_path / "trace") == 0
+    assert seen == [("cpp", "shared")] and "extractors.1" in capsys.readouterr().out
 
 
 def test_some_neurons_are_kept_and_drawn(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
 import yaml
+from networks import CPP, NUMPY
 from test_job import QUICK, run
 
 from alade_brian.config.run import config_from
+from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.runs.gpu_memory import final_network, training_bytes
-from alade_brian.runs.setup import load_images, make_scenario
+from alade_brian.runs.setup import load_images, make_learner, make_scenario
+from alade_brian.simulation.planning import draft_plan
 
 
 @pytest.fixture
@@ -21,27 +26,46 @@ def quick(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_network_is_that_of_the_last_task() -> None:
-    for method, extractors in (("alade", 3), ("finetune", 1)):
-        config = config_from(QUICK | {"method": method}, "test")
-        dataset = load_images(config)
-        network, spec = final_network(config, dataset, make_scenario(config, dataset))
-        # Two layers an extractor, of 4 and of 6 channels (images 8x8, strides 2 and 1), and the readout of 10 classes.
-        neurons = [p.size for p in spec.spiking]
-        assert neurons == [4 * 16, 6 * 16] * extractors
-        weights = sum(parameter.numel() for parameter in network.parameters())
-        batch = config.learning.batch_size
-        expected = (sum(neurons) + 10) * 3 * batch * 4 * 4 + weights * 3 * 4
-        assert training_bytes(network, spec, config) == expected
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "alade"},
+        {"method": "finetune"},
+        {"method": "der", "network": {"backbone": "resnet18", "width": 0.05, "steps": 2}},
+    ],
+    ids=["growing", "fixed", "residual"],
+)
+def test_the_network_that_is_counted_is_that_of_the_last_task(changes: dict[str, Any]) -> None:
+    config = config_from(QUICK | changes, "test")
+    dataset = load_images(config)
+    scenario = make_scenario(config, dataset)
+    weights, spec = final_network(config, dataset, scenario)
+    learner = make_learner(config, dataset)
+    for _ in range(3 if learner.method.grows else 1):
+        learner.network.add_extractor(inherit=False)
+    learner.network.set_classifier(10)
+    built = convert(learner.network.eval(), dataset.image_shape)
+    assert weights == sum(parameter.numel() for parameter in learner.network.parameters())
+    assert (len(scenario), spec.steps) == (3, built.steps)
+    for ours, theirs in zip(spec.populations, built.populations, strict=True):
+        assert (ours.shape, ours.bias is None) == (theirs.shape, theirs.bias is None)
+    found = [(type(p.operator), p.operator.values().shape, spec.synapse_count(p)) for p in spec.projections]
+    wanted = [(type(p.operator), p.operator.values().shape, built.synapse_count(p)) for p in built.projections]
+    assert found == wanted
+    for settings in (CPP, dataclasses.replace(NUMPY, connectivity="explicit")):
+        assert draft_plan(spec, settings).cost == draft_plan(built, settings).cost
+    neurons = sum(p.size for p in built.populations)
+    batch = config.learning.batch_size
+    assert training_bytes(weights, spec, config) == neurons * built.steps * batch * 4 * 4 + weights * 3 * 4
 
 
 def test_half_the_precision_takes_half_of_what_neurons_take() -> None:
     config = config_from(QUICK, "test")
     half = config_from(QUICK | {"training": {"precision": "bfloat16"}}, "test")
     dataset = load_images(config)
-    network, spec = final_network(config, dataset, make_scenario(config, dataset))
-    weights = sum(parameter.numel() for parameter in network.parameters()) * 3 * 4
-    assert training_bytes(network, spec, half) - weights == (training_bytes(network, spec, config) - weights) // 2
+    weights, spec = final_network(config, dataset, make_scenario(config, dataset))
+    kept = weights * 3 * 4
+    assert training_bytes(weights, spec, half) - kept == (training_bytes(weights, spec, config) - kept) // 2
 
 
 def test_a_gpu_that_is_too_small_is_refused_before_anything_is_trained(

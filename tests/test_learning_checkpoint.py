@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call
 from safetensors.torch import load_file, save_file
 from test_learning_synthetic import SHAPE, WIDTH, images_of, learn, make_config, make_learner, same, weights
 
@@ -106,8 +107,12 @@ def test_foreign_tensors_are_named(tmp_path: Path) -> None:
     refused(path, "no checkpoint of this program")
 
 
-def test_another_format_is_named(path: Path) -> None:
-    refused(with_header(path, format=2), "has format 2, this version reads 1")
+def test_another_format_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = with_header(path, format=2)
+    refused(other, "has format 2, this version reads 1")
+    assert call("convert", other, "--table") == 2
+    error = capsys.readouterr().err
+    assert "has format 2" in error and "train or convert anew" in error and error.count("\n") == 1
 
 
 def test_a_header_without_a_format_is_refused(path: Path) -> None:

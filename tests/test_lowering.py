@@ -34,8 +34,8 @@ from alade_brian.models import (
     SumPool2d,
     make_backbone,
 )
+from alade_brian.spec import DECODINGS
 from alade_brian.spec.cost_table import format_rows, lowering_table
-from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spec.synapses import projection_synapses
 
 STEPS = 4

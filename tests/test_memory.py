@@ -16,18 +16,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import CPP, NUMPY
+from small_specs import FIRES, READS, through
 from test_operators import KINDS
 
 from alade_brian.machine import compiler
 from alade_brian.simulation import simulate
 from alade_brian.simulation.cache import builds
 from alade_brian.simulation.fused.process import ProgramEnded
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
     NetworkSpec,
-    NeuronEquations,
     Operator,
     Pooling,
     Population,
@@ -38,12 +38,9 @@ from alade_brian.spec.network import (
     SpecError,
     Stimulus,
     TransposedConvolution,
-    constant,
 )
 from alade_brian.spec.operators import planar
 
-FIRES = NeuronEquations("v : 1", {"v_threshold": constant(0.5)}, reset="none")
-READS = NeuronEquations("v : 1", spiking=False, reset="none")
 STEPS = 2
 NUMBERS = (-(2**31), -5, -1, 0, 1, 2, 3, 4, 7, 2**31, 2**63, 1.5, float("nan"), "2", None, True)
 FIELDS = {
@@ -59,11 +56,7 @@ ARRAYS = ("weight", "gain", "rows", "columns")
 
 def network(source: Shape, target: Shape, operator: Operator, **changes: object) -> NetworkSpec:
     """A population whose neurons fire where a pixel is 1, and one that adds up what reaches it."""
-    populations = Population("a", source, FIRES), Population("b", target, READS)
-    projections = Projection("image", "a", Identity()), Projection("a", "b", operator, **changes)  # type: ignore[arg-type]
-    return NetworkSpec(
-        (Stimulus(source, coding="sequence"),), populations, projections, Readout("b", "last_membrane"), STEPS
-    )
+    return through(operator, source, target, steps=STEPS, **changes)
 
 
 def applied(operator: Operator, x: np.ndarray) -> np.ndarray:

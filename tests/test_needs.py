@@ -19,8 +19,8 @@ from alade_brian.simulation.resources import (
     format_bytes,
     format_seconds,
 )
+from alade_brian.spec import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spec.cost_table import lowering_table
-from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 
 SPEC = convert(conv_net(), (2, 7, 6))
 EXPLICIT = dataclasses.replace(NUMPY, connectivity="explicit")

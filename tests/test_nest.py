@@ -22,7 +22,7 @@ from alade_brian.conversion.to_nest.rounding import margins
 from alade_brian.simulation import simulate
 from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.simulation.simulator import arrays, pixels
-from alade_brian.spec.network import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
+from alade_brian.spec import Dense, Identity, NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.second_simulator import ComparedNetwork, compare
 

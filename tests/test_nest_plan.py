@@ -13,7 +13,7 @@ from nest_specs import DT, HALF, INTEGRATOR, LEAKY, each_alone, lif, random_spec
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
 from alade_brian.simulation.nest import simulate_in_nest
-from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
+from alade_brian.spec import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
 
 CUBA = NeuronEquations(f"{LEAKY}\ndsyn/dt = -syn/tau : 1", {**lif().parameters}, input="syn", update="v += syn")
 LEAK_ELSEWHERE = lif(model="dv/dt = (0.5 - v)/tau : 1")

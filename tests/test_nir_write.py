@@ -27,7 +27,7 @@ from alade_brian.conversion.nir_graphs.write import (
 )
 from alade_brian.models import LIF
 from alade_brian.simulation import simulate
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Dense,
     Identity,
     NetworkSpec,

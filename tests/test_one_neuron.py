@@ -20,7 +20,7 @@ from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation import simulator as simulators
 from alade_brian.simulation.engines.growing import GrowingProgram
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     NetworkSpec,

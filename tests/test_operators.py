@@ -15,20 +15,26 @@ from torch.nn import functional as F
 
 from alade_brian.conversion.from_torch.layers import same_padding
 from alade_brian.simulation.gather import gather, is_list, kernel
-from alade_brian.spec.cost_table import lowering_table
-from alade_brian.spec.errors import Pair, SpecError
-from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
-from alade_brian.spec.operator_algebra import compose
-from alade_brian.spec.operators import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
+    NetworkSpec,
+    NeuronEquations,
     Operator,
     Pooling,
+    Population,
+    Projection,
+    Readout,
     Sparse,
+    SpecError,
+    Stimulus,
     Synapses,
     TransposedConvolution,
 )
+from alade_brian.spec.cost_table import lowering_table
+from alade_brian.spec.errors import Pair
+from alade_brian.spec.operator_algebra import compose
 from alade_brian.spec.synapses import matrix
 
 Shape = tuple[int, ...]

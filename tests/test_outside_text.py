@@ -16,8 +16,7 @@ from networks import NUMPY
 from alade_brian.analysis.report import html as report_html
 from alade_brian.conversion.to_brian2.script import script, write_script
 from alade_brian.simulation import simulate
-from alade_brian.spec.file import load_spec, save_spec
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Identity,
     NetworkSpec,
     NeuronEquations,
@@ -28,6 +27,7 @@ from alade_brian.spec.network import (
     Stimulus,
     constant,
 )
+from alade_brian.spec.file import load_spec, save_spec
 
 SPIKE = {"v_threshold": constant(0.5), "v_reset": constant(0.0)}
 LIF = NeuronEquations("v : 1", SPIKE)

@@ -16,7 +16,7 @@ from alade_brian import convert, verify
 from alade_brian.errors import UserError
 from alade_brian.runs.own_network import read_images, read_network
 from alade_brian.simulation import SimulationSettings
-from alade_brian.spec.network import constant
+from alade_brian.spec import constant
 from alade_brian.verification.verify import Verification
 
 OWN = """

@@ -16,6 +16,7 @@ from tiny_grid import GRID
 
 from alade_brian.analysis.figures import style
 from alade_brian.outputs import writing_to
+from alade_brian.simulation.engines.cpp import CppBackend
 from alade_brian.studies.perturbation.ages import broken
 from alade_brian.studies.perturbation.trend_figures import plot_ages, plot_methods, plot_trends
 from alade_brian.studies.perturbation.trend_tables import csv_text, interval, markdown
@@ -121,7 +122,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_a_grid_to_tables_and_on(
+    grid: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = grid.parent / "out"
     wanted = [grid, "--out", out, "--images", 20, "--repeats", 1]
     assert call("study", *wanted, "--perturb", "delay") == 2
@@ -140,7 +143,9 @@ def test_from_a_grid_to_tables_and_on(grid: Path, capsys: pytest.CaptureFixture[
     other.write_text(grid.read_text())
     assert call("study", other, *wanted[1:], "--perturb", "delay") == 2
     assert "belong to another grid" in capsys.readouterr().err
-    assert call("study", *wanted, "--perturb", "delay", "selective-lesion") == 0
+    # Nothing is compiled where another backend is asked for, nor to find the selective neurons.
+    monkeypatch.setattr(CppBackend, "build", lambda *_: pytest.fail("a program was built"))
+    assert call("study", *wanted, "--perturb", "delay", "selective-lesion", "--backend", "numpy") == 0
     second = json.loads((out / "perturbed" / "results.json").read_text())["rows"]["joint"]["2"]
     assert second["perturbations"]["delay"] == first["joint"]["2"]["perturbations"]["delay"]
     lesion = second["perturbations"]["selective-lesion"]["strengths"]

@@ -20,7 +20,7 @@ from alade_brian.perturbations.neurons import SelectiveLesion
 from alade_brian.perturbations.noise import MembraneNoise
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate
 from alade_brian.simulation.synaptic_events import EventCounter
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Dense,
     Identity,
     NetworkSpec,

@@ -22,8 +22,8 @@ SIMULATE = """
 import numpy as np
 import alade_brian
 from alade_brian.simulation import SimulationSettings, simulate
-from alade_brian.spec.network import Dense, Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
-from alade_brian.spec.neuron import constant
+from alade_brian.spec import Dense, Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
+from alade_brian.spec import constant
 
 numbers = {"v_threshold": constant(1.0), "v_reset": constant(0.0)}
 neuron = NeuronEquations("v : 1", numbers, comparison=">=")

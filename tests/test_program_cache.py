@@ -16,7 +16,7 @@ from alade_brian.errors import UserError
 from alade_brian.models.kernels import kernels
 from alade_brian.program_cache import private_folder
 from alade_brian.simulation import simulate
-from alade_brian.spec.network import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
+from alade_brian.spec import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
 
 SPEC = NetworkSpec(
     (Stimulus((1,)),),
@@ -61,13 +61,38 @@ def test_the_cache_is_made_for_this_user_alone(cache: Path) -> None:
     assert len(folders) == 4 and {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
 
 
-def test_the_usual_folder_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ALADE_BRIAN_CACHE")
+@pytest.fixture
+def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that is taken if none is named."""
+    monkeypatch.delenv("ALADE_BRIAN_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "alade_brian" / "builds").mkdir(parents=True)
-    (tmp_path / "alade_brian" / "builds").chmod(0o777)
-    with pytest.raises(UserError, match="others can write"):
+    return tmp_path / "alade_brian" / "builds"
+
+
+def test_the_usual_folder_is_closed_to_others(usual: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run()
+    (build,) = (path for path in usual.iterdir() if (path / "main").is_file())
+    assert not caplog.messages
+    made = (build / "main").stat().st_mtime_ns
+    usual.chmod(0o770)
+    run()
+    assert usual.stat().st_mode & 0o777 == 0o700
+    assert caplog.messages == [f"others could write to the cache folder {usual}; now only you can"]
+    assert (build / "main").stat().st_mtime_ns == made
+    # What somebody else could have changed is not run.
+    build.chmod(0o770)
+    run()
+    assert "built anew" in caplog.messages[-1] and build.stat().st_mode & 0o777 == 0o700
+    assert (build / "main").stat().st_mtime_ns > made
+
+
+def test_the_usual_folder_of_somebody_else_is_refused(usual: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual.mkdir(parents=True)
+    usual.chmod(0o777)
+    give_away(usual, monkeypatch)
+    with pytest.raises(UserError, match="belongs to"):
         run()
+    assert usual.stat().st_mode & 0o777 == 0o777
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777])

@@ -21,7 +21,7 @@ from alade_brian import load, perturb, simulate, to_brian2, write_nir
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.perturbations import Presentation, perturbation
-from alade_brian.spec.errors import SpecError
+from alade_brian.spec import SpecError
 from alade_brian.spec.file import save_spec
 
 __all__ = ["finished", "quick"]  # fixtures

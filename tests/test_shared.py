@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from networks import CPP, NUMPY, conv_net, dyadic_images
 from nir_specs import SpecNumbers, operators, reshaped, specs
+from small_specs import through
 from test_operators import PROPERTY, convolutions, images, transposed
 from test_spec_simulation import NEURONS, assert_as_reference, network, shown
 
@@ -28,7 +29,7 @@ from alade_brian.simulation.planning import draft_plan
 from alade_brian.simulation.preferences import preferences
 from alade_brian.simulation.separate.shared_synapses import SharedSynapses
 from alade_brian.simulation.settings import DTYPES
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     NetworkSpec,
@@ -54,9 +55,8 @@ PLAIN = NEURONS["lif"]
 
 def between(source: Shape, target: Shape, operator: Operator, first: int = 0) -> NetworkSpec:
     """One population that sends through an operator to another."""
-    populations = (Population("a", source, NEURONS["no memory"]), Population("b", target, NEURONS["no memory"]))
-    projections = (Projection("image", "a", Dense(np.eye(prod(source)))), Projection("a", "b", operator, 0, first))
-    return NetworkSpec((Stimulus((prod(source),)),), populations, projections, Readout("b", "spike_count"), 1)
+    neurons, flat = (NEURONS["no memory"], NEURONS["no memory"]), Stimulus((prod(source),))
+    return through(operator, source, target, neurons, "spike_count", stimulus=flat, target_offset=first)
 
 
 def as_matrix(spec: NetworkSpec) -> np.ndarray:

@@ -17,7 +17,7 @@ from alade_brian.conversion.to_brian2.text import group_names, schedule
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.simulation import SimulationSettings, open_simulator, simulate, synaptic_events
-from alade_brian.spec.network import Dense, NetworkSpec
+from alade_brian.spec import Dense, NetworkSpec
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.torch_reference import record
 

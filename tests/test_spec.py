@@ -17,8 +17,7 @@ from alade_brian.conversion.to_brian2.script import script
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
 from alade_brian.simulation import simulate
-from alade_brian.spec.file import load_spec, save_spec
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
@@ -36,6 +35,7 @@ from alade_brian.spec.network import (
     TransposedConvolution,
     constant,
 )
+from alade_brian.spec.file import load_spec, save_spec
 
 SPIKING = NeuronEquations("v : 1", {"v_threshold": constant(1), "v_reset": constant(0)})
 READING = NeuronEquations("v : 1", spiking=False, reset="none")

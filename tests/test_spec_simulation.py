@@ -14,8 +14,7 @@ from reference import reference
 
 from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.simulation import SimulationSettings, simulate
-from alade_brian.spec.file import load_spec, save_spec
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
@@ -30,6 +29,7 @@ from alade_brian.spec.network import (
     TransposedConvolution,
     constant,
 )
+from alade_brian.spec.file import load_spec, save_spec
 
 DRAW = np.random.default_rng(7)
 LEAK = "dv/dt = (v_leak - v)/tau : 1"

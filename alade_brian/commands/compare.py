@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alade_brian.config.shipped import find_file, shipped_files
+from alade_brian.commands.options import DOWNLOAD, OUT, SET, add_grid
+from alade_brian.config.shipped import find_file
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
@@ -28,20 +29,10 @@ from alade_brian.studies.comparison.table import markdown
 def parser(prog: str = "alade-brian compare") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument(
-        "grid", metavar="GRID",
-        help=f"YAML file (see alade_brian/studies/comparison/grid.py), or one of {', '.join(shipped_files('grids'))}",
-    )  # fmt: skip
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder for everything (default: runs/<grid>)")
-    p.add_argument("--jobs", type=int, default=1, metavar="N", help="cells computed at once (default: 1)")
-    p.add_argument("--rows", nargs="+", metavar="ROW", help="compute these rows only")
-    p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="compute these seeds only")
-    p.add_argument(
-        "--set", action="append", default=[], metavar="key=value",
-        help="add to the grid's 'set', which changes the configuration of all rows; repeatable",
-    )  # fmt: skip
-    p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
-    p.add_argument("--report-only", action="store_true", help="table and figures of the cells that are complete")
+    add_grid(p)
+    SET.add(p, "of all rows, added to the grid's 'set'", default=[])
+    DOWNLOAD.add(p)
+    OUT.add(p, "default: runs/<grid>")
     p.set_defaults(interrupted="the same command continues")
     return p
 

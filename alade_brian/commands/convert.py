@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
-from alade_brian.conversion.nir_graphs.neurons import Method
-from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming
+from alade_brian.commands.options import STEPS, TO, add_nir_reading
 from alade_brian.conversion.nir_graphs.write import reader_warnings, write_nir
 from alade_brian.conversion.to_brian2.script import write_script
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
 from alade_brian.runs.model_file import load
 from alade_brian.simulation import SimulationSettings, advice
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.file import save_spec
-from alade_brian.spec.network import NetworkSpec
 
 WRITERS = {".nir": write_nir, ".py": write_script, ".npz": save_spec}
 
@@ -37,17 +35,11 @@ def parser(prog: str = "alade-brian convert") -> argparse.ArgumentParser:
         "model", type=Path, metavar="MODEL", help="a run's checkpoints/task-NN.safetensors, a .nir or an .npz"
     )
     what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--to", type=Path, metavar="FILE", help="write model.nir, model.py or model.npz")
+    TO.add(what, ".nir, .py or .npz")
     what.add_argument("--table", action="store_true", help="print layers, neurons, synapses, bytes and path")
     nir = p.add_argument_group("a NIR graph that does not say it itself")
-    nir.add_argument("--steps", type=int, metavar="N", help="time steps of one presentation")
-    shown = "time step in ms (default: what its constants show, else 1)"
-    nir.add_argument("--dt", type=float, metavar="MS", help=shown)
-    nir.add_argument("--discretisation", choices=get_args(Method), help="default: exact")
-    nir.add_argument("--reset", choices=get_args(Reset), help="default: each node's own")
-    nir.add_argument(
-        "--reset-timing", choices=get_args(ResetTiming), help="step of a spike's reset (default: same-step)"
-    )
+    STEPS.add(nir)
+    add_nir_reading(nir)
     return p
 
 

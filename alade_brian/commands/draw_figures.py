@@ -24,27 +24,26 @@ from alade_brian.analysis.report.raster import spread_over_classes
 from alade_brian.analysis.report.spike_figures import rdm_of, responses_of
 from alade_brian.analysis.statistics.similarity import representational_drift
 from alade_brian.analysis.statistics.tuning import class_selectivity
+from alade_brian.commands.options import IMAGE_NUMBERS, LAYER, NEURONS, OUT, TASK
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.task_record import TaskRecord, load_record
 
-LAYERS, IMAGES, NEURONS = 6, 10, 40
+LAYERS, IMAGES, MOST_NEURONS = 6, 10, 40
 
 
 def parser(prog: str = "alade-brian figures") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    p.add_argument("--task", type=int, metavar="N", help="task after which the network is shown (default: the last)")
-    p.add_argument("--layer", nargs="+", metavar="NAME", help="layers of rasters, intervals and selectivity")
-    p.add_argument("--images", nargs="+", type=int, metavar="N", help="numbers of the images in rasters")
-    p.add_argument(
-        "--neurons", type=int, default=NEURONS, metavar="N", help=f"neurons drawn per layer (default {NEURONS})"
-    )
+    TASK.add(p, "after which the network is shown; default: the last")
+    LAYER.add(p, "of rasters, intervals and selectivity")
+    IMAGE_NUMBERS.add(p, "in rasters")
+    NEURONS.add(p, default=MOST_NEURONS)
     p.add_argument("--dpi", type=int, default=150, metavar="N", help="resolution of the PNG files (default 150)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the figures (default: RUN/paper)")
+    OUT.add(p, "default: RUN/paper")
     return p
 
 

@@ -22,6 +22,7 @@ from typing import get_args
 
 import numpy as np
 
+from alade_brian.commands.options import IMAGES, LAYER, TASK, TO
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
 from alade_brian.spikes.csv_file import sidecar, write_csv
@@ -36,12 +37,12 @@ def parser(prog: str = "alade-brian export") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("source", type=Path, metavar="RUN_OR_RECORD", help="a run folder or a record of spikes")
-    p.add_argument("--to", type=Path, required=True, metavar="FILE", help="write FILE.csv, FILE.nwb or FILE.npz")
+    TO.add(p, ".csv, .nwb or .npz", required=True)
     p.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    p.add_argument("--task", type=int, metavar="N", help="of a run: the task (default: the last)")
+    TASK.add(p, "of a run; default: the last")
     p.add_argument("--network", choices=get_args(Network), help="of a run: the network that spiked (default: brian2)")
-    p.add_argument("--layer", action="append", metavar="NAME", help="only this layer; may be repeated")
-    p.add_argument("--images", type=int, metavar="N", help="only the first N images")
+    LAYER.add(p, "default: all")
+    IMAGES.add(p, "the first ones; default: all")
     p.add_argument("--classes", type=int, nargs="+", metavar="C", help="only images of these classes (in class order)")
     p.add_argument("--gap", type=float, metavar="MS", help=f".nwb: ms between two images (default {GAP * 1e3:g})")
     return p

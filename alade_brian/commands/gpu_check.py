@@ -14,22 +14,23 @@ import argparse
 import time
 from pathlib import Path
 
+from alade_brian.commands.options import FIGURE, IMAGES, JSON, RATES, SECONDS, SEED
 from alade_brian.gpu_checking import wheels
 
 
 def parser(prog: str = "alade-brian gpu-check") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
-    p.add_argument("--figure", type=Path, metavar="FILE", help="draw images per second over the batch (PNG)")
-    p.add_argument("--seconds", type=float, default=2.0, help="for every measurement of speed (default: 2)")
+    JSON.add(p)
+    FIGURE.add(p, "images per second over the batch")
+    SECONDS.add(p, default=2.0)
     p.add_argument("--minutes", type=float, default=8.0, help="after which no measurement is begun (default: 8)")
-    p.add_argument("--images", type=int, default=200, help="compared for each network (default: 200)")
+    IMAGES.add(p, "compared for each network", default=200)
     p.add_argument("--networks", nargs="+", default=["digits", "fashion-mnist"], help="by the size of whose images")
-    p.add_argument("--rates", type=float, nargs="+", default=[0.02, 0.05, 0.18], help="spikes per neuron and step")
+    RATES.add(p, default=[0.02, 0.05, 0.18])
     p.add_argument("--batches", type=int, nargs="+", default=[16, 64, 256, 1024], help="images side by side")
     p.add_argument("--bandwidth", type=float, metavar="GB/S", help="of the GPU's memory (default: PyTorch measures it)")
-    p.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
+    SEED.add(p, default=1993)
     p.add_argument("--wheels", type=Path, metavar="FOLDER", help="install what is needed from these wheels first")
     p.add_argument("--fill-wheels", type=Path, metavar="FOLDER", help="download such wheels, and do nothing else")
     p.add_argument("--with-curand", action="store_true", help="cuRAND too, for a CUDA toolkit without it")

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from alade_brian.commands.options import add_simulation, simulation_settings
+from alade_brian.commands.options import (
+    DATA_ROOT,
+    IMAGES,
+    OUT,
+    PERTURB,
+    REPEATS,
+    TASK,
+    add_checkpoint,
+    add_simulation,
+    simulation_settings,
+)
 from alade_brian.errors import UserError
 from alade_brian.files import write_text
 from alade_brian.outputs import check_not_locked, writing_to
@@ -30,23 +40,15 @@ from alade_brian.studies.perturbation.study import Study, measure_missing, measu
 def parser(prog: str = "alade-brian perturb") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
-    p.add_argument(
-        "--perturb",
-        nargs="+",
-        required=True,
-        metavar="NAME",
-        help=f"all, or: {PERTURBATIONS.choices}",
-    )
+    add_checkpoint(p)
+    PERTURB.add(p, f"all, or: {PERTURBATIONS.choices}", required=True)
     p.add_argument("--strengths", nargs="+", type=float, metavar="S", help="default: the perturbation's own")
-    p.add_argument("--task", type=int, metavar="K", help="restrict a lesion to the extractor of this task")
-    p.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="repeats of each random perturbation (default: 5)"
-    )
-    p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
-    p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
+    TASK.add(p, "to whose extractor a lesion is restricted; default: all")
+    REPEATS.add(p, default=5)
+    IMAGES.add(p, "of the test images, spread over the classes; default: all")
+    DATA_ROOT.add(p, "default: as in training")
+    OUT.add(p, "default: RUN/perturbed/task-NN")
     add_simulation(p)
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: RUN/perturbed/task-NN)")
     p.set_defaults(interrupted="the same command continues")
     return p
 

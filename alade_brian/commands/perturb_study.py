@@ -16,11 +16,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alade_brian.config.shipped import find_file, shipped_files
+from alade_brian.commands.options import (
+    IMAGES,
+    OUT,
+    PERTURB,
+    REPEATS,
+    add_grid,
+    add_simulation,
+    simulation_settings,
+)
+from alade_brian.config.shipped import find_file
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.perturbations import PERTURBATIONS, perturbation
+from alade_brian.runs.subject import PARTS
 from alade_brian.studies.comparison.cells import Estimate, check_cell
 from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
 from alade_brian.studies.comparison.results import check_earlier
@@ -32,20 +42,12 @@ from alade_brian.studies.perturbation.trend_tables import csv_text, markdown
 def parser(prog: str = "alade-brian study") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument(
-        "grid", metavar="GRID",
-        help=f"YAML file (see alade_brian/studies/comparison/grid.py), or one of {', '.join(shipped_files('grids'))}",
-    )  # fmt: skip
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder of the trained grid (default: runs/<grid>)")
-    p.add_argument("--perturb", nargs="+", metavar="NAME", help="these perturbations only (default: all)")
-    p.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the grid only")
-    p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="these seeds only")
-    p.add_argument(
-        "--repeats", type=int, default=2, metavar="N", help="repeats of each random perturbation (default: 2)"
-    )
-    p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
-    p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
-    p.add_argument("--report-only", action="store_true", help="tables and figures of what has been measured")
+    add_grid(p)
+    PERTURB.add(p, "default: all")
+    REPEATS.add(p, default=2)
+    IMAGES.add(p, "of the test images, spread over the classes; default: all")
+    OUT.add(p, "the folder of the trained grid; default: runs/<grid>")
+    add_simulation(p, cores="one for each core, or one beside other --jobs")
     p.set_defaults(interrupted="the same command continues")
     return p
 
@@ -64,11 +66,14 @@ def main(arguments: argparse.Namespace) -> int:
     cells, folder = grid.cells(out), out / PERTURBED
     check_not_locked(folder)
     check_earlier(folder / "results.json", grid, cells)
+    plan = None
     if not arguments.report_only:
         _check_trained(networks, grid, arguments.grid, out)
+        settings = simulation_settings(arguments, **PARTS)
+        plan = StudyPlan(names, arguments.repeats, arguments.images, settings)
     with writing_to(folder):
-        if not arguments.report_only:
-            _study(networks, StudyPlan(names, arguments.repeats, arguments.images), arguments.jobs)
+        if plan is not None:
+            _study(networks, plan, arguments.jobs)
         # Also what was studied before: the tables only ever grow.
         table = _write(collect(grid, cells), folder)
     print(table)

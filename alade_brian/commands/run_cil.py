@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees
-from alade_brian.commands.options import add_places
+from alade_brian.commands.options import add_run
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.config.shipped import find_file, shipped_files
-from alade_brian.data import DATASETS
 from alade_brian.learning import incremental_methods
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
-from alade_brian.models import BACKBONES
 from alade_brian.outputs import check_not_locked, writing_to
 from alade_brian.plugins import short_name
 from alade_brian.runs.folder import RunFolder
-from alade_brian.runs.incremental_run import SECONDS_BETWEEN_STATES, IncrementalJob
+from alade_brian.runs.incremental_run import IncrementalJob
 from alade_brian.runs.summary import summary
 
 
@@ -37,37 +35,8 @@ def parser(prog: str = "alade-brian run") -> argparse.ArgumentParser:
         "--config", metavar="FILE", help=f"YAML file, or one of {', '.join(shipped_files('configs'))} (default: digits)"
     )
     p.add_argument("--method", help=f"{', '.join(incremental_methods())} (default: alade)")
-    add_options(p)
+    add_run(p)
     return p
-
-
-def add_options(p: argparse.ArgumentParser) -> None:
-    """The options that all commands which train, simulate and verify share."""
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="key=value",
-        help="override one key of the configuration; repeatable",
-    )
-    p.add_argument("--backend", help="Brian2 backend: auto, numpy, cython, cpp or cuda (default: cpp)")
-    p.add_argument("--connectivity", help="shared, explicit or auto (default: auto, shared where the backend has it)")
-    p.add_argument("--workers", type=int, metavar="N", help="processes that simulate (default: one for each core)")
-    add_places(p)
-    p.add_argument("--dataset", help=f"{DATASETS.choices} (default: from the configuration)")
-    p.add_argument("--data-root", metavar="DIR", help="folder with the data set's files")
-    p.add_argument("--download", action="store_true", help="fetch the data set's files where they are missing")
-    p.add_argument("--backbone", help=f"{BACKBONES.choices} (default: from the configuration)")
-    p.add_argument("--device", help="where PyTorch trains: cpu or cuda (default: cpu)")
-    p.add_argument("--seed", type=int, help="random seed (class order, weights, batches; default: 1993)")
-    p.add_argument("--verify-images", type=int, metavar="N", help="images simulated per task (default: all)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<config>-<method>-<seed>)")
-    p.add_argument("--resume", action="store_true", help="resume the run in --out")
-    p.set_defaults(interrupted="resume with --resume")
-    p.add_argument(
-        "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
-        help="seconds between saved states of a task, written between epochs (default: %(default)g)",
-    )  # fmt: skip
 
 
 def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:

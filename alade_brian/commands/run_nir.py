@@ -22,12 +22,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
-from alade_brian.commands.options import add_simulation, simulation_settings
+from alade_brian.commands.options import OUT, add_nir_reading, add_simulation, simulation_settings
 from alade_brian.conversion.nir_graphs.arrays import match_inputs, named_answers, read_arrays, write_arrays
-from alade_brian.conversion.nir_graphs.neurons import Method
-from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, as_sequences, open_nir
+from alade_brian.conversion.nir_graphs.read import as_sequences, open_nir
 from alade_brian.outputs import check_new_file
 from alade_brian.simulation import simulate
 
@@ -37,19 +35,10 @@ def parser(prog: str = "alade-brian run-nir") -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model", type=Path, metavar="MODEL.nir", help="a NIR graph")
     p.add_argument("--input", type=Path, required=True, metavar="INPUT.npz", help="input arrays")
-    p.add_argument("--out", type=Path, required=True, metavar="OUT.npz", help="output file")
-    step = "time step in ms (default: what the file says or its constants show, else 1)"
-    p.add_argument("--dt", type=float, metavar="MS", help=step)
-    p.add_argument("--discretisation", choices=get_args(Method), help="default: what the file says, else exact")
-    p.add_argument("--reset", choices=get_args(Reset), default="model", help="default: each node's own")
-    p.add_argument(
-        "--reset-timing",
-        choices=get_args(ResetTiming),
-        help="whether a reset acts in the step of its spike, or in the next one after the leak, as snnTorch's does "
-        "(default: what the file says, else same-step)",
-    )
-    add_simulation(p, workers=1)
+    OUT.add(p, required=True, metavar="OUT.npz")
     p.add_argument("--record-v", action="store_true", help="record membranes too")
+    add_nir_reading(p, reset="model")
+    add_simulation(p, workers=1)
     return p
 
 

@@ -21,12 +21,22 @@ import numpy as np
 
 from alade_brian.analysis.figures import plot_inner_state
 from alade_brian.analysis.figures.style import literal, new_axes, write_figure
+from alade_brian.commands.options import (
+    DATA_ROOT,
+    IMAGE_NUMBERS,
+    LAYER,
+    NEURON_NUMBERS,
+    OUT,
+    add_checkpoint,
+    add_simulation,
+    simulation_settings,
+)
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.outputs import check_not_locked, is_unused, writing_to
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation.states import variables
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.state_record import StateRecord, save_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
@@ -41,19 +51,16 @@ FIGURES = 24
 def parser(prog: str = "alade-brian trace") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors")
-    p.add_argument("--layer", nargs="+", required=True, metavar="NAME", help="names of layers, or: all")
-    p.add_argument(
-        "--neurons", nargs="+", default=["0", "1", "2"], metavar="N", help="numbers, or: all (default: 0 1 2)"
-    )
-    p.add_argument(
-        "--images", nargs="+", type=int, default=[0], metavar="N", help="numbers of test images (default: 0)"
-    )
+    add_checkpoint(p)
+    LAYER.add(p, "or: all", required=True)
+    NEURON_NUMBERS.add(p, default=["0", "1", "2"])
+    IMAGE_NUMBERS.add(p, "of the test images", default=[0])
     p.add_argument(
         "--variable", nargs="+", default=["v"], metavar="NAME", help="variables of the neurons' equations (default: v)"
     )
-    p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: runs/trace-RUN)")
+    DATA_ROOT.add(p, "default: as in training")
+    OUT.add(p, "default: runs/trace-RUN")
+    add_simulation(p, workers=1, backend="numpy", connectivity="explicit")
     return p
 
 
@@ -62,6 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / f"trace-{arguments.checkpoint.resolve().parent.parent.name}"
     check_not_locked(out)
     _check_unused(out)
+    settings = simulation_settings(arguments)
     network, header = load_checkpoint(arguments.checkpoint)
     # As many images as the run was verified with, so that they have the numbers they have there.
     subject = read_trained_network(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
@@ -72,7 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
         if missing:
             raise UserError(f"layer {name} has no variable '{min(missing)}'; its neurons have {', '.join(known)}")
     neurons = {name: chosen_neurons(subject.spec, name, arguments.neurons) for name in wanted}
-    found = inner_states(network, subject.spec, subject.images.images[images], wanted)
+    found = inner_states(network, subject.spec, subject.images.images[images], wanted, settings)
     states = tuple(state.of(neurons[state.layer]) for state in found)
     record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states)
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 
 from alade_brian.commands import run_cil
+from alade_brian.commands.options import add_run
 from alade_brian.config.run import read_mapping
 from alade_brian.config.shipped import find_file, shipped_files
 from alade_brian.errors import UserError
@@ -27,7 +28,7 @@ def parser(prog: str = "alade-brian train") -> argparse.ArgumentParser:
         help=f"YAML file of a method that learns all classes at once, or one of {', '.join(shipped())}; may be left "
         "out with --resume",
     )  # fmt: skip
-    run_cil.add_options(p)
+    add_run(p)
     p.set_defaults(method=None)
     return p
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alade_brian.commands.options import add_simulation, simulation_settings
+from alade_brian.commands.options import STEPS, add_simulation, simulation_settings
 from alade_brian.errors import UserError
 from alade_brian.runs.own_network import read_images, read_network
 from alade_brian.verification.verify import verify
@@ -25,7 +25,7 @@ def parser(prog: str = "alade-brian verify") -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("network", metavar="FILE.py:NETWORK", help="a torch module, or a function that makes one")
     p.add_argument("images", type=Path, metavar="IMAGES", help="an .npy or .npz file")
-    p.add_argument("--steps", type=int, metavar="N", help="time steps, where the forward itself does not say it")
+    STEPS.add(p, "if the forward itself does not fix them")
     p.add_argument("--sequence", action="store_true", help="another image in every step: (images, steps, ...)")
     p.add_argument("--readout", metavar="NAME", help="how every step that the forward returns is read (default: spikes "
                    "are counted, anything else is averaged)")  # fmt: skip

@@ -12,12 +12,19 @@ Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from alade_brian.commands.options import add_simulation, simulation_settings
+from alade_brian.commands.options import (
+    DATA_ROOT,
+    IMAGES,
+    OUT,
+    SEED,
+    add_checkpoint,
+    add_simulation,
+    simulation_settings,
+)
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
@@ -31,17 +38,13 @@ from alade_brian.verification.second_simulator import ComparedNetwork, compare
 def parser(prog: str = "alade-brian witness") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument(
-        "checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="a run's checkpoints/task-NN.safetensors"
-    )
+    add_checkpoint(p, nargs="?")
     p.add_argument("--dense", metavar="DATASET", help="instead: train a fully connected network on this data set")
-    p.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="random seed of the training of --dense (default: 1)"
-    )
-    p.add_argument("--images", type=int, default=100, metavar="N", help="test images, spread evenly (default: 100)")
-    p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
+    SEED.add(p, "of the training of --dense", default=1)
+    IMAGES.add(p, "of the test images, spread evenly", default=100)
+    DATA_ROOT.add(p, "default: as in training")
+    OUT.add(p, "default: nowhere", metavar="FILE.json")
     add_simulation(p, workers=1)
-    p.add_argument("--out", type=Path, metavar="FILE.json", help="write the results")
     return p
 
 

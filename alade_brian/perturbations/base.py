@@ -15,7 +15,7 @@ import numpy as np
 from alade_brian import plugins
 from alade_brian.errors import UserError
 from alade_brian.registry import Registry
-from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection
+from alade_brian.spec import NetworkSpec, NeuronEquations, Population, Projection
 
 
 @dataclass(frozen=True, eq=False)

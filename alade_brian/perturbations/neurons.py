@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from alade_brian.perturbations.base import PERTURBATIONS, SpecPerturbation, each_spiking, generator
-from alade_brian.spec.network import NetworkSpec, NeuronEquations, Parameter, Population, constant
+from alade_brian.spec import NetworkSpec, NeuronEquations, Parameter, Population, constant
 
 # A level that no membrane reaches, and far from overflow in both types.
 NEVER = 1e30

@@ -18,7 +18,7 @@ from alade_brian.perturbations.base import (
     generator,
     image_numbers,
 )
-from alade_brian.spec.network import Identity, Population, Projection, Stimulus
+from alade_brian.spec import Identity, Population, Projection, Stimulus
 
 
 @PERTURBATIONS.register("membrane-noise")

@@ -9,7 +9,7 @@ import numpy as np
 
 from alade_brian.errors import UserError
 from alade_brian.perturbations.base import Presentation, SpecPerturbation, perturbation
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 
 @overload

@@ -17,7 +17,7 @@ from alade_brian.perturbations.base import (
     image_numbers,
 )
 from alade_brian.perturbations.neurons import extended
-from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Projection, Release, Stimulus, constant
+from alade_brian.spec import NetworkSpec, NeuronEquations, Population, Projection, Release, Stimulus, constant
 from alade_brian.spec.release import TICKETS
 
 

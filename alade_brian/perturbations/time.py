@@ -15,7 +15,7 @@ from alade_brian.perturbations.base import (
     generator,
     image_numbers,
 )
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Identity,
     NetworkSpec,
     NeuronEquations,
@@ -25,8 +25,8 @@ from alade_brian.spec.network import (
     Sparse,
     Stimulus,
     constant,
+    memoryless,
 )
-from alade_brian.spec.neuron import memoryless
 from alade_brian.spec.synapses import projection_synapses
 
 

@@ -23,7 +23,7 @@ from alade_brian.machine import compiler
 from alade_brian.program_cache import private_folder
 
 if TYPE_CHECKING:
-    from alade_brian.spec.network import NetworkSpec
+    from alade_brian.spec import NetworkSpec
 
 DISTRIBUTION = "alade-brian"
 PACKAGES = ("brian2", "torch", "numpy", "nir")

@@ -15,7 +15,8 @@ from alade_brian.runs.setup import convert_options, make_learner
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.planning import check_plan_memory, draft_plan
 from alade_brian.simulation.resources import format_bytes
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
+from alade_brian.spec.parts import repeated
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +29,10 @@ NUMBERS_PER_WEIGHT = 3
 def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, settings: SimulationSettings) -> None:
     """Raise UserError if this machine or its GPU lacks the memory to simulate the network after the last task, or its
     GPU the memory to train it."""
-    network, spec = final_network(config, dataset, scenario)
+    weights, spec = final_network(config, dataset, scenario)
     check_plan_memory(draft_plan(spec, settings))
     if config.training.device == "cuda":
-        needed = training_bytes(network, spec, config)
+        needed = training_bytes(weights, spec, config)
         free, total = torch.cuda.mem_get_info()
         log.info("training takes about %s of the GPU's memory", format_bytes(needed))
         if needed > free:
@@ -42,19 +43,24 @@ def check_job_memory(config: RunConfig, dataset: Dataset, scenario: Scenario, se
             )
 
 
-def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tuple[torch.nn.Module, NetworkSpec]:
-    """Build the network after the last task, untrained, and its specification."""
+def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tuple[int, NetworkSpec]:
+    """The number of weights of the network after the last task, and its specification.
+
+    All extractors are of one architecture: one is built, and counted as often as there will be extractors. The numbers
+    in the specification are those of an untrained network.
+    """
     learner = make_learner(config, dataset)
-    for _ in range(len(scenario) if learner.method.grows else 1):
-        learner.network.add_extractor(inherit=False)
+    learner.network.add_extractor(inherit=False)
     learner.network.set_classifier(len(scenario.class_order))
-    return learner.network, convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset))
+    count = len(scenario) if learner.method.grows else 1
+    weights = sum(parameter.numel() for parameter in learner.network.parameters())
+    spec = convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset))
+    return count * weights, repeated(spec, count)
 
 
-def training_bytes(network: torch.nn.Module, spec: NetworkSpec, config: RunConfig) -> int:
+def training_bytes(weights: int, spec: NetworkSpec, config: RunConfig) -> int:
     """Estimate the memory of training in bytes; convolutions may use as much again as workspace."""
     batch = max(config.learning.batch_size, config.finetuning.batch_size)
     size = 2 if config.training.precision == "bfloat16" else 4
     neurons = sum(p.size for p in spec.populations) * spec.steps * batch
-    weights = sum(parameter.numel() for parameter in network.parameters())
     return neurons * NUMBERS_PER_NEURON * size + weights * NUMBERS_PER_WEIGHT * 4

@@ -9,8 +9,8 @@ import numpy as np
 from torch import nn
 
 from alade_brian.data import ImageSet
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import synapses_per_projection
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.state_record import StateRecord, save_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.verification.inner_states import inner_states

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alade_brian.errors import UserError
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.file import load_spec
-from alade_brian.spec.network import NetworkSpec
 
 if TYPE_CHECKING:
     from alade_brian.conversion.nir_graphs.neurons import Method

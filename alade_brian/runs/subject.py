@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.runs.incremental_run import evenly_spaced
 from alade_brian.runs.setup import convert_options, load_images, make_scenario
 from alade_brian.simulation import SimulationSettings, open_simulator
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 # One program for all extractors; what a perturbed one answers is never asked for again.
 PARTS: dict[str, Any] = {"reuse": True, "keep_answers": False}
@@ -39,16 +38,17 @@ class TrainedNetwork:
     images: ImageSet
     classes: int
     best: list[float] | None = None
+    _selectivity: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def selectivity(self) -> dict[str, np.ndarray]:
-        """Class selectivity of every neuron of the unperturbed network, on the test images."""
-        simulator = open_simulator(self.spec, SimulationSettings(**PARTS))
-        found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
-        return {
-            p.name: class_selectivity(np.concatenate([s[p.name] for s in found]), self.images.labels)
-            for p in self.spec.spiking
-        }
+    def selectivity(self, settings: SimulationSettings) -> dict[str, np.ndarray]:
+        """Class selectivity of every neuron of the unperturbed network, on the test images; simulated once."""
+        if not self._selectivity:
+            simulator = open_simulator(self.spec, settings)
+            found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
+            for p in self.spec.spiking:
+                spikes = np.concatenate([s[p.name] for s in found])
+                self._selectivity[p.name] = class_selectivity(spikes, self.images.labels)
+        return self._selectivity
 
 
 def read_trained_network(checkpoint: Path, count: int | None, data_root: str | None = None) -> TrainedNetwork:

@@ -17,8 +17,8 @@ from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.membranes import record_membranes
 from alade_brian.runs.progress import progress_bar
 from alade_brian.simulation import SimulationSettings, advice
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import format_rows, lowering_table, synapses_per_projection
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.task_record import LayerRecord, TaskRecord, save_record
 from alade_brian.verification.comparison import NO_SPIKES
 from alade_brian.verification.verify import LayerAgreement, Verification, verify

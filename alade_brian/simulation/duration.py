@@ -11,8 +11,8 @@ import joblib
 import numpy as np
 
 from alade_brian.simulation.synaptic_events import sends
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import synapses_per_projection
-from alade_brian.spec.network import NetworkSpec
 
 # Spikes per neuron and step that are assumed before there is any: trained networks lie between 0.02 and 0.2.
 ACTIVITY = 0.1

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from alade_brian.simulation.synaptic_events import EventCounter
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
 

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,

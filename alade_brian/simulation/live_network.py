@@ -10,7 +10,7 @@ import numpy as np
 from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, build_network
 from alade_brian.simulation.separate.decoding import Recorded, decode
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.presentation import period_steps
 from alade_brian.spikes.responses import Responses
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
+from alade_brian.safe_path import SAFE_PATH
 from alade_brian.simulation.fused.process import check_interrupt
 from alade_brian.simulation.resources import available_bytes, format_bytes
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.file import save_spec
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,11 @@ def check_nest(spec: NetworkSpec) -> None:
 def _run(files: Sequence[Path]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", PROGRAM, *map(str, files)],
-        # The safe path: no module is taken from the working directory.
         env={
             **os.environ,
             "PYNEST_QUIET": "1",
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-            "PYTHONSAFEPATH": "1",
+            **SAFE_PATH,
         },
         capture_output=True,
         text=True,

@@ -10,8 +10,8 @@ from alade_brian.simulation.cuda.compiler import Target
 from alade_brian.simulation.duration import ACTIVITY, expected_seconds
 from alade_brian.simulation.resources import format_bytes, format_seconds
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import lowering_table
-from alade_brian.spec.network import NetworkSpec
 
 # What the advice gives a duration for.
 IMAGES_FOR_ESTIMATE = 1000

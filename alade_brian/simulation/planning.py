@@ -17,7 +17,7 @@ from alade_brian.simulation.plan import SimulationPlan
 from alade_brian.simulation.resources import check_gpu_memory, check_memory
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.workers.cluster import check_address
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from alade_brian.simulation.duration import ACTIVITY
 from alade_brian.simulation.engine import BYTES_PER_BLOCK
 from alade_brian.simulation.gather import is_list
 from alade_brian.simulation.preferences import float_type
+from alade_brian.spec import NetworkSpec, Projection
 from alade_brian.spec.cost_table import BYTES_PER_SYNAPSE, lowering_table, synapses_per_projection
-from alade_brian.spec.network import NetworkSpec, Projection
 
 # What one program is given and gives back at a time, with copies on both sides of its pipes.
 STREAM_BYTES = 6 * BYTES_PER_BLOCK

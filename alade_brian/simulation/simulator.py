@@ -14,8 +14,8 @@ from alade_brian.simulation.engines.make import make_engine
 from alade_brian.simulation.planning import plan_simulation
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.workers.shards import ShardedEngine
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.image_axes import check_axes
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.spikes.responses import Responses, concatenate
 

@@ -1,33 +1,47 @@
 """A look inside: any variable of any neuron in every step, as the threshold test sees it.
 
-It goes by Brian2's numpy target and plain `Synapses`, which need no compiler; meant for a few images.
+Brian2's own monitors record it, in separate passes; meant for a few images. Unless told otherwise it goes by the numpy
+target and plain `Synapses`, which need no compiler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
+from contextlib import nullcontext
 
+import joblib
 import numpy as np
 from brian2.parsing.sympytools import str_to_sympy
 from sympy import lambdify
 
-from alade_brian.conversion.to_brian2.network import BatchLayout
+from alade_brian import cluster_task as remote
 from alade_brian.conversion.to_brian2.text import group_text
 from alade_brian.errors import UserError
-from alade_brian.simulation.separate.runtime import RuntimeNetwork
+from alade_brian.safe_path import safe_path
+from alade_brian.simulation.cache.builds import generator_digest
+from alade_brian.simulation.engines import backend_named
+from alade_brian.simulation.plan import SimulationPlan
+from alade_brian.simulation.planning import draft_plan, plan_elsewhere, plan_simulation
+from alade_brian.simulation.separate.state_monitors import States, Wanted
+from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
-from alade_brian.spec.network import NetworkSpec
-from alade_brian.spikes.responses import Responses
+from alade_brian.simulation.workers.cluster import Cluster
+from alade_brian.simulation.workers.shards import Work, unpacked
+from alade_brian.spec import NetworkSpec
+from alade_brian.spikes.responses import Responses, concatenate
 
-# By population, by variable: (images, steps, neurons).
-States = Mapping[str, Mapping[str, np.ndarray]]
+PLAIN = SimulationSettings(backend="numpy", connectivity="explicit")
 
 
-def record_states(spec: NetworkSpec, images: Images, wanted: Mapping[str, Sequence[str]]) -> tuple[Responses, States]:
+def record_states(
+    spec: NetworkSpec, images: Images, wanted: Wanted, settings: SimulationSettings | None = None
+) -> tuple[Responses, States]:
     """The network's responses, and variables by population and name: float64 ``(images, steps, neurons)``.
 
-    images   as `simulate` takes them
-    wanted   by population the names of its variables, see `variables`
+    images     as `simulate` takes them
+    wanted     by population the names of its variables, see `variables`
+    settings   how Brian2 simulates (default: `PLAIN`)
 
     A variable is recorded as the threshold test sees it: after the step's input has arrived, before the reset.
     UserError for a population or variable that is not there, and as `simulate` raises it.
@@ -40,8 +54,39 @@ def record_states(spec: NetworkSpec, images: Images, wanted: Mapping[str, Sequen
             raise UserError(f"layer {name}: there is {which}; its neurons have {', '.join(known)}")
     shown = arrays(spec, images)
     check_images(spec, shown)
+    settings = settings or PLAIN
+    backend = draft_plan(spec, settings).backend
+    if not backend_named(backend).monitors:
+        raise UserError(f"backend '{backend}' records no variables of neurons; use --backend numpy, cython or cpp")
+    plan = plan_simulation(spec, dataclasses.replace(settings, passes="separate"))
+    if plan.python is not None:
+        raise UserError("variables of neurons are recorded in this Python alone; leave --cuda-python out")
     values = pixels(spec, shown)
-    return RuntimeNetwork(spec, BatchLayout(len(values), 1), "numpy", "float64").states(values, wanted)
+    if plan.cluster is None and plan.workers == 1:
+        return backend_named(plan.backend).record_states(plan, values, wanted)
+    return _shared_out(plan, values, wanted)
+
+
+def _shared_out(plan: SimulationPlan, values: np.ndarray, wanted: Wanted) -> tuple[Responses, States]:
+    """As `record_states`, by the workers of a plan, each with a part of the images."""
+    cluster = Cluster(plan.cluster) if plan.cluster is not None else None
+    parts = np.array_split(values, min(len(values), plan.workers if cluster is None else cluster.cores()))
+    packed = Work(plan.spec, plan.alone().settings, (), generator_digest()).pack()
+    with safe_path(), nullcontext() if cluster is None else cluster.serving(packed):
+        parallel = joblib.Parallel(len(parts), backend="loky" if cluster is None else None, max_nbytes=None)
+        found = parallel(joblib.delayed(remote.record_states)(packed, remote.Block(part), wanted) for part in parts)
+    states = {
+        name: {v: np.concatenate([recorded[name][v] for _, recorded in found]) for v in names}
+        for name, names in wanted.items()
+    }
+    return concatenate([responses for responses, _ in found]), states
+
+
+def serve(packed: bytes, values: np.ndarray, wanted: Wanted) -> tuple[Responses, States]:
+    """What a worker process does with its part of the images, as pixels; `packed` by `Work.pack`."""
+    work = unpacked(packed)
+    plan = plan_elsewhere(work.spec, work.settings)
+    return backend_named(plan.backend).record_states(plan, values, wanted)
 
 
 def variables(spec: NetworkSpec, population: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from alade_brian.simulation.gather import degrees
-from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec import NetworkSpec, Projection
 from alade_brian.spec.presentation import pixel_offset
 from alade_brian.spec.release import draw, synapse_number
 from alade_brian.spec.synapses import projection_synapses

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from alade_brian.files import write_bytes
+from alade_brian.spec.errors import SpecError
 from alade_brian.spec.file_keys import file_keys, from_file
-from alade_brian.spec.network import NetworkSpec, SpecError
+from alade_brian.spec.network import NetworkSpec
 
 FORMAT = 3
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from alade_brian.errors import UserError
-from alade_brian.spec.network import NetworkSpec, Shape, Stimulus
+from alade_brian.spec.errors import Shape
+from alade_brian.spec.network import NetworkSpec, Stimulus
 
 TRANSPOSE = "the axis of the images comes first, then that of the steps; transpose them: images.swapaxes(0, 1)"
 

@@ -18,40 +18,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from alade_brian.spec.errors import LARGEST, Shape, SpecError, check_name, check_shape, float64, integer, require
-from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
-from alade_brian.spec.operators import (
-    Convolution,
-    Dense,
-    Identity,
-    Operator,
-    Pooling,
-    Sparse,
-    TransposedConvolution,
-)
+from alade_brian.spec.neuron import NeuronEquations
+from alade_brian.spec.operators import Operator
 from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spec.release import Release
-
-__all__ = [
-    "Convolution",
-    "Dense",
-    "Identity",
-    "NetworkSpec",
-    "NeuronEquations",
-    "Operator",
-    "Parameter",
-    "Pooling",
-    "Population",
-    "Projection",
-    "Readout",
-    "Release",
-    "Shape",
-    "Sparse",
-    "SpecError",
-    "Stimulus",
-    "TransposedConvolution",
-    "constant",
-]
-
 
 Coding = Literal["direct", "sequence", "spikes"]
 

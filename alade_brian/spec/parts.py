@@ -36,6 +36,30 @@ def split(spec: NetworkSpec) -> Parts | None:
     return Parts(tuple(_extractor(spec, branch, feeds) for branch in branches), _reader(spec, head, feeds))
 
 
+def repeated(spec: NetworkSpec, count: int) -> NetworkSpec:
+    """A network of one extractor with `count` of them, all of the same numbers, which are not copied.
+
+    What reads the first reads the others in the same way, as in a network that grew.
+    """
+    head = _head(spec)
+    own = [p for p in spec.populations if p.name not in head]
+    names = {p.name for p in own}
+    populations: list[Population] = []
+    within: list[Projection] = []
+    to_head: list[Projection] = []
+    for number in range(count):
+        new = {name: name if number == 0 else f"{name} ({number + 1})" for name in names}
+        populations += [replace(p, name=new[p.name]) for p in own]
+        for p in spec.projections:
+            if p.target in names:
+                within.append(replace(p, source=new.get(p.source, p.source), target=new[p.target]))
+            elif p.source in names:
+                to_head.append(replace(p, source=new[p.source]))
+    rest = [p for p in spec.projections if not names & {p.source, p.target}]
+    readers = [p for p in spec.populations if p.name in head]
+    return replace(spec, populations=(*populations, *readers), projections=(*within, *to_head, *rest))
+
+
 def _counts_one(spec: NetworkSpec, name: str) -> bool:
     return bool(np.all(spec.population(name).amplitude == 1))
 

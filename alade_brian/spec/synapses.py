@@ -8,8 +8,9 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.spec.network import NetworkSpec, Operator, Projection, Shape
-from alade_brian.spec.operators import Synapses
+from alade_brian.spec.errors import Shape
+from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec.operators import Operator, Synapses
 
 
 def projection_synapses(spec: NetworkSpec, projection: Projection) -> Synapses:

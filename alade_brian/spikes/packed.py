@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.errors import Shape
+from alade_brian.spec import Shape
 from alade_brian.spikes.responses import Responses
 
 

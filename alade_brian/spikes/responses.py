@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alade_brian.spec.network import Readout
-from alade_brian.spec.readouts import DECODINGS
+from alade_brian.spec import DECODINGS, Readout
 
 
 @dataclass(frozen=True, eq=False)

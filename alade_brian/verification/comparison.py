@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from alade_brian.spec.errors import Shape
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec, Shape
 from alade_brian.spikes.packed import PackedResponses, count, unpack, words
 from alade_brian.spikes.responses import Responses
 

@@ -7,24 +7,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.states import InnerState
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from alade_brian.simulation import SimulationSettings
 
 # Both networks calculate in float64 and add the same numbers, though not in the same order.
 TOLERANCE = 1e-12
 
 
 def inner_states(
-    model: nn.Module, spec: NetworkSpec, images: np.ndarray, wanted: Mapping[str, Sequence[str]]
+    model: nn.Module,
+    spec: NetworkSpec,
+    images: np.ndarray,
+    wanted: Mapping[str, Sequence[str]],
+    settings: SimulationSettings | None = None,
 ) -> list[InnerState]:
     """Look into both networks.
 
-    model    the torch module that `spec` was converted from
-    images   a few, ``(n, C, H, W)``; of a sequence ``(n, steps, C, H, W)``
-    wanted   by layer the names of its variables, such as ``{"stages.0.lif": ["v"]}``
+    model      the torch module that `spec` was converted from
+    images     a few, ``(n, C, H, W)``; of a sequence ``(n, steps, C, H, W)``
+    wanted     by layer the names of its variables, such as ``{"stages.0.lif": ["v"]}``
+    settings   how Brian2 simulates, see `record_states`
 
     UserError for a layer or variable that is not there, with those that are.
     """
@@ -34,7 +41,7 @@ def inner_states(
     for name in wanted:
         variables(spec, name)
     needed = {name: list(dict.fromkeys([*names, *threshold_needs(spec, name)])) for name, names in wanted.items()}
-    responses, ours = record_states(spec, images, needed)
+    responses, ours = record_states(spec, images, needed, settings)
     theirs = torch_states(model, images, spec, wanted)
     return [
         InnerState(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import reset_states
 from alade_brian.source_digest import packages_digest
-from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec import NetworkSpec, Population
 from alade_brian.spec.parts import split
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.verification.reference import joined

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.models.neurons.neuron import NeuronState
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.verification.torch_reference import TorchReference, by_image
 
 

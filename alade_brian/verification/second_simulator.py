@@ -17,7 +17,7 @@ from alade_brian.conversion.to_nest.rounding import Margin, margins
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.simulation.simulator import Images, arrays, pixels
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.verification.comparison import LayerAgreement, Verification
 from alade_brian.verification.reference import joined

@@ -15,9 +15,8 @@ from alade_brian.conversion.from_torch.convert import detached
 from alade_brian.conversion.from_torch.frameworks.registry import framework_of, in_double, reset_states
 from alade_brian.conversion.from_torch.outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
+from alade_brian.spec import DECODINGS, NetworkSpec, Population
 from alade_brian.spec.image_axes import check_axes
-from alade_brian.spec.network import NetworkSpec, Population
-from alade_brian.spec.readouts import DECODINGS
 from alade_brian.spikes.packed import PackedResponses, pack
 from alade_brian.spikes.responses import Responses, read_out
 from alade_brian.verification.reference import joined

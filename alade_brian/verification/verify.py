@@ -11,8 +11,8 @@ import numpy as np
 
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.errors import UserError
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.image_axes import TRANSPOSE, described, sequence_steps
-from alade_brian.spec.network import NetworkSpec
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.comparison import Comparison, Divergence, LayerAgreement, Verification
 from alade_brian.verification.reference import RecordedReference, Reference

@@ -12,9 +12,7 @@ from typing import Any
 
 from alade_brian.conversion.from_torch.time_axis import AllSteps, Membrane, OneStep, StepReduction, readout_of
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder
-from alade_brian.spec.network import Identity, Readout
-from alade_brian.spec.operators import same_operator
-from alade_brian.spec.readouts import DECODINGS
+from alade_brian.spec import DECODINGS, Identity, Readout, same_operator
 
 _WAYS = "return torch.stack(steps) for every step, its .sum(0) or .mean(0), or steps[-1] for the last step"
 

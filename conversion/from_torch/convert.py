@@ -20,7 +20,7 @@ from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.tracing import trace
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
-from alade_brian.spec.network import NetworkSpec, Shape, SpecError, Stimulus
+from alade_brian.spec import NetworkSpec, Shape, SpecError, Stimulus
 
 
 def convert(

@@ -17,7 +17,7 @@ from torch import nn
 
 from alade_brian.conversion.from_torch.shapes import to_numpy
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, add, concatenate, reshape, scale
-from alade_brian.spec.network import Shape
+from alade_brian.spec import Shape
 
 FunctionLowering = Callable[..., Any]
 

@@ -35,7 +35,7 @@ from alade_brian.conversion.from_torch.tracing import Known
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, source_value
 from alade_brian.conversion.refusals import Refusal
 from alade_brian.models.coding import Frames
-from alade_brian.spec.network import Readout, SpecError, Stimulus
+from alade_brian.spec import Readout, SpecError, Stimulus
 
 
 class ValueInterpreter(fx.Interpreter):

@@ -15,7 +15,7 @@ from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilde
 from alade_brian.models.coding import Frames, HoldCurrent
 from alade_brian.models.layers.linear import Recurrent, Scale
 from alade_brian.models.neurons.neuron import Neuron, numbers
-from alade_brian.spec.network import Convolution, Dense, NeuronEquations, TransposedConvolution
+from alade_brian.spec import Convolution, Dense, NeuronEquations, TransposedConvolution
 
 Conv = nn.Conv1d | nn.Conv2d
 TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d

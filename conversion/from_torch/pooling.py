@@ -12,7 +12,7 @@ from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.from_torch.shapes import Pair, along, check_axes
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
 from alade_brian.models.layers.linear import SumPool1d, SumPool2d
-from alade_brian.spec.network import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
+from alade_brian.spec import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
 
 AvgPool = nn.AvgPool1d | nn.AvgPool2d
 MaxPool = nn.MaxPool1d | nn.MaxPool2d

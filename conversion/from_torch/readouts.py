@@ -12,9 +12,7 @@ from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, is_plain
 from alade_brian.models.layers.readouts import LeakyMean, OverSteps, PopulationVote
 from alade_brian.models.neurons.leaky import LI
-from alade_brian.spec.network import NeuronEquations, Readout, constant
-from alade_brian.spec.neuron import memoryless
-from alade_brian.spec.readouts import DECODINGS
+from alade_brian.spec import DECODINGS, NeuronEquations, Readout, constant, memoryless
 
 
 @lowers(OverSteps)

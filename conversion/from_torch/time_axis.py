@@ -26,10 +26,7 @@ from alade_brian.conversion.lowering import (
     scale,
     source_value,
 )
-from alade_brian.spec.network import NeuronEquations, Population, Readout
-from alade_brian.spec.neuron import memoryless
-from alade_brian.spec.operators import same_operator
-from alade_brian.spec.readouts import DECODINGS
+from alade_brian.spec import DECODINGS, NeuronEquations, Population, Readout, memoryless, same_operator
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from alade_brian.conversion.nir_graphs.read import NirNetwork
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
-from alade_brian.spec.network import Shape
+from alade_brian.spec import Shape
 from alade_brian.spikes.responses import Responses
 
 

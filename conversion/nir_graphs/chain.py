@@ -13,8 +13,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.nir_graphs.neurons import NotInNIR
-from alade_brian.spec.network import NetworkSpec, Projection, Shape
-from alade_brian.spec.operators import Convolution, Dense, Identity, Operator, Pooling
+from alade_brian.spec import Convolution, Dense, Identity, NetworkSpec, Operator, Pooling, Projection, Shape
 
 # A matrix of more numbers than this (1 GiB) is refused instead of written.
 LARGEST_MATRIX = 2**27

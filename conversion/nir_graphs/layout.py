@@ -20,8 +20,7 @@ from alade_brian.conversion.nir_graphs.chain import LARGEST_MATRIX, Chain, chain
 from alade_brian.conversion.nir_graphs.metadata import Place
 from alade_brian.conversion.nir_graphs.neurons import NotInNIR, is_neuron, neuron_nodes
 from alade_brian.conversion.nir_graphs.order import cycle_among, late_edges, reached
-from alade_brian.spec.network import NetworkSpec, Population, Projection, Shape
-from alade_brian.spec.operators import Identity, Pooling
+from alade_brian.spec import Identity, NetworkSpec, Pooling, Population, Projection, Shape
 
 
 @dataclass(frozen=True)

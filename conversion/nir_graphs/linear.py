@@ -15,8 +15,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, reshape, scale
-from alade_brian.spec.network import Shape
-from alade_brian.spec.operators import Convolution, Dense, Identity, Operator, Pooling, Sparse
+from alade_brian.spec import Convolution, Dense, Identity, Operator, Pooling, Shape, Sparse
 
 
 @dataclass(frozen=True, eq=False)

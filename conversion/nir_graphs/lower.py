@@ -15,9 +15,7 @@ from alade_brian.conversion.nir_graphs.linear import apply
 from alade_brian.conversion.nir_graphs.neurons import Method, is_neuron, read_neuron
 from alade_brian.conversion.nir_graphs.order import late_edges, prompt_through, reached, step_order
 from alade_brian.conversion.nir_graphs.shapes import Shapes, check_graph
-from alade_brian.spec.network import Population, Projection, Stimulus
-from alade_brian.spec.neuron import memoryless
-from alade_brian.spec.operators import Dense, Identity, Operator, Sparse
+from alade_brian.spec import Dense, Identity, Operator, Population, Projection, Sparse, Stimulus, memoryless
 from alade_brian.spec.synapses import matrix
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.file_keys import file_keys, from_file
-from alade_brian.spec.network import NetworkSpec
 
 FORMAT = 2
 # What waits one step where a cycle closes: the spikes, never a bias on their way. NIR leaves this open, so the file

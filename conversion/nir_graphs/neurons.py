@@ -24,8 +24,7 @@ import numpy as np
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.nir_graphs.linear import numbers
 from alade_brian.errors import UserError
-from alade_brian.spec.network import Population, Shape
-from alade_brian.spec.neuron import NeuronEquations, Parameter, memoryless
+from alade_brian.spec import NeuronEquations, Parameter, Population, Shape, memoryless
 
 Method = Literal["exact", "euler"]
 

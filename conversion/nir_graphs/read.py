@@ -30,16 +30,7 @@ from alade_brian.conversion.nir_graphs.neurons import Method, is_neuron
 from alade_brian.conversion.nir_graphs.step import check_step, step_of
 from alade_brian.conversion.nir_graphs.write import written_spec
 from alade_brian.errors import UserError
-from alade_brian.spec.network import (
-    Coding,
-    NetworkSpec,
-    NeuronEquations,
-    Population,
-    Readout,
-    SpecError,
-    Stimulus,
-    constant,
-)
+from alade_brian.spec import Coding, NetworkSpec, NeuronEquations, Population, Readout, SpecError, Stimulus, constant
 
 __all__ = ["NirNetwork", "RefusedNodes", "open_nir", "read_nir"]
 

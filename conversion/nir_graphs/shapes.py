@@ -13,7 +13,7 @@ from alade_brian.conversion.nir_graphs.linear import Linear, linear, linear_faul
 from alade_brian.conversion.nir_graphs.neurons import is_neuron, neuron_faults, neuron_shape
 from alade_brian.conversion.nir_graphs.order import cycle_among, reached
 from alade_brian.conversion.refusals import Refusal
-from alade_brian.spec.network import Shape
+from alade_brian.spec import Shape
 
 # How far from a whole number of steps a delay may be, in steps: time in a file is rounded.
 STEP_TOLERANCE = 1e-6

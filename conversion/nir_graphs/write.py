@@ -30,7 +30,7 @@ from alade_brian.conversion.nir_graphs.metadata import (
 )
 from alade_brian.conversion.nir_graphs.neurons import NotInNIR
 from alade_brian.files import replacing
-from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec import NetworkSpec, Population
 
 __all__ = ["NotInNIR", "reader_warnings", "same_graph", "to_nir", "write_nir", "written_spec"]
 

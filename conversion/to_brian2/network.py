@@ -22,7 +22,7 @@ from alade_brian.conversion.to_brian2.text import (
     synapse_weights,
     synapses_text,
 )
-from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec import NetworkSpec, Projection
 from alade_brian.spec.presentation import period_steps, pixel_offset
 from alade_brian.spec.synapses import live_projections, projection_synapses
 

@@ -21,10 +21,10 @@ from alade_brian.conversion.to_brian2.text import (
     synapses_text,
 )
 from alade_brian.files import write_bytes, write_text
+from alade_brian.spec import DECODINGS, NetworkSpec, NeuronEquations, Population, Stimulus
 from alade_brian.spec.errors import require
-from alade_brian.spec.network import NetworkSpec, NeuronEquations, Population, Stimulus
 from alade_brian.spec.presentation import period_steps, pixel_offset
-from alade_brian.spec.readouts import DECODINGS, expression, words
+from alade_brian.spec.readouts import expression, words
 from alade_brian.spec.synapses import live_projections, projection_synapses
 
 _HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers_text} beside this file.

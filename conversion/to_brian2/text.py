@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.network import NetworkSpec, Parameter, Population, Projection
+from alade_brian.spec import NetworkSpec, Parameter, Population, Projection
 from alade_brian.spec.presentation import period_steps, pixel_offset
 from alade_brian.spec.synapses import live_projections, projection_synapses
 

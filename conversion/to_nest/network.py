@@ -23,8 +23,8 @@ import numpy as np
 
 from alade_brian.conversion.to_nest.neurons import NEVER
 from alade_brian.conversion.to_nest.plan import nest_plan
+from alade_brian.spec import NetworkSpec, Population
 from alade_brian.spec.file import load_spec
-from alade_brian.spec.network import NetworkSpec, Population
 from alade_brian.spec.presentation import pixel_offset
 from alade_brian.spec.synapses import projection_synapses
 from alade_brian.spikes.responses import Responses, read_out

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alade_brian.errors import UserError
-from alade_brian.spec.network import NeuronEquations, Population
+from alade_brian.spec import NeuronEquations, Population
 
 # A threshold that no membrane reaches; infinity times zero would be no number.
 NEVER = sys.float_info.max

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from alade_brian.conversion.to_nest.neurons import NestNeurons, nest_neurons, refusal
 from alade_brian.errors import UserError
-from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec import NetworkSpec, Projection
 from alade_brian.spec.presentation import period_steps
 
 # A generator's spike arrives one step later at the earliest: whatever is shown at step s acts in step s + 1.

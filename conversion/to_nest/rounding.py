@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from alade_brian.conversion.to_nest.plan import NestPlan
-from alade_brian.spec.network import NetworkSpec, Population, Projection
+from alade_brian.spec import NetworkSpec, Population, Projection
 from alade_brian.spec.presentation import pixel_offset
 from alade_brian.spec.synapses import projection_synapses
 

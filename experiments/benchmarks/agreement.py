@@ -17,6 +17,7 @@ import torch
 from alade_brian.benchmarks.machine import cores, machine
 from alade_brian.benchmarks.network import DESCRIPTION, SIZE, PlainNetwork, calibrated, model, specification
 from alade_brian.benchmarks.reporting import add_options, check_options
+from alade_brian.commands.options import DATA_ROOT, DATASET, IMAGES
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
@@ -30,9 +31,9 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
     """Add this command's options; what runs it."""
     add_options(parser, rounds=1)
     parser.add_argument("--rate", type=float, default=0.05, metavar="R", help="firing rate (default: 0.05)")
-    parser.add_argument("--images", type=int, metavar="N", help="test images (default: all)")
-    parser.add_argument("--dataset", default="fashion-mnist", choices=("fashion-mnist",), help="whose test images")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with the data set's files")
+    IMAGES.add(parser, "of the test images; default: all")
+    DATASET.add(parser, "whose test images", default="fashion-mnist", choices=("fashion-mnist",))
+    DATA_ROOT.add(parser)
     return main
 
 
@@ -41,7 +42,8 @@ def main(arguments: argparse.Namespace) -> int:
     check_options(arguments.json, arguments.rounds)
     if arguments.images is not None and arguments.images < 1:
         raise UserError(f"--images {arguments.images}: use at least 1")
-    images = load_dataset(arguments.dataset, arguments.data_root).test_images[: arguments.images]
+    data_root = None if arguments.data_root is None else Path(arguments.data_root)
+    images = load_dataset(arguments.dataset, data_root).test_images[: arguments.images]
     images = images.astype(np.float64).reshape(-1, 1, SIZE, SIZE)
     weights = calibrated(arguments.rate, images, arguments.seed)
     settings = SimulationSettings(workers=cores())

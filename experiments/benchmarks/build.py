@@ -28,7 +28,7 @@ from alade_brian.files import write_json
 from alade_brian.machine import compiler
 from alade_brian.simulation import SimulationSettings, open_simulator
 from alade_brian.simulation.cache import builds
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 WAYS: dict[str, dict[str, Any]] = {
     "shared, fused": {"connectivity": "shared", "passes": "fused"},

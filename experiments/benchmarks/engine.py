@@ -27,8 +27,10 @@ from alade_brian.benchmarks.network import (
     random_images,
 )
 from alade_brian.benchmarks.ratios import crossings, ratios
-from alade_brian.benchmarks.reporting import check_folder, progress_shown
+from alade_brian.benchmarks.reporting import add_options, check_folder, progress_shown
 from alade_brian.benchmarks.rounds import Competitor, log, measure, summary
+from alade_brian.commands import options
+from alade_brian.commands.options import DATA_ROOT, DATASET, FIGURE, IMAGES, SECONDS
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
@@ -39,16 +41,9 @@ RATES = (0.02, 0.05, 0.10, 0.18)
 
 def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Add this command's options; what runs it."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw it (and FILE.svg beside it)")
-    parser.add_argument(
-        "--rates",
-        type=float,
-        nargs="+",
-        default=list(RATES),
-        metavar="R",
-        help="firing rates, spikes per neuron and step (default: %(default)s)",
-    )
+    add_options(parser, rounds=5)
+    FIGURE.add(parser, "and FILE.svg beside it")
+    options.RATES.add(parser, default=list(RATES))
     parser.add_argument(
         "--explicit-rates",
         type=float,
@@ -56,8 +51,7 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
         metavar="R",
         help="rates at which 'explicit', which is slow, is measured too (default: the highest)",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="turns of every competitor (default: 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn (default: 2)")
+    SECONDS.add(parser, "a turn", default=2.0)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -66,15 +60,11 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
         metavar="NAME",
         help=f"some of the competitors: {', '.join(NAMES)}",
     )
-    parser.add_argument("--images", type=int, default=256, metavar="N", help="different images (default: 256)")
-    parser.add_argument(
-        "--dataset",
-        choices=("random", "fashion-mnist"),
-        default="random",
-        help="normally distributed pixels, or Fashion-MNIST's test images where the files are here",
-    )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder with Fashion-MNIST's files")
-    parser.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
+    IMAGES.add(parser, "all different", default=256)
+    DATASET.add(
+        parser, "random: normally distributed pixels", choices=("random", "fashion-mnist"), default="random",
+    )  # fmt: skip
+    DATA_ROOT.add(parser)
     return main
 
 
@@ -182,7 +172,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def _images(arguments: argparse.Namespace) -> np.ndarray:
     if arguments.dataset == "random":
         return random_images(arguments.images, arguments.seed)
-    images = load_dataset(arguments.dataset, arguments.data_root).test_images[: arguments.images]
+    data_root = None if arguments.data_root is None else Path(arguments.data_root)
+    images = load_dataset(arguments.dataset, data_root).test_images[: arguments.images]
     return images.astype(np.float64).reshape(-1, 1, SIZE, SIZE)
 
 

@@ -19,6 +19,7 @@ from alade_brian.benchmarks.machine import machine
 from alade_brian.benchmarks.memory import Memory
 from alade_brian.benchmarks.network import DECAY, SIZE, STEPS, THRESHOLD, random_images
 from alade_brian.benchmarks.reporting import add_options, check_options
+from alade_brian.commands.options import IMAGES, TASKS
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.models import ExpandableNetwork, make_backbone
@@ -31,8 +32,8 @@ CLASSES_PER_TASK = 2
 def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Add this command's options; what runs it."""
     add_options(parser, rounds=1)
-    parser.add_argument("--tasks", type=int, default=10, metavar="K", help="tasks, an extractor each (default: 10)")
-    parser.add_argument("--images", type=int, default=200, metavar="N", help="images that a task brings (default: 200)")
+    TASKS.add(parser, "an extractor each", default=10)
+    IMAGES.add(parser, "that a task brings", default=200)
     return main
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 DESCRIPTION = (
     "conv 1-32-64-128, 3x3, padding 1, strides 1 2 2, images 28x28, LIF decay 0.5, threshold 1, reset to 0, 4 steps, "

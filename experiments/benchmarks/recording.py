@@ -15,10 +15,11 @@ from alade_brian.benchmarks.machine import cores, machine
 from alade_brian.benchmarks.network import DESCRIPTION, calibrated, random_images, specification
 from alade_brian.benchmarks.reporting import add_options, check_options, progress_shown
 from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
+from alade_brian.commands import options
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.simulation import SimulationSettings, Simulator, open_simulator
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.verification.comparison import Comparison
 
@@ -29,8 +30,8 @@ IMAGES = 1024
 def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Add this command's options; what runs it."""
     add_options(parser, rounds=5)
-    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), metavar="R", help="firing rates")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn (default: 2)")
+    options.RATES.add(parser, default=list(RATES))
+    options.SECONDS.add(parser, "a turn", default=2.0)
     return main
 
 

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from alade_brian.benchmarks.rounds import log
+from alade_brian.commands.options import JSON, ROUNDS, SEED
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
 
 
 def add_options(parser: ArgumentParser, rounds: int) -> None:
     """The options that all small benchmarks have."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of every competitor (default: {rounds})")
-    parser.add_argument("--seed", type=int, default=1993, help="random seed (default: 1993)")
+    JSON.add(parser)
+    ROUNDS.add(parser, default=rounds)
+    SEED.add(parser, default=1993)
 
 
 def check_options(json: Path | None, rounds: int) -> None:

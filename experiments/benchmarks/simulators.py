@@ -12,7 +12,7 @@ from alade_brian.benchmarks.rounds import timed
 from alade_brian.errors import UserError
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.simulator import Simulator, open_simulator
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 FIRST_IMAGES = 32
 IMAGES_PER_CALL = 4096

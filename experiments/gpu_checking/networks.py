@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
-from alade_brian.spec.network import (
+from alade_brian.spec import (
     Convolution,
     Dense,
     NetworkSpec,

@@ -16,7 +16,7 @@ from alade_brian.simulation import SimulationSettings, check_machine
 from alade_brian.simulation.cuda.toolkit import find_gpu
 from alade_brian.simulation.planning import draft_plan
 from alade_brian.simulation.resources import gpu_bytes
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 log = logging.getLogger("alade_brian.gpu_check")
 

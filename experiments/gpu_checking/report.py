@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.files import write_bytes, write_json
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 log = logging.getLogger("alade_brian.gpu_check")
 Found = Mapping[str, Any]

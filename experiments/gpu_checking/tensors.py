@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alade_brian.gpu_checking.networks import DECAY, GpuCase
-from alade_brian.spec.network import Convolution, Dense, NetworkSpec
+from alade_brian.spec import Convolution, Dense, NetworkSpec
 
 COPIED_BYTES = 2**30
 

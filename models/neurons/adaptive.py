@@ -7,8 +7,9 @@ from typing import Unpack
 
 from torch import Tensor
 
+from alade_brian.models.neurons.leak import LeakyMembrane
 from alade_brian.models.neurons.neuron import Constant, Conventions, NeuronState, SpikingNeuron, numbers
-from alade_brian.spec.network import NeuronEquations, constant
+from alade_brian.spec import NeuronEquations, constant
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class AdaptiveState(NeuronState):
     a: Tensor
 
 
-class AdaptiveLIF(SpikingNeuron[AdaptiveState]):
+class AdaptiveLIF(LeakyMembrane[AdaptiveState], SpikingNeuron[AdaptiveState]):
     """A leaky neuron with an adaptive threshold, ``threshold + a``: a jumps at every spike and decays.
 
     ``a[t] = adaptation_decay * (a[t-1] + jump * s[t-1])``, and the membrane as of `LIF`.
@@ -30,7 +31,6 @@ class AdaptiveLIF(SpikingNeuron[AdaptiveState]):
     """
 
     state = AdaptiveState
-    decay: Constant
     adaptation_decay: Constant
     jump: Constant
 
@@ -45,16 +45,15 @@ class AdaptiveLIF(SpikingNeuron[AdaptiveState]):
         **conventions: Unpack[Conventions],
     ) -> None:
         super().__init__(steps, **conventions)
-        self._register_decay("decay", decay)
+        self._set_leak(decay, scale_input)
         self._register_decay("adaptation_decay", adaptation_decay)
         self._register("jump", jump)
-        self.scale_input = scale_input
 
     def flow(self, state: AdaptiveState) -> AdaptiveState:
         return AdaptiveState(self.decay * state.v, self.adaptation_decay * state.a)
 
     def receive(self, state: AdaptiveState, current: Tensor) -> AdaptiveState:
-        return replace(state, v=state.v + ((1 - self.decay) * current if self.scale_input else current))
+        return replace(state, v=state.v + self._taken(current))
 
     def effective_threshold(self, state: AdaptiveState) -> Constant:
         return self.threshold + state.a
@@ -63,19 +62,18 @@ class AdaptiveLIF(SpikingNeuron[AdaptiveState]):
         return replace(state, a=state.a + self.jump * spikes)
 
     def equations(self) -> NeuronEquations:
-        scaled = self.scale_input
+        line, takes, update = self._driven()
         parameters = {
             "tau": self._tau("decay"),
             "tau_a": self._tau("adaptation_decay"),
             "jump": constant(numbers(self.jump)),
+            **self._gain(),
         }
-        if scaled:
-            parameters["gain"] = constant(1 - numbers(self.decay))
         return self._conventions(
-            "dv/dt = -v/tau : 1\nda/dt = -a/tau_a : 1" + ("\ndrive : 1" if scaled else ""),
+            f"dv/dt = -v/tau : 1\nda/dt = -a/tau_a : 1{line}",
             parameters,
-            input="drive" if scaled else "",
-            update="v += gain*drive\ndrive = 0" if scaled else "",
+            input=takes,
+            update=update,
             threshold="v_threshold + a",
             on_spike="a += jump",
         )

@@ -11,6 +11,7 @@ from typing import Unpack
 from torch import Tensor
 
 from alade_brian.models.kernels.multistep import LeakyConstants
+from alade_brian.models.neurons.leak import LeakyMembrane
 from alade_brian.models.neurons.neuron import (
     Constant,
     Conventions,
@@ -20,41 +21,28 @@ from alade_brian.models.neurons.neuron import (
     PassiveNeuron,
     SpikingNeuron,
     fusable,
-    numbers,
     time_constant,
 )
-from alade_brian.spec.network import NeuronEquations, constant
+from alade_brian.spec import NeuronEquations
 
 __all__ = ["IF", "LI", "LIF", "I", "Neuron", "PassiveNeuron", "SpikingNeuron", "time_constant"]
 
 
-class _Leaky(Neuron[NeuronState]):
+class _Leaky(LeakyMembrane[NeuronState]):
     """``v[t] = decay * v'[t-1] + gain * x[t]``, with the gain ``1 - decay`` (`scale_input`) or 1."""
 
     state = NeuronState
-    decay: Constant
-    scale_input: bool
-
-    def _set(self, decay: Constant, scale_input: bool) -> None:
-        self._register_decay("decay", decay)
-        self.scale_input = scale_input
 
     def flow(self, state: NeuronState) -> NeuronState:
         return replace(state, v=self.decay * state.v)
 
     def receive(self, state: NeuronState, current: Tensor) -> NeuronState:
-        return replace(state, v=state.v + ((1 - self.decay) * current if self.scale_input else current))
+        return replace(state, v=state.v + self._taken(current))
 
     def equations(self) -> NeuronEquations:
-        model, tau = "dv/dt = -v/tau : 1", self._tau("decay")
-        if not self.scale_input:
-            return self._conventions(model, {"tau": tau})
-        return self._conventions(
-            f"{model}\ndrive : 1",
-            {"tau": tau, "gain": constant(1 - numbers(self.decay))},
-            input="drive",
-            update="v += gain*drive\ndrive = 0",
-        )
+        line, takes, update = self._driven()
+        parameters = {"tau": self._tau("decay"), **self._gain()}
+        return self._conventions(f"dv/dt = -v/tau : 1{line}", parameters, input=takes, update=update)
 
 
 class _Perfect(Neuron[NeuronState]):
@@ -87,7 +75,7 @@ class LIF(_Leaky, SpikingNeuron[NeuronState]):
         self, steps: int, decay: Constant = 0.5, *, scale_input: bool = False, **conventions: Unpack[Conventions]
     ) -> None:
         super().__init__(steps, **conventions)
-        self._set(decay, scale_input)
+        self._set_leak(decay, scale_input)
 
     def fusable(self) -> LeakyConstants | None:
         gain = 1 - self.decay if self.scale_input else 1.0
@@ -101,7 +89,7 @@ class LI(_Leaky, PassiveNeuron[NeuronState]):
         self, steps: int, decay: Constant = 0.5, *, scale_input: bool = False, **dynamics: Unpack[Dynamics]
     ) -> None:
         super().__init__(steps, **dynamics)
-        self._set(decay, scale_input)
+        self._set_leak(decay, scale_input)
 
 
 class IF(_Perfect, SpikingNeuron[NeuronState]):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from alade_brian.models.kernels.multistep import LeakyConstants, spikes_of
 from alade_brian.models.neurons.surrogate import Surrogate, Triangle
-from alade_brian.spec.network import NeuronEquations, Parameter, constant
+from alade_brian.spec import NeuronEquations, Parameter, constant
 
 log = logging.getLogger(__name__)
 

@@ -8,17 +8,17 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from alade_brian.models.neurons.leak import LeakyMembrane
 from alade_brian.models.neurons.neuron import (
     Constant,
     Conventions,
     Dynamics,
-    Neuron,
     NeuronState,
     PassiveNeuron,
     SpikingNeuron,
     numbers,
 )
-from alade_brian.spec.network import NeuronEquations, constant
+from alade_brian.spec import NeuronEquations, constant
 
 _MODEL = "dv/dt = -v/tau : 1\ndsyn/dt = -syn/tau_syn : 1"
 
@@ -30,18 +30,15 @@ class SynapticState(NeuronState):
     syn: Tensor
 
 
-class _TwoDecays(Neuron[SynapticState]):
+class _TwoDecays(LeakyMembrane[SynapticState]):
     """A membrane and a current, each with a decay of its own."""
 
     state = SynapticState
-    decay: Constant
     syn_decay: Constant
-    scale_input: bool
 
     def _set(self, decay: Constant, syn_decay: Constant, scale_input: bool) -> None:
-        self._register_decay("decay", decay)
+        self._set_leak(decay, scale_input)
         self._register_decay("syn_decay", syn_decay)
-        self.scale_input = scale_input
 
     def flow(self, state: SynapticState) -> SynapticState:
         return SynapticState(self.decay * state.v, self.syn_decay * state.syn)
@@ -53,12 +50,10 @@ class _Exponential(_TwoDecays):
 
     def receive(self, state: SynapticState, current: Tensor) -> SynapticState:
         syn = state.syn + current
-        return SynapticState(state.v + ((1 - self.decay) * syn if self.scale_input else syn), syn)
+        return SynapticState(state.v + self._taken(syn), syn)
 
     def equations(self) -> NeuronEquations:
-        parameters = {"tau": self._tau("decay"), "tau_syn": self._tau("syn_decay")}
-        if self.scale_input:
-            parameters["gain"] = constant(1 - numbers(self.decay))
+        parameters = {"tau": self._tau("decay"), "tau_syn": self._tau("syn_decay"), **self._gain()}
         return self._conventions(
             _MODEL, parameters, input="syn", update="v += gain*syn" if self.scale_input else "v += syn"
         )
@@ -148,7 +143,7 @@ class Alpha(_TwoDecays, SpikingNeuron[SynapticState]):
         # (alpha/beta - 1) / ln(alpha/beta) is 1 where the two are equal; 0/0 would have no gradient.
         apart = torch.where(same, torch.ones_like(beta), alpha.log() - beta.log())
         gain = -beta.log() / apart * torch.where(same, torch.ones_like(beta), alpha / beta - 1)
-        return gain * (1 - alpha) if self.scale_input else gain
+        return self._taken(gain)
 
     def receive(self, state: SynapticState, current: Tensor) -> SynapticState:
         return SynapticState(state.v + self.gain() * state.syn, state.syn + current)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alade_brian.errors import UserError
-from alade_brian.spec.network import NetworkSpec, Projection
+from alade_brian.spec import NetworkSpec, Projection
 
 HOROWITZ = (
     "32-bit floating point in 45 nm at 0.9 V: addition 0.9 pJ, multiplication 3.7 pJ (Horowitz, ISSCC 2014); neuron"

@@ -22,8 +22,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.file import spec_bytes
-from alade_brian.spec.network import NetworkSpec
 
 log = logging.getLogger(__name__)
 

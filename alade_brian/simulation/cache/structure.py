@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.spec.network import NetworkSpec, Operator, Projection
+from alade_brian.spec import NetworkSpec, Operator, Projection
 
 
 def anonymous(spec: NetworkSpec) -> tuple[NetworkSpec, dict[str, str]]:

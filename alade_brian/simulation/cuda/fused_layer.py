@@ -19,7 +19,7 @@ from brian2.devices.cpp_standalone.codeobject import CPPStandaloneCodeObject
 from alade_brian.simulation.fused.layer import Current, FusedLayer, Rows
 from alade_brian.simulation.fused.network import Builder
 from alade_brian.simulation.gather import degrees
-from alade_brian.spec.network import Projection
+from alade_brian.spec import Projection
 
 LANES = 32
 # Numbers of the target that a lane keeps in registers.

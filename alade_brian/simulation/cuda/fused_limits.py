@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from alade_brian.simulation.gather import can_gather
-from alade_brian.spec.network import NetworkSpec, Population
+from alade_brian.spec import NetworkSpec, Population
 
 # Functions of Brian2 that draw from the host's random numbers.
 RANDOM = frozenset({"rand", "randn", "poisson"})

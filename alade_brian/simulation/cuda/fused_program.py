@@ -32,7 +32,7 @@ from alade_brian.simulation.fused.program import (
     write_project,
 )
 from alade_brian.simulation.preferences import float_type
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 HEADERS = "fused_cuda.cuh", "streams.h"
 # The part of Brian2's own library that its code for neurons calls.

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import joblib
+import numpy as np
 
 from alade_brian.errors import UserError
 from alade_brian.machine import compiler
@@ -15,9 +16,11 @@ from alade_brian.simulation.engine import Engine
 from alade_brian.simulation.gather import can_gather
 from alade_brian.simulation.plan import Cost, SimulationPlan, Way
 from alade_brian.simulation.resources import needed_bytes
+from alade_brian.simulation.separate.state_monitors import States, Wanted
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.cost_table import lowering_table
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.responses import Responses
 
 # Images per run of a program that takes its images as a file: enough to make loading the synapses a small part of it.
 IMAGES_PER_RUN = 128
@@ -35,12 +38,14 @@ class Backend(ABC):
     name              as in the settings
     shares            whether it has kernels that are shared
     fuses             whether it has fused passes
+    monitors          whether it records any variables of neurons
     images_per_run, most_side_by_side, synapses_at_once   of a network in separate passes
     """
 
     name: str
     shares = True
     fuses = False
+    monitors = False
     images_per_run = IMAGES_PER_RUN
     most_side_by_side = MOST_SIDE_BY_SIDE
     synapses_at_once = SYNAPSES_AT_ONCE
@@ -57,6 +62,10 @@ class Backend(ABC):
             raise UserError(
                 "fused passes need the backend 'cpp' or 'cuda' and shared connectivity; leave simulation.passes out"
             )
+
+    def record_states(self, plan: SimulationPlan, pixels: np.ndarray, wanted: Wanted) -> tuple[Responses, States]:
+        """Responses to images as pixels ``(n, rows, pixels)``, and variables of their neurons, see `states`."""
+        raise NotImplementedError(f"backend {self.name} has no monitors of variables")
 
     def check_machine(self, settings: SimulationSettings) -> Target | None:
         """What it uses of this machine's GPU, None if nothing. UserError if this machine lacks what it needs."""

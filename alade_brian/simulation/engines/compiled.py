@@ -13,7 +13,7 @@ from alade_brian.simulation.engines.growing import GrowingProgram
 from alade_brian.simulation.fused.program import StreamedProgram
 from alade_brian.simulation.plan import SimulationPlan
 from alade_brian.simulation.separate.standalone import Device, StandaloneNetwork
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.parts import split
 
 

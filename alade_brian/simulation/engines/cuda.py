@@ -15,7 +15,7 @@ from alade_brian.simulation.plan import Cost, SimulationPlan, Way
 from alade_brian.simulation.resources import GPU_IMAGES_PER_RUN, gpu_bytes, needed_bytes
 from alade_brian.simulation.separate.standalone import Device
 from alade_brian.simulation.settings import SimulationSettings
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 
 
 class CudaBackend(CompiledBackend):

@@ -11,7 +11,7 @@ from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.cache.kept_answers import KeptAnswers, Key, digest, keys_of
 from alade_brian.simulation.fused.program import StreamedProgram
 from alade_brian.simulation.plan import SimulationPlan
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.parts import Parts
 from alade_brian.spikes.packed import PackedResponses
 

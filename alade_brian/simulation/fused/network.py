@@ -18,7 +18,7 @@ from alade_brian.conversion.to_brian2.text import GroupText, group_text, schedul
 from alade_brian.simulation.fused.layer import Current, FusedLayer, GivenSpikes, Input, Rows
 from alade_brian.simulation.gather import aligned, channels_last, gather, is_list, kernel, pixels
 from alade_brian.simulation.synaptic_events import sends
-from alade_brian.spec.network import NetworkSpec, Parameter, Population, Projection
+from alade_brian.spec import NetworkSpec, Parameter, Population, Projection
 from alade_brian.spec.presentation import pixel_offset
 from alade_brian.spec.synapses import live_projections, out_degrees
 

@@ -29,7 +29,7 @@ from alade_brian.simulation.fused.network import FusedNetwork, build_fused, fuse
 from alade_brian.simulation.fused.process import BLOCKS_AHEAD, Process, answers_to, counted
 from alade_brian.simulation.gather import channels_last
 from alade_brian.simulation.preferences import float_type
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses, pack, unpack
 from alade_brian.spikes.responses import read_out
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import alade_brian
 from alade_brian.errors import UserError
+from alade_brian.safe_path import SAFE_PATH
 
 VARIABLE = "ALADE_BRIAN_CUDA_PYTHON"
 # What a Python that simulates on a GPU is made with.
@@ -94,7 +95,7 @@ def environment() -> dict[str, str]:
     here = str(Path(alade_brian.__file__).resolve().parent.parent)
     before = os.environ.get("PYTHONPATH")
     found = here if not before else f"{here}{os.pathsep}{before}"
-    return {**os.environ, "PYTHONPATH": found, "PYTHONSAFEPATH": "1"}
+    return {**os.environ, "PYTHONPATH": found, **SAFE_PATH}
 
 
 def _executable(named: Path) -> Path:

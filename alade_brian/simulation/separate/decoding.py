@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from alade_brian.conversion.to_brian2.network import BatchLayout
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.presentation import period_steps
 from alade_brian.spikes.responses import Responses, read_out
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import brian2 as b2
 import numpy as np
 
 from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, Connect, build_network
-from alade_brian.conversion.to_brian2.text import slots
 from alade_brian.simulation.preferences import float_type, preferences
-from alade_brian.simulation.separate.decoding import Recorded, by_image, decode
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.simulation.separate.decoding import Recorded, decode
+from alade_brian.simulation.separate.state_monitors import States, Wanted, add_state_monitors, states_by_image
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses
 
 
@@ -65,30 +65,16 @@ class RuntimeNetwork:
     def _preferences(self) -> AbstractContextManager[None]:
         return preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype))
 
-    def states(
-        self, pixels: np.ndarray, wanted: Mapping[str, Sequence[str]]
-    ) -> tuple[Responses, dict[str, dict[str, np.ndarray]]]:
-        """Responses to images as `run` takes them, and variables by population as they are just before its threshold
-        test: each ``(images, steps, neurons)``."""
+    def states(self, pixels: np.ndarray, wanted: Wanted) -> tuple[Responses, States]:
+        """Responses to at most ``layout.images`` images, as `run` takes them, and variables by population as they are
+        just before its threshold test."""
         with self._preferences():
             built = build_network(self.spec, pixels, self.layout, (), self.connect)
-            monitors = {name: self._monitor(built, name, variables) for name, variables in wanted.items()}
-            built.network.add(*monitors.values())
+            monitors = add_state_monitors(self.spec, built, wanted)
             run_whole(built.network, built.duration, self.spec.dt)
             responses = decode(self.spec, self.layout, len(pixels), self._recorded(built))
             recorded = {name: _variables(m) for name, m in monitors.items()}
-        return responses, {
-            name: {v: by_image(self.spec, self.layout, values)[: len(pixels)] for v, values in found.items()}
-            for name, found in recorded.items()
-        }
-
-    def _monitor(self, built: BrianNetwork, population: str, variables: Sequence[str]) -> b2.StateMonitor:
-        index = [p.name for p in self.spec.populations].index(population)
-        slot = f"before_{slots(index).threshold}"
-        return b2.StateMonitor(
-            built.groups[population], list(variables), record=True, dt=self.spec.dt * b2.second, when=slot,
-            name=f"states_{index}",
-        )  # fmt: skip
+        return responses, states_by_image(self.spec, self.layout, len(pixels), recorded)
 
 
 def _values(monitor: b2.StateMonitor) -> np.ndarray:

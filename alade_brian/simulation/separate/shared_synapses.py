@@ -19,7 +19,7 @@ from alade_brian.conversion.to_brian2.network import Connect
 from alade_brian.conversion.to_brian2.text import network_values, projection_name, synapses_text
 from alade_brian.simulation.code_objects import SharedCode
 from alade_brian.simulation.gather import Gather, gather, gathers, kernel, pixels
-from alade_brian.spec.network import NetworkSpec, Projection, Shape
+from alade_brian.spec import NetworkSpec, Projection, Shape
 from alade_brian.spec.synapses import live_projections
 
 

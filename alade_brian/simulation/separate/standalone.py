@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import brian2 as b2
 import numpy as np
@@ -35,10 +35,13 @@ from alade_brian.simulation.fused.process import ProgramEnded, check_interrupt, 
 from alade_brian.simulation.preferences import float_type
 from alade_brian.simulation.separate.decoding import Recorded, decode
 from alade_brian.simulation.separate.shared_synapses import connector, separate_values
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.simulation.separate.state_monitors import States, Wanted, add_state_monitors, states_by_image
+from alade_brian.spec import NetworkSpec
 from alade_brian.spec.presentation import period_steps
 from alade_brian.spec.synapses import live_projections
 from alade_brian.spikes.responses import Responses
+
+Result = TypeVar("Result")
 
 
 class Device(Protocol):
@@ -92,7 +95,10 @@ class Processor:
 
 
 class StandaloneNetwork:
-    """A compiled network. `compiled` says whether a compiler had to run for it."""
+    """A compiled network. `compiled` says whether a compiler had to run for it.
+
+    wanted   by population the variables that `states` gives
+    """
 
     def __init__(
         self,
@@ -103,20 +109,30 @@ class StandaloneNetwork:
         cache: Path,
         traces: Sequence[str] = (),
         device: Device | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         self.spec, self.layout, self.dtype = spec, layout, float_type(dtype)
         self.device: Device = device or Processor()
         spread, made = [layout.batch, layout.presentations], self.device.toolchain()
-        key = structure_key(spec, spread, kind=connectivity, dtype=dtype, traces=list(traces), **made)
+        recorded = {} if wanted is None else {"states": {name: list(names) for name, names in wanted.items()}}
+        key = structure_key(spec, spread, kind=connectivity, dtype=dtype, traces=list(traces), **recorded, **made)
 
         def generate(folder: Path) -> dict[str, Any]:
-            return _generate(spec, layout, connectivity, self.dtype, folder, traces, self.device)
+            return _generate(spec, layout, connectivity, self.dtype, folder, traces, self.device, wanted or {})
 
         self.folder, self.files, self.compiled = find_or_build(cache, key, generate, self.device.compile)
         self._values = separate_values(spec, layout.batch, connectivity)
 
     def run(self, pixels: np.ndarray) -> Responses:
         """Responses to at most ``layout.images`` images, as pixels ``(n, rows, pixels)``."""
+        return self._results(pixels, self._read)
+
+    def states(self, pixels: np.ndarray) -> tuple[Responses, States]:
+        """Responses to images as `run` takes them, and the variables that were `wanted`, just before the threshold
+        test of their population."""
+        return self._results(pixels, self._read_states)
+
+    def _results(self, pixels: np.ndarray, read: Callable[[Path, int], Result]) -> Result:
         with tempfile.TemporaryDirectory(prefix="alade_brian_") as scratch:
             arguments = write_numbers(Path(scratch), self._numbers(pixels), self.files["arrays"])
             results = Path(scratch, "results")
@@ -127,7 +143,7 @@ class StandaloneNetwork:
             check_interrupt(done.returncode)
             if done.returncode or done.stderr.strip():
                 raise self.device.failure(self.folder, done.returncode, done.stderr.strip())
-            return self._read(results, len(pixels))
+            return read(results, len(pixels))
 
     def _numbers(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         numbers: dict[str, np.ndarray] = {
@@ -149,6 +165,13 @@ class StandaloneNetwork:
             {name: self._membranes(results, file, name) for name, file in self.files["traces"].items()},
         )
         return decode(self.spec, self.layout, images, recorded)
+
+    def _read_states(self, results: Path, images: int) -> tuple[Responses, States]:
+        recorded = {
+            name: {variable: self._membranes(results, file, name) for variable, file in files.items()}
+            for name, files in self.files["states"].items()
+        }
+        return self._read(results, images), states_by_image(self.spec, self.layout, images, recorded)
 
     @property
     def steps(self) -> int:
@@ -182,14 +205,16 @@ def _generate(
     folder: Path,
     traces: Sequence[str],
     device: Device,
+    wanted: Wanted,
 ) -> dict[str, Any]:
     """Let Brian2 write the project, and note where its numbers come from and go to."""
     with device.project(folder, dtype):
         shown = np.zeros((0, 1, sum(s.size for s in spec.stimuli)))
         built = build_network(spec, shown, layout, traces, connector(connectivity), device.from_spike)
+        monitors = add_state_monitors(spec, built, wanted)
         built.network.run(built.duration * b2.second, namespace={})
         b2.device.build(directory=str(folder), compile=False, run=False)
-        return _manifest(built) | {"arrays": {**_weights(spec, layout, dtype), **_arrays(built)}}
+        return _manifest(built, monitors) | {"arrays": {**_weights(spec, layout, dtype), **_arrays(built)}}
 
 
 def _arrays(built: BrianNetwork) -> Arrays:
@@ -204,7 +229,7 @@ def _weights(spec: NetworkSpec, layout: BatchLayout, dtype: type) -> Arrays:
     return {f"{name}.w": (count, np.dtype(dtype).name) for name, count in counts.items()}
 
 
-def _manifest(built: BrianNetwork) -> dict[str, Any]:
+def _manifest(built: BrianNetwork, states: Mapping[str, b2.StateMonitor]) -> dict[str, Any]:
     def file(group: Any, variable: str) -> str:
         return b2.device.get_array_filename(group.variables[variable])
 
@@ -213,5 +238,6 @@ def _manifest(built: BrianNetwork) -> dict[str, Any]:
         "steps": file(next(iter(built.groups.values())).clock, "timestep"),
         "membrane": None if built.membrane is None else file(built.membrane, built.membrane.record_variables[0]),
         "traces": {name: file(m, m.record_variables[0]) for name, m in built.traces.items()},
+        "states": {name: {v: file(m, v) for v in m.record_variables} for name, m in states.items()},
         "stimulus": f"{built.stimulus.name}.values",
     }

@@ -20,8 +20,8 @@ from alade_brian.simulation.engines.make import make_engine
 from alade_brian.simulation.other_python.messages import SETTINGS, SPEC, answer_parts, frame, read_frame
 from alade_brian.simulation.planning import check_machine, draft_plan
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.spec import SpecError
 from alade_brian.spec.file import load_spec
-from alade_brian.spec.network import SpecError
 
 
 def main(arguments: list[str]) -> None:

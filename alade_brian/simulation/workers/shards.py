@@ -21,6 +21,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from alade_brian import cluster_task as remote
 from alade_brian.cluster_task import Block
 from alade_brian.errors import UserError
+from alade_brian.safe_path import safe_path
 from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.engine import Engine
 from alade_brian.simulation.engines.make import make_engine
@@ -31,7 +32,7 @@ from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.workers import threads as crew
 from alade_brian.simulation.workers.cluster import Cluster
 from alade_brian.simulation.workers.threads import TRIES
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.packed import PackedResponses
 
 # Blocks that are under way, for each worker: one is simulated while another waits.
@@ -56,6 +57,14 @@ class Work:
     def pack(self) -> bytes:
         """This behind a token that names it among all that a worker ever serves."""
         return uuid.uuid4().bytes + pickle.dumps(self)
+
+
+def unpacked(packed: bytes) -> Work:
+    """What `Work.pack` packed. UserError where another version of this package did."""
+    work: Work = pickle.loads(packed[TOKEN_BYTES:])
+    if work.generator != generator_digest():
+        raise UserError("the cluster's workers have another version of alade_brian; install the same on all")
+    return work
 
 
 class Engines:
@@ -102,9 +111,7 @@ def serve(packed: bytes, block: np.ndarray, record: bool) -> PackedResponses:
     token = packed[:TOKEN_BYTES]
     with _brian2:
         if token not in _serving:
-            work: Work = pickle.loads(packed[TOKEN_BYTES:])
-            if work.generator != generator_digest():
-                raise UserError("the cluster's workers have another version of alade_brian; install the same on all")
+            work = unpacked(packed)
             while len(_serving) >= NETWORKS_AT_ONCE:
                 _serving.pop(next(iter(_serving)))
             _serving[token] = Engines(work.engine)
@@ -147,11 +154,12 @@ class ShardedEngine:
         )  # fmt: skip
         tasks = (joblib.delayed(remote.serve)(self._packed, Block(block), record) for block in blocks)
         try:
-            if in_order:
-                yield from parallel(tasks)
-            else:
-                while window := list(islice(tasks, under_way)):
-                    yield from parallel(window)
+            with safe_path():
+                if in_order:
+                    yield from parallel(tasks)
+                else:
+                    while window := list(islice(tasks, under_way)):
+                        yield from parallel(window)
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process ended in the middle of its work (out of memory?); use fewer --workers or a smaller "

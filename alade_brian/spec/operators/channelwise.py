@@ -10,7 +10,7 @@ import numpy as np
 from alade_brian.spec.errors import LARGEST, Pair, Shape, check_shape, float64, pair, require
 from alade_brian.spec.operators.convolution import TransposedConvolution
 from alade_brian.spec.operators.operator import Operator, Synapses, sorted_synapses
-from alade_brian.spec.operators.windows import like_source, planar, window
+from alade_brian.spec.operators.windows import Windows, like_source, planar, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,10 @@ class Pooling(Operator):
     def scale(self) -> float:
         """What every pixel of a window counts, before the gain."""
         return 1 / prod(self.kernel) if self.average else 1.0
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.kernel, self.stride, self.padding, self.scale, self.gain)
 
     def output_shape(self, source: Shape) -> Shape:
         image = planar(source)
@@ -86,6 +90,15 @@ class Pooling(Operator):
     def _scaled_channels(self, factor: np.ndarray, source: Shape) -> Pooling:
         return self.with_values(self.gain * factor)
 
+    def behind(self, inner: Operator, source: Shape) -> Operator | None:
+        gain = inner.one_to_one_gain
+        if gain is not None and gain.shape in ((), source[:1]):
+            return self.with_values(self.gain * gain)
+        return None if any(self.padding) else inner.pooled(self.windows)
+
+    def on_channels(self, first: int, count: int) -> Pooling:
+        return self.with_values(self.gain[first : first + count]) if self.gain.ndim else self
+
     def transposed(self, source: Shape) -> TransposedConvolution:
         """A window's pixels each get what the window has: one kernel of equal numbers per channel."""
         image = planar(source)
@@ -108,6 +121,18 @@ class Identity(Operator):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", float64(self.gain))
+
+    @property
+    def changes_nothing(self) -> bool:
+        return bool(np.all(self.gain == 1))
+
+    @property
+    def one_to_one_gain(self) -> np.ndarray:
+        return self.gain
+
+    def behind(self, inner: Operator, source: Shape) -> Operator | None:
+        gain = inner.one_to_one_gain
+        return None if gain is None else Identity(Identity(gain).per_neuron(source) * self.per_neuron(source))
 
     def output_shape(self, source: Shape) -> Shape:
         require(

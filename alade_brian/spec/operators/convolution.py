@@ -12,7 +12,7 @@ import numpy as np
 
 from alade_brian.spec.errors import LARGEST, Pair, Shape, check_shape, float64, integer, pair, require
 from alade_brian.spec.operators.operator import Operator, Synapses, sorted_synapses
-from alade_brian.spec.operators.windows import like_source, planar, window
+from alade_brian.spec.operators.windows import Windows, like_source, planar, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,57 @@ class Convolution(Operator):
         back = TransposedConvolution(self.weight, self.stride, self.padding, (0, 0), self.groups, self.dilation)
         return back.making(image, (self.weight.shape[0], *made))
 
+    def behind(self, inner: Operator, source: Shape) -> Convolution | None:
+        gain, windows = inner.one_to_one_gain, inner.windows
+        if gain is not None and gain.shape in ((), source[:1]):
+            return self.with_values(self.weight * per_input(np.broadcast_to(gain, source[:1]), self))
+        if windows is not None and _stay_apart(windows, self.padding):
+            return self._behind_windows(windows, source, planar(inner.output_shape(source)))
+        return None
+
+    def _behind_windows(self, windows: Windows, source: Shape, summed: Shape) -> Convolution:
+        """This convolution on sums over windows, an image of the shape `summed`, of a source."""
+        (high, wide), (down, right) = windows.kernel, windows.stride
+        weight = _upsample(self.undilated().weight, windows.kernel, windows.stride) * windows.scale
+        # Pixels that the windows leave over must not be read through the padding.
+        extent = ((summed[1] - 1) * down + high, (summed[2] - 1) * right + wide)
+        return Convolution(
+            weight * per_input(np.broadcast_to(windows.gain, source[:1]), self),
+            stride=(self.stride[0] * down, self.stride[1] * right),
+            padding=(self.padding[0] * down, self.padding[1] * right),
+            groups=self.groups,
+            extent=None if extent == planar(source)[1:] else extent,
+        )
+
+    def pooled(self, windows: Windows) -> Convolution:
+        """See `Operator`. A window of the convolution's outputs is one larger kernel: the kernel, moved by its stride,
+        added up."""
+        plain = self.undilated()
+        rows, columns = plain.weight.shape[2:]
+        (high, wide), (down, right) = windows.kernel, plain.stride
+        weight = np.zeros((*plain.weight.shape[:2], (high - 1) * down + rows, (wide - 1) * right + columns))
+        for y in range(high):
+            for x in range(wide):
+                top, left = y * down, x * right
+                weight[:, :, top : top + rows, left : left + columns] += plain.weight
+        gain = np.broadcast_to(windows.gain, weight.shape[:1])[:, None, None, None]
+        stride = (down * windows.stride[0], right * windows.stride[1])
+        return replace(plain, weight=weight * windows.scale * gain, stride=stride)
+
+    def on_channels(self, first: int, count: int) -> Convolution:
+        """See `Operator`. Groups become zeros, since a part need not be whole groups."""
+        outputs, per_group = self.weight.shape[:2]
+        weight = np.zeros((outputs, per_group * self.groups, *self.weight.shape[2:]))
+        for output in range(outputs):
+            start = output // (outputs // self.groups) * per_group
+            weight[output, start : start + per_group] = self.weight[output]
+        return replace(self, weight=weight[:, first : first + count], groups=1)
+
+    def flipped(self) -> Convolution | None:
+        if prod(self.weight.shape[2:]) == 1:
+            return None
+        return self.with_values(self.weight[:, :, ::-1, ::-1])
+
     def undilated(self) -> Convolution:
         """The same convolution with the gaps of its kernel filled with zeros, where it has any."""
         if self.dilation == (1, 1):
@@ -180,11 +231,34 @@ class TransposedConvolution(Operator):
     def _scaled_channels(self, factor: np.ndarray, source: Shape) -> TransposedConvolution:
         return self.with_values(self.weight * per_input(factor, self))
 
+    def behind(self, inner: Operator, source: Shape) -> TransposedConvolution | None:
+        gain = inner.one_to_one_gain
+        if gain is None or gain.shape not in ((), source[:1]):
+            return None
+        return self.with_values(self.weight * np.broadcast_to(gain, source[:1])[:, None, None, None])
+
     def transposed(self, source: Shape) -> Operator:
         back = Convolution(self.weight, self.stride, self.padding, self.groups, dilation=self.dilation)
         made = self.output_shape(source)
         # Output padding can be so large that the convolution reads one position more than there is.
         return back if back.output_shape(made) == source else self.listed(source).transposed(source)
+
+
+def _stay_apart(windows: Windows, padding: Pair) -> bool:
+    """Whether a convolution's padding can be counted in the pixels that windows sum."""
+    overlapping = any(k > s for k, s in zip(windows.kernel, windows.stride, strict=True))
+    return not any(windows.padding) and not (overlapping and any(padding))
+
+
+def _upsample(weight: np.ndarray, kernel: Pair, stride: Pair) -> np.ndarray:
+    """A kernel over pooled pixels as a kernel over the pixels themselves."""
+    rows, columns = weight.shape[2:]
+    large = np.zeros((*weight.shape[:2], (rows - 1) * stride[0] + kernel[0], (columns - 1) * stride[1] + kernel[1]))
+    for y in range(rows):
+        for x in range(columns):
+            top, left = y * stride[0], x * stride[1]
+            large[:, :, top : top + kernel[0], left : left + kernel[1]] += weight[:, :, y : y + 1, x : x + 1]
+    return large
 
 
 def _check_kernel(operator: Convolution | TransposedConvolution) -> None:

@@ -26,6 +26,10 @@ class Dense(Operator):
     def has_weights(self) -> bool:
         return True
 
+    @property
+    def full_weight(self) -> np.ndarray:
+        return self.weight
+
     def output_shape(self, source: Shape) -> Shape:
         require(
             self.weight.shape[1] == prod(source),

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from alade_brian.spec.errors import Shape, check_shape, float64, require
+from alade_brian.spec.operators.windows import Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,26 @@ class Operator(ABC):
         """Whether its numbers are weights, one per connection or kernel place, and not a gain of what passes."""
         return False
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it passes on all that it reads, unchanged."""
+        return False
+
+    @property
+    def one_to_one_gain(self) -> np.ndarray | None:
+        """The gain, ``()``, ``(channels,)`` or of the source's shape, if it connects one-to-one; else None."""
+        return None
+
+    @property
+    def full_weight(self) -> np.ndarray | None:
+        """The weight ``(outputs, inputs)`` if every output reads every input; else None."""
+        return None
+
+    @property
+    def windows(self) -> Windows | None:
+        """What it sums, if each of its outputs is the sum over a window of one channel; else None."""
+        return None
+
     @abstractmethod
     def output_shape(self, source: Shape) -> Shape:
         """The shape that it makes of a source's. SpecError where it does not fit the source."""
@@ -88,6 +109,25 @@ class Operator(ABC):
         """The operator of the network run backwards: from what this one makes of such a source to the source's
         neurons, in their order. It makes the source's shape, or ``(neurons,)`` where this operator has no axes."""
         return self.listed(source).transposed(source)
+
+    def behind(self, inner: Operator, source: Shape) -> Operator | None:
+        """This operator behind `inner`, which reads a source of that shape, as one that is neither full nor a list;
+        None if there is none."""
+        return None
+
+    def pooled(self, windows: Windows) -> Operator | None:
+        """The sums over windows without padding of what this operator makes, as one that is neither full nor a list;
+        None if there is none."""
+        return None
+
+    def on_channels(self, first: int, count: int) -> Operator | None:
+        """This operator on some of its input channels: what they contribute to all that it makes, or, if it has
+        `windows`, the channels that it makes of them. None if such a part is not of the same kind."""
+        return None
+
+    def flipped(self) -> Operator | None:
+        """The same operator with its kernel turned around in both axes; None without a kernel of several pixels."""
+        return None
 
     def listed(self, source: Shape) -> Sparse:
         """The same operator as a list of connections."""

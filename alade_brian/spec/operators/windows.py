@@ -5,9 +5,25 @@ What has one spatial axis is treated as an image of height 1.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from alade_brian.spec.errors import Shape, require
+from alade_brian.spec.errors import Pair, Shape, require
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Sums over windows of an image, channel by channel.
+
+    scale   what a pixel counts, times `gain`, ``()`` or ``(channels,)``; those of the padding are zeros
+    """
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    scale: float
+    gain: np.ndarray
 
 
 def planar(shape: Shape) -> Shape:

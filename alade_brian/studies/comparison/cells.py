@@ -8,9 +8,10 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import joblib
 import torch
@@ -21,8 +22,12 @@ from alade_brian.errors import UserError
 from alade_brian.outputs import is_unused, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.runs.incremental_run import IncrementalJob
-from alade_brian.spec.network import SpecError
+from alade_brian.safe_path import safe_path
+from alade_brian.spec import SpecError
 from alade_brian.studies.comparison.grid import GridCell
+
+# What `joblib.delayed` makes: a function, its arguments and its keywords.
+Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,12 @@ def try_rows(cells: Sequence[GridCell], download: bool) -> None:
             raise UserError(f"row '{cell.row}': {error}") from None
 
 
-def pool(jobs: int) -> joblib.Parallel:
-    """Pool of processes that compute one cell at a time and return each result immediately."""
+def in_processes(jobs: int, tasks: Iterable[Task]) -> Iterator[Any]:
+    """Results of tasks (see `joblib.delayed`) as they end, each computed by one of `jobs` processes."""
     # A worker that has grown is replaced by a new one and nothing is lost; loky's warning would make a user doubt it.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-    return joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+    with safe_path():
+        yield from joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)(tasks)
 
 
 def compute(cells: Sequence[GridCell], threads: int, jobs: int) -> Iterator[Outcome]:
@@ -87,7 +93,8 @@ def compute(cells: Sequence[GridCell], threads: int, jobs: int) -> Iterator[Outc
     while left:
         try:
             parent = os.getpid() if jobs > 1 else None
-            for outcome in pool(jobs)(joblib.delayed(compute_cell)(cell, threads, parent) for cell in tuple(left)):
+            tasks = (joblib.delayed(compute_cell)(cell, threads, parent) for cell in tuple(left))
+            for outcome in in_processes(jobs, tasks):
                 left.remove(outcome.cell)
                 yield outcome
         except BrokenProcessPool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from alade_brian.errors import UserError
 from alade_brian.outputs import writing_to
 from alade_brian.perturbations import perturbation
 from alade_brian.runs.folder import read_json
-from alade_brian.runs.subject import PARTS, read_trained_network
+from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation import SimulationSettings
-from alade_brian.studies.comparison.cells import end_with, pool
+from alade_brian.studies.comparison.cells import end_with, in_processes
 from alade_brian.studies.comparison.grid import Grid, GridCell
 from alade_brian.studies.perturbation.study import Study, measure_missing, measurements
 
@@ -25,11 +25,15 @@ PERTURBED = "perturbed"
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The perturbations applied to every network, see `perturb_study.py`."""
+    """The perturbations applied to every network, see `perturb_study.py`, and how the networks are simulated.
+
+    settings   whose `workers` None mean one for each core, or one if several networks are studied at once
+    """
 
     names: tuple[str, ...]
     repeats: int
     images: int | None
+    settings: SimulationSettings
 
 
 def folder(cell: GridCell) -> Path:
@@ -42,7 +46,9 @@ def study_all(
 ) -> Iterator[tuple[GridCell, list[str]]]:
     """Every network, `jobs` at once, as they end, with what was said of perturbations that it cannot have. UserError
     where a network cannot be studied at all."""
-    yield from pool(jobs)(joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
+    yield from in_processes(
+        jobs, (joblib.delayed(_study)(cell, plan, parent if jobs > 1 else None) for cell in grid_cells)
+    )
 
 
 def _study(cell: GridCell, plan: StudyPlan, parent: int | None) -> tuple[GridCell, list[str]]:
@@ -56,7 +62,8 @@ def _study(cell: GridCell, plan: StudyPlan, parent: int | None) -> tuple[GridCel
         read_trained_network(checkpoint, plan.images),
         measurements(map(perturbation, plan.names), plan.repeats),
     )
-    settings = SimulationSettings(workers=1 if parent is not None else None, **PARTS)
+    alone = parent is None or plan.settings.workers is not None
+    settings = plan.settings if alone else replace(plan.settings, workers=1)
     with writing_to(folder(cell)):
         study = Study(folder(cell), subject)
         measure_missing(study, study.missing(wanted), settings, said.append, pass_over=True)

@@ -143,7 +143,7 @@ def measure(subject: TrainedNetwork, measurement: Measurement, settings: Simulat
     images, events = subject.images, 0
     answers = np.empty(len(images), np.int64)
     if isinstance(measurement.perturbation, SelectiveLesion):
-        measurement.perturbation.selectivity = subject.selectivity
+        measurement.perturbation.selectivity = subject.selectivity(settings)
     simulator = None
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)

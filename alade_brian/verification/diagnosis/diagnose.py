@@ -14,7 +14,7 @@ import numpy as np
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.simulation.states import record_states, threshold_needs, thresholds
-from alade_brian.spec.network import NetworkSpec
+from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.diagnosis.isolated_layer import Isolated, alone, isolate, stack, structure
 from alade_brian.verification.diagnosis.known_faults import CURRENT, Hypothesis, bias_variants, hypotheses, said

@@ -12,19 +12,20 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.network import (
-    Dense,
+from alade_brian.spec import (
     Identity,
     NetworkSpec,
+    NeuronEquations,
     Operator,
+    Parameter,
     Population,
     Projection,
     Readout,
     Shape,
     Sparse,
     Stimulus,
+    constant,
 )
-from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
 from alade_brian.spec.synapses import matrix, placed_synapses
 
 
@@ -148,8 +149,9 @@ def shifted(values: np.ndarray, steps: int) -> np.ndarray:
 
 def apply(operator: Operator, values: np.ndarray, shape: Shape) -> np.ndarray:
     """An operator on values ``(images, steps, source size)``: ``(images, steps, outputs)``."""
-    if isinstance(operator, Dense):
-        return values @ operator.weight.T
+    weight = operator.full_weight
+    if weight is not None:
+        return values @ weight.T
     flat = values.reshape(-1, prod(shape))
     return np.asarray((matrix(operator, shape) @ flat.T).T).reshape(*values.shape[:2], -1)
 

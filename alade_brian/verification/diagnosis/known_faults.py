@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from alade_brian.spec.network import Convolution, Dense, constant
+from alade_brian.spec import Dense, constant
 from alade_brian.verification.diagnosis.isolated_layer import Feed, Isolated
 
 FACTORS = (2, 3, 4, 5, 10, 20, 50, 100, 1000)
@@ -196,24 +196,23 @@ def _order(layer: Isolated) -> Iterator[Hypothesis]:
     """Other orders of the axes in front of a dense layer; kernels that are flipped."""
     for number, feed in enumerate(layer.feeds):
         operator, source = feed.projection.operator, feed.projection.source
-        if isinstance(operator, Dense):
-            for text, changed in _flattened(feed, operator):
+        weight, flipped = operator.full_weight, operator.flipped()
+        if weight is not None:
+            for text, changed in _flattened(feed, weight):
                 yield Hypothesis("channel order", f"{text}, from {source}", layer.with_feeds({number: changed}))
-        elif isinstance(operator, Convolution) and prod(operator.weight.shape[2:]) > 1:
-            flipped = feed.through(replace(operator, weight=operator.weight[:, :, ::-1, ::-1]))
-            yield Hypothesis(
-                "kernel", f"kernels flipped in both axes, from {source}", layer.with_feeds({number: flipped})
-            )
+        if flipped is not None:
+            turned = layer.with_feeds({number: feed.through(flipped)})
+            yield Hypothesis("kernel", f"kernels flipped in both axes, from {source}", turned)
 
 
-def _flattened(feed: Feed, operator: Dense) -> Iterator[tuple[str, Feed]]:
+def _flattened(feed: Feed, full_weight: np.ndarray) -> Iterator[tuple[str, Feed]]:
     """The feed read with its source's axes in other orders, behind the pooling that was merged with it too."""
     if len(feed.shape) == 1:
         return
     letters = "CHW" if len(feed.shape) == 3 else "CL"
     plain = tuple(range(len(feed.shape)))
     done: set[bytes] = set()
-    for weight, values, shape in _pooled(feed, operator):
+    for weight, values, shape in _pooled(feed, full_weight):
         for axes in permutations(plain):
             there = np.arange(prod(shape)).reshape(shape).transpose(axes).ravel()
             named, flat = (f"({', '.join(letters[a] for a in each)})" for each in (axes, plain))
@@ -227,13 +226,13 @@ def _flattened(feed: Feed, operator: Dense) -> Iterator[tuple[str, Feed]]:
                     yield text, feed.through(Dense(weight), values[:, :, order], shape)
 
 
-def _pooled(feed: Feed, operator: Dense) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[int, ...]]]:
+def _pooled(feed: Feed, full_weight: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[int, ...]]]:
     """Weight, values and shape of a dense feed; and again with the windows summed over which the weight is the same."""
-    yield operator.weight, feed.values, feed.shape
+    yield full_weight, feed.values, feed.shape
     if len(feed.shape) != 3:
         return
     channels, rows, columns = feed.shape
-    weight = operator.weight.reshape(-1, channels, rows, columns)
+    weight = full_weight.reshape(-1, channels, rows, columns)
     values = feed.values.reshape(*feed.values.shape[:2], channels, rows, columns)
     for ky, kx in ((k, k) for k in range(min(rows, columns), 1, -1)):
         high, wide = rows // ky, columns // kx

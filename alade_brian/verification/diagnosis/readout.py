@@ -11,8 +11,8 @@ import numpy as np
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.simulation.states import record_states
-from alade_brian.spec.network import NetworkSpec, Readout, SpecError
-from alade_brian.spec.readouts import DECODINGS, Reads
+from alade_brian.spec import DECODINGS, NetworkSpec, Readout, SpecError
+from alade_brian.spec.readouts import Reads
 from alade_brian.spikes.responses import read_out
 from alade_brian.verification.comparison import LOGIT_TOLERANCE
 from alade_brian.verification.diagnosis.diagnose import IMAGES, LARGEST, Diagnosis

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alade_brian.conversion.from_torch.frameworks.registry import Framework, numbers, parameter
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
-from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
+from alade_brian.spec import NeuronEquations, Parameter, constant
 
 _METHODS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc")
 _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"

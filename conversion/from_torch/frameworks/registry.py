@@ -19,7 +19,7 @@ from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.models.neurons.leaky import time_constant
 from alade_brian.registry import Registry
-from alade_brian.spec.neuron import Parameter, constant
+from alade_brian.spec import Parameter, constant
 
 NeuronAdapter = Callable[[Any], ForeignNeuron]
 

@@ -24,7 +24,7 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
 )
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, scale
-from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
+from alade_brian.spec import NeuronEquations, Parameter, constant
 
 
 def _in_double(module: Any) -> None:

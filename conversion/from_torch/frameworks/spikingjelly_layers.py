@@ -17,8 +17,7 @@ from alade_brian.conversion.from_torch.frameworks.registry import Framework, com
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
-from alade_brian.spec.network import Dense
-from alade_brian.spec.neuron import NeuronEquations, constant
+from alade_brian.spec import Dense, NeuronEquations, constant
 
 # Layers that are torch's own but for the axis of steps.
 _WRAPPED = (
