@@ -111,7 +111,7 @@ def test_wrong_use_is_one_sentence(
 
 
 def test_the_shipped_configurations_are_found_by_name() -> None:
-    assert set(train.shipped()) == {"digits-plain", "fashion-mnist-plain"}
+    assert set(train.shipped()) == {"digits-plain", "fashion-mnist-plain", "digits-position", "digits-denoise"}
     for name in train.shipped():
         assert config_from(read_mapping(find_file(name, "configs")), name).method == "plain"
 

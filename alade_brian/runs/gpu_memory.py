@@ -47,7 +47,7 @@ def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tu
     learner = make_learner(config, dataset)
     for _ in range(len(scenario) if learner.method.grows else 1):
         learner.network.add_extractor(inherit=False)
-    learner.network.set_classifier(len(scenario.class_order))
+    learner.network.set_classifier(dataset.outputs)
     return learner.network, convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset))
 
 
