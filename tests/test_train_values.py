@@ -244,7 +244,7 @@ def test_noise_is_on_the_digits_and_not_on_their_targets() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "least"), [("digits-position", 0.95), ("digits-denoise", 0.7)])
+@pytest.mark.parametrize(("name", "least"), [("digits-position", 0.95), ("digits-denoise", 0.6)])
 def test_the_shipped_configurations_learn_and_agree(name: str, least: float, tmp_path: Path) -> None:
     assert name in train.shipped()
     assert call("train", name, "--out", tmp_path / "run") == 0

@@ -1,5 +1,6 @@
-"""What biology does to what was learnt: accuracy of a trained network, task by task, under growing perturbations; R2, if
-it learnt values.
+"""What biology does to what was learnt: accuracy of a trained network, task by task, under growing perturbations.
+
+Of a network that learnt values, R2 is measured in its place.
 
     alade-brian perturb runs/digits-alade-1993/checkpoints/task-05.safetensors --perturb delay membrane-noise
     alade-brian perturb CHECKPOINT --perturb lesion --strengths 0.2 0.4 --repeats 10 --out runs/lesions

@@ -68,7 +68,7 @@ def plot_outputs(record: TaskRecord) -> Axes:
     torch, brian2 = (each.reshape(targets.shape) for each in (record.logits_torch, record.logits_brian2))
     if targets.ndim == 4:
         shown = _shown_fields(len(targets))
-        height = min(9.0, 1.2 + 9.0 / len(shown) * 3 * targets.shape[1] * targets.shape[2] / targets.shape[3])
+        height = min(9.0, 1.0 + 7.5 / len(shown) * 3 * targets.shape[1] * targets.shape[2] / targets.shape[3])
         _, ax = new_axes(9.0, max(2.5, height))
         return figures.plot_fields(targets[shown], torch[shown], brian2[shown], ax, shown.tolist())
     values = targets.shape[1]
