@@ -162,6 +162,16 @@ def test_membranes_are_traced(vectors: Path, tmp_path: Path) -> None:
     assert call("trace", vectors / CHECKPOINT, "--layer", "all", "--images", 3, "--out", tmp_path / "out") == 0
 
 
+def test_its_network_is_verified_like_ones_own(
+    fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = "from alade_brian.learning.checkpoint import load_checkpoint"
+    (tmp_path / "own.py").write_text(f"{load}\nnetwork, _ = load_checkpoint({str(fields / CHECKPOINT)!r})\n")
+    np.save(tmp_path / "images.npy", load_dataset("digits-denoise").test_images[:4])
+    assert call("verify", f"{tmp_path / 'own.py'}:network", tmp_path / "images.npy", "--backend", "numpy") == 0
+    assert "0 mismatched; prediction agreement 1.0000" in capsys.readouterr().out
+
+
 def test_spikes_and_network_are_exported(fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("export", fields, "--images", 5, "--to", tmp_path / "s.npz") == 0
     record = SpikeRecord.of(load_record(fields / "spikes" / "task-01.npz"), images=np.arange(5))
@@ -208,6 +218,9 @@ def test_r_squared_is_scikit_learns_and_knows_its_ends() -> None:
     assert regression.r_squared(outputs, np.full((20, 6), 0.1)) is None
     with pytest.raises(UserError, match=r"not \(20, 6\) and \(20, 5\)"):
         regression.r_squared(outputs, targets.reshape(20, 6)[:, :5])
+    outputs[3, 2] = np.nan
+    with pytest.raises(UserError, match="not finite; lower the learning rate"):
+        regression.mean_squared_error(outputs, targets)
 
 
 def test_a_record_of_values_keeps_targets_and_no_classes(fields: Path, tmp_path: Path) -> None:

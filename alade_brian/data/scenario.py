@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import index as whole_number
-from typing import ClassVar
 
 import numpy as np
 
@@ -53,7 +52,6 @@ class ImageSet:
     indices: np.ndarray
     tasks: np.ndarray
     targets: np.ndarray | None = None
-    _PER_IMAGE: ClassVar[tuple[str, ...]] = ("images", "labels", "indices", "tasks")
 
     @property
     def problem(self) -> str:
@@ -71,8 +69,13 @@ class ImageSet:
     def followed_by(self, other: ImageSet) -> ImageSet:
         """These images and then those of another set of the same split, both with targets or both without."""
         values = [each.targets for each in (self, other) if each.targets is not None]
-        parts = [np.concatenate([getattr(each, name) for each in (self, other)]) for name in self._PER_IMAGE]
-        return ImageSet(*parts, np.concatenate(values) if values else None)
+        return ImageSet(
+            np.concatenate([self.images, other.images]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.indices, other.indices]),
+            np.concatenate([self.tasks, other.tasks]),
+            np.concatenate(values) if values else None,
+        )
 
 
 class Scenario:

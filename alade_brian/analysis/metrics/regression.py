@@ -11,8 +11,8 @@ from alade_brian.errors import UserError
 def mean_squared_error(outputs: ArrayLike, targets: ArrayLike) -> float:
     """Mean over images and output values of the squared difference, in squared units of the targets.
 
-    `outputs`: (images, values). `targets`: (images, ...), as many values for an image. UserError where they are not, or
-    there is no image.
+    `outputs`: (images, values). `targets`: (images, ...), as many values for an image. UserError where they are not,
+    there is no image, or an output is not finite.
     """
     found, wanted = _same_shape(outputs, targets)
     return float(np.mean(np.square(found - wanted)))
@@ -40,5 +40,10 @@ def _same_shape(outputs: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.floa
     if found.ndim != 2 or wanted.reshape(len(wanted), -1).shape != found.shape or not found.size:
         raise UserError(
             f"Outputs must be (images, values) and targets hold as many, not {found.shape} and {wanted.shape}."
+        )
+    if not np.isfinite(found).all():
+        raise UserError(
+            "Some outputs of the network are not finite; lower the learning rate (learning.learning_rate) if its "
+            "training diverged."
         )
     return found, wanted.reshape(found.shape)
