@@ -79,7 +79,8 @@ def test_digits_have_every_class_in_both_splits_and_are_the_same_every_time(digi
 
 
 def test_unknown_data_set_is_refused_with_the_known_ones() -> None:
-    assert {"digits", "fashion-mnist", "omniglot", "cifar100", "folder", "npz"} == set(DATASETS)
+    known = {"digits", "digits-position", "digits-denoise", "fashion-mnist", "omniglot", "cifar100", "folder", "npz"}
+    assert known == set(DATASETS)
     with pytest.raises(UserError, match=r"'mnist'.*digits.*fashion-mnist.*tonic:NAME"):
         load_dataset("mnist")
 

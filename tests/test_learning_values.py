@@ -119,22 +119,25 @@ def test_a_scenario_of_tasks_needs_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "given"),
+    ("command", "given", "message"),
     [
-        (train, ["digits-plain", "--dataset", "npz", "--out"]),
-        (run_cil, ["--config", "digits", "--dataset", "npz", "--out"]),
+        (run_cil, ["--config", "digits"], "the method 'alade', to which they come one after another, needs classes"),
+        (run_cil, ["--config", "digits-plain"], "a class-incremental run, in which they come one after another, needs"),
+        (train, ["digits-plain", "--set", "augmentation=[flip]"], "not what is to be learnt of it, needs classes"),
     ],
 )
-def test_commands_refuse_values_and_leave_nothing(
-    command, given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_commands_that_need_classes_refuse_values_and_leave_nothing(
+    command, given: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = tmp_path / "values.npz", tmp_path / "out"
     images = np.random.default_rng(0).random((6, 1, 8, 8), np.float32)
     np.savez(path, train_images=images, train_targets=centres(images), test_images=images, test_targets=centres(images))
     with pytest.raises(SystemExit) as left:
-        run_command(command.parser(), command.main, [*given, str(out), "--data-root", str(path)])
+        whole = [*given, "--dataset", "npz", "--data-root", str(path), "--out", str(out)]
+        run_command(command.parser(), command.main, whole)
     assert left.value.code == 2 and not out.exists()
-    assert "needs classes, but the targets of the data set 'npz' are values" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said and "needs classes, but the targets of the data set 'npz' are values" in said
     with pytest.raises(UserError, match="accuracy is measured needs classes"):
         read_images("npz", str(path))
 

@@ -1,4 +1,5 @@
-"""Draw the figures of a paper from the spikes of a run: rasters, intervals, tuning, selectivity, drift.
+"""Draw the figures of a paper from the spikes of a run: rasters, intervals, tuning, selectivity, drift; outputs beside
+their targets, if values were learnt.
 
     alade-brian figures runs/digits-alade-1993
     alade-brian figures runs/digits-alade-1993 --task 3 --layer NAME NAME --images 0 40 80 --out figures
@@ -19,11 +20,9 @@ from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
 from alade_brian.analysis.figures.style import write_figure
+from alade_brian.analysis.problems import Problem, problem_of
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import spread_over_classes
-from alade_brian.analysis.report.spike_figures import rdm_of, responses_of
-from alade_brian.analysis.statistics.similarity import representational_drift
-from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.commands.options import IMAGE_NUMBERS, LAYER, NEURONS, OUT, TASK
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
@@ -59,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.run} knows no task {last}; it has {min(tasks)} to {max(tasks)}")
     read = {n: tasks[n].get("readout_layers") or () for n in sorted(tasks) if n <= last}
     records = {n: load_record(RunFolder(arguments.run).spikes(n)) for n in read}
-    drawn = drawings(records, read, Naming.of(metrics), arguments)
+    drawn = drawings(problem_of(metrics), records, read, Naming.of(metrics), arguments)
     with writing_to(out):
         for name in drawn:
             for ending in ("png", "svg"):
@@ -74,24 +73,24 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def drawings(
-    records: dict[int, TaskRecord], read: dict[int, tuple[str, ...]], naming: Naming, arguments: argparse.Namespace
+    problem: Problem,
+    records: dict[int, TaskRecord],
+    read: dict[int, tuple[str, ...]],
+    naming: Naming,
+    arguments: argparse.Namespace,
 ) -> dict[str, Callable[[], Axes]]:
     """What is drawn, by the name of its file. UserError where a layer or image is not there."""
-    task, record = max(records), records[max(records)]
+    record = records[max(records)]
     names = list(record.layers)
     even = np.linspace(0, len(names) - 1, min(LAYERS, len(names))).astype(int)
     layers = arguments.layer or [names[place] for place in even]
     images = arguments.images or spread_over_classes(record.labels, IMAGES)
     torch, brian2 = (SpikeRecord.of(record, network, layers, images) for network in ("torch", "brian2"))
     spikes = {name: record.layers[name].brian2() for name in brian2.layers}
-    selectivity = {name: class_selectivity(array, record.labels) for name, array in spikes.items()}
-    drift = representational_drift([rdm_of(records[n], read[n]) for n in records])
-    responses, count, shown = responses_of(record, read[task]), arguments.neurons, naming.classes
+    count, shown = arguments.neurons, naming.classes
     return {
         "spikes": lambda: figures.plot_spikes(brian2, max_neurons=count, class_names=shown),
         "spikes-pair": lambda: figures.plot_spikes_pair(torch, brian2, max_neurons=count, class_names=shown)[0],
         "intervals": lambda: figures.plot_isi(spikes, record.dt),
-        "tuning": lambda: figures.plot_tuning(responses, class_names=naming.names(responses.classes)),
-        "selectivity": lambda: figures.plot_selectivity(selectivity),
-        "drift": lambda: figures.plot_drift(drift, tasks=list(records)),
+        **problem.paper_figures(records, read, spikes, naming),
     }

@@ -1,5 +1,7 @@
 """What biology does to what was learnt: accuracy of a trained network, task by task, under growing perturbations.
 
+Of a network that learnt values, R2 is measured in its place.
+
     alade-brian perturb runs/digits-alade-1993/checkpoints/task-05.safetensors --perturb delay membrane-noise
     alade-brian perturb CHECKPOINT --perturb lesion --strengths 0.2 0.4 --repeats 10 --out runs/lesions
     alade-brian perturb CHECKPOINT --perturb all
@@ -69,11 +71,11 @@ def main(arguments: argparse.Namespace) -> int:
         study = Study(out, subject)
         bar = tqdm(study.missing(wanted), desc="perturb", disable=None, leave=False)
         measure_missing(study, bar, settings, bar.write, pass_over="all" in arguments.perturb)
-        found = rows(study.results)
-        write_text(out / "table.md", markdown(found))
+        found, measure = rows(study.results), subject.problem.measure
+        write_text(out / "table.md", markdown(found, measure))
         write_text(out / "table.csv", csv_text(found))
         write_figures(study.results, out / "figures")
-    print(markdown([row for row in found if row["task"] == "all"]))
+    print(markdown([row for row in found if row["task"] == "all"], measure))
     print(f"tables and figures: {out}")
     return 0
 

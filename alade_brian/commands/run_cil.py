@@ -19,6 +19,7 @@ from alade_brian.analysis.metrics.verdict import agrees
 from alade_brian.commands.options import add_run
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
 from alade_brian.config.shipped import find_file, shipped_files
+from alade_brian.data import require_classes
 from alade_brian.learning import incremental_methods
 from alade_brian.learning.parallel import is_main_process, join_processes, leave_processes
 from alade_brian.outputs import check_not_locked, writing_to
@@ -69,28 +70,30 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the job; the exit code."""
-    return run_configured(arguments, *configuration(arguments))
+    return run_configured(arguments, *configuration(arguments), incremental=True)
 
 
-def run_configured(arguments: argparse.Namespace, name: str, config: RunConfig) -> int:
-    """Run the job of a configuration of that name; the exit code."""
+def run_configured(arguments: argparse.Namespace, name: str, config: RunConfig, incremental: bool) -> int:
+    """Run the job of a configuration of that name; the exit code. `incremental`: it needs classes."""
     out = arguments.out or Path("runs") / f"{name}-{short_name(config.method)}-{config.seed}"
     check_not_locked(out)
     folder = RunFolder(out)
     folder.check_same(config) if arguments.resume else folder.check_unused()
     join_processes(config.training.device)
     try:
-        return run(arguments, config, out)
+        return run(arguments, config, out, incremental)
     finally:
         leave_processes()
 
 
-def run(arguments: argparse.Namespace, config: RunConfig, out: Path) -> int:
+def run(arguments: argparse.Namespace, config: RunConfig, out: Path, incremental: bool) -> int:
     """Run the job in this process, which may be one of several that train together."""
     job = IncrementalJob(
         config, out, download=arguments.download, workers=arguments.workers, cluster=arguments.cluster,
         python=arguments.cuda_python,
     )  # fmt: skip
+    if incremental:
+        require_classes(job.dataset, "a class-incremental run, in which they come one after another,")
     job.seconds_between_states = arguments.keep_every
     with writing_to(out) if is_main_process() else nullcontext():
         job.resume() if arguments.resume else job.start()

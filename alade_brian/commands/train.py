@@ -2,6 +2,7 @@
 
     alade-brian train digits-plain
     alade-brian train my.yaml --dataset fashion-mnist --set learning.optimiser=adamw
+    alade-brian train digits-position                    # values to be learnt in place of classes
 
 CONFIG is a YAML file or the name of one that is shipped. The run folder, resuming and the report are those of
 `alade-brian run`, with one task. Exit code 0: done; 1: the simulated network does not agree with the trained one; 2:
@@ -45,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"the method '{config.method}' learns task after task; use `alade-brian run`, or `method: plain` in the "
             "configuration"
         )
-    return run_cil.run_configured(arguments, name, config)
+    return run_cil.run_configured(arguments, name, config, incremental=False)
 
 
 def shipped() -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
 def learnt(arguments: argparse.Namespace) -> ComparedNetwork:
     """The network of a checkpoint."""
     subject = read_trained_network(arguments.checkpoint, arguments.images, arguments.data_root)
-    return ComparedNetwork(subject.name, subject.spec, subject.images.images, subject.images.labels)
+    return ComparedNetwork(subject.name, subject.spec, subject.images.images, subject.problem.labels(subject.images))
 
 
 def dense(arguments: argparse.Namespace) -> ComparedNetwork:

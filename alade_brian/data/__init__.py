@@ -6,7 +6,7 @@ from alade_brian.data.dataset import Dataset, make_dataset, require_classes
 from alade_brian.data.datasets import DATASETS, Source, load_dataset
 from alade_brian.data.memory import ExemplarMemory, herd
 from alade_brian.data.preparation import prepare
-from alade_brian.data.scenario import ImageSet, Scenario, Task, check_memory
+from alade_brian.data.scenario import ImageSet, Scenario, Task, ValueScenario, check_memory
 
 __all__ = [
     "AUGMENTATIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "Scenario",
     "Source",
     "Task",
+    "ValueScenario",
     "augmentation",
     "check_memory",
     "class_order",

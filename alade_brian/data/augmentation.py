@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.data.dataset import Dataset
+from alade_brian.data.dataset import Dataset, require_classes
 from alade_brian.data.normalisation import pieces
 from alade_brian.errors import UserError
 
@@ -50,11 +50,15 @@ class Augmentation:
 def augmentation(names: Sequence[str], dataset: Dataset) -> Augmentation:
     """Look up the named augmentations for the images of a data set.
 
-    UserError where a name is unknown, or `colour` is asked of pixels that are no brightness within 0..1.
+    UserError where a name is unknown, `colour` is asked of pixels that are no brightness within 0..1, or targets are
+    values: they would stay as they are while the images change.
     """
     for name in names:
         if name not in AUGMENTATIONS:
             raise UserError(f"unknown augmentation '{name}'; use {', '.join(AUGMENTATIONS)}")
+    if names:
+        what = f"augmentation ({', '.join(names)}), which changes an image and not what is to be learnt of it,"
+        require_classes(dataset, what, "leave it out")
     if "colour" in names:
         _check_brightness(dataset)
     mean, std = (values.astype(np.float32)[:, None, None] for values in (dataset.mean, dataset.std))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from alade_brian.files import is_utf8
 Split = tuple[np.ndarray, np.ndarray]
 # The label of an image that has target values and no class.
 NO_CLASS = -1
+_TRAIN_ON_VALUES = "use a data set with labels, or train on the values with `alade-brian train` and `method: plain`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,22 @@ class Dataset:
         """(k,) of a vector or (channels, height, width) of a field; None where classes are learnt."""
         return None if self.train_targets is None else self.train_targets.shape[1:]
 
+    @property
+    def outputs(self) -> int:
+        """Outputs of a network that learns this: one for each class, or for each number of a target."""
+        return self.classes if self.target_shape is None else prod(self.target_shape)
+
+    @property
+    def content(self) -> str:
+        """What is to be learnt of the images, to stand behind their number: "of 10 classes"."""
+        shape = self.target_shape
+        return f"of {self.classes} classes" if shape is None else f"with values of shape {shape}"
+
+    @property
+    def problem(self) -> str:
+        """``classification``, or ``regression`` where targets are values: a name in `analysis.problems`."""
+        return problem_of_targets(self.train_targets)
+
     def _check_targets(self) -> None:
         train, test = self.train_targets, self.test_targets
         if train is None and test is None:
@@ -131,13 +149,17 @@ def make_dataset(
     )
 
 
-def require_classes(dataset: Dataset, what: str) -> None:
+def problem_of_targets(targets: np.ndarray | None) -> str:
+    """Name of the problem that images with these target values, or with none, are for; see `analysis.problems`."""
+    return "classification" if targets is None else "regression"
+
+
+def require_classes(dataset: Dataset, what: str, remedy: str = _TRAIN_ON_VALUES) -> None:
     """UserError where a data set's targets are values; `what` it is that needs classes, such as "the method 'wa'"."""
     if dataset.target_shape is not None:
         raise UserError(
             f"{what} needs classes, but the targets of the data set '{dataset.name}' are values of shape "
-            f"{dataset.target_shape}; use a data set with labels, or train on values in Python with "
-            "`TaskData.of(dataset)` and the method 'plain'"
+            f"{dataset.target_shape}; {remedy}"
         )
 
 

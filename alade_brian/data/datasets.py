@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from alade_brian import plugins
 from alade_brian.data.cifar100 import read_cifar100
 from alade_brian.data.dataset import Dataset, make_dataset
+from alade_brian.data.digits import INK, digit_positions, noisy_digits, read_digits
 from alade_brian.data.events import read_events
 from alade_brian.data.fashion_mnist import FASHION_MNIST_CLASSES, read_fashion_mnist
 from alade_brian.data.image_folder import read_image_folder
@@ -19,8 +18,6 @@ from alade_brian.data.omniglot import read_omniglot
 from alade_brian.errors import UserError
 from alade_brian.registry import Registry
 
-# Every so-many-th image of a class of `digits` is a test image.
-DIGITS_TEST_EVERY = 5
 EVENTS = "tonic:"
 BYTES = 255.0
 
@@ -66,19 +63,20 @@ def load_dataset(
 
 @DATASETS.register("digits")
 def _digits(source: Source) -> Dataset:
-    """The 1,797 handwritten digits (8x8) of scikit-learn (UCI, Alpaydin & Kaynak 1998).
+    """1,797 handwritten digits, 8x8."""
+    return make_dataset("digits", *read_digits(), tuple(str(n) for n in range(10)), INK)
 
-    The split is fixed: within each class every fifth image, in file order, is a test image.
-    """
-    from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    images, labels = bunch.images[:, None], bunch.target
-    is_test = np.zeros(len(labels), dtype=bool)
-    for label in range(10):
-        is_test[np.flatnonzero(labels == label)[DIGITS_TEST_EVERY - 1 :: DIGITS_TEST_EVERY]] = True
-    train, test = (images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])
-    return make_dataset("digits", train, test, tuple(str(n) for n in range(10)), scale=16)
+@DATASETS.register("digits-position")
+def _digits_position(source: Source) -> Dataset:
+    """The digits somewhere on 14x14 pixels; to be learnt is where: two values."""
+    return make_dataset("digits-position", *digit_positions(), None)
+
+
+@DATASETS.register("digits-denoise")
+def _digits_denoise(source: Source) -> Dataset:
+    """The digits in noise; to be learnt are the digits without it: fields of 8x8 values."""
+    return make_dataset("digits-denoise", *noisy_digits(), None)
 
 
 @DATASETS.register("fashion-mnist")

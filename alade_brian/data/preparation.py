@@ -34,7 +34,8 @@ def prepare(
     """
     _check(image_size, train_per_class, test_per_class, validation)
     if train_per_class is not None or test_per_class is not None:
-        require_classes(dataset, "a number of images per class (train_per_class, test_per_class)")
+        what = "a number of images per class (train_per_class, test_per_class)"
+        require_classes(dataset, what, "leave it out")
     train: Part = (dataset.train_images, dataset.train_labels, dataset.train_targets)
     test: Part = (dataset.test_images, dataset.test_labels, dataset.test_targets)
     if validation:

@@ -1,4 +1,7 @@
-"""The class-incremental scenario: the classes of each task. Labels are positions in the class order."""
+"""The class-incremental scenario: the classes of each task. Labels are positions in the class order.
+
+Values are learnt all at once: their scenario is one task without classes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from operator import index as whole_number
 
 import numpy as np
 
-from alade_brian.data.dataset import Dataset, require_classes
+from alade_brian.data.dataset import Dataset, problem_of_targets, require_classes
 from alade_brian.data.memory import ExemplarMemory
 from alade_brian.errors import UserError
 
@@ -41,19 +44,38 @@ class Task:
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """images float32 ``(n, C, H, W)`` or ``(n, steps, C, H, W)``; labels int64 ``(n,)``, incremental; indices int64
-    ``(n,)`` into the data set's split; tasks int64 ``(n,)``, the number of the task of the image's class."""
+    ``(n,)`` into the data set's split; tasks int64 ``(n,)``, the number of the task of the image's class; targets None,
+    or float32 ``(n, ...)``, values in place of classes (every label is `NO_CLASS` then)."""
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
     tasks: np.ndarray
+    targets: np.ndarray | None = None
+
+    @property
+    def problem(self) -> str:
+        """As `Dataset.problem`."""
+        return problem_of_targets(self.targets)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, chosen: np.ndarray) -> ImageSet:
         """Select images, in the given order."""
-        return ImageSet(self.images[chosen], self.labels[chosen], self.indices[chosen], self.tasks[chosen])
+        targets = None if self.targets is None else self.targets[chosen]
+        return ImageSet(self.images[chosen], self.labels[chosen], self.indices[chosen], self.tasks[chosen], targets)
+
+    def followed_by(self, other: ImageSet) -> ImageSet:
+        """These images and then those of another set of the same split, both with targets or both without."""
+        values = [each.targets for each in (self, other) if each.targets is not None]
+        return ImageSet(
+            np.concatenate([self.images, other.images]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.indices, other.indices]),
+            np.concatenate([self.tasks, other.tasks]),
+            np.concatenate(values) if values else None,
+        )
 
 
 class Scenario:
@@ -115,6 +137,38 @@ class Scenario:
 
     def _set(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> ImageSet:
         return ImageSet(images[indices], labels[indices], indices, self._task_of_label[labels[indices]])
+
+
+class ValueScenario(Scenario):
+    """The one task of a data set whose targets are values: all its images, no classes, and nothing before it."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.class_order, self._tasks = dataset, (), [Task(1, (), 0)]
+
+    def train_set(self, task: Task) -> ImageSet:
+        """All training images, in the data set's order."""
+        return _whole(self.dataset.train_images, self.dataset.train_labels, self.dataset.train_targets)
+
+    def train_sets_until(self, task: Task) -> ImageSet:
+        """The same."""
+        return self.train_set(task)
+
+    def train_sets_before(self, task: Task) -> ImageSet:
+        """None: there is no earlier task."""
+        return self.train_set(task).select(np.arange(0))
+
+    def test_set(self, task: Task) -> ImageSet:
+        """All test images, in the data set's order."""
+        return _whole(self.dataset.test_images, self.dataset.test_labels, self.dataset.test_targets)
+
+    def exemplars(self, memory: ExemplarMemory) -> ImageSet:
+        """Training images in the exemplar memory."""
+        return self.train_set(self[0]).select(memory.indices)
+
+
+def _whole(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None) -> ImageSet:
+    count = len(images)
+    return ImageSet(images, labels, np.arange(count), np.ones(count, np.int64), targets)
 
 
 def check_memory(memory: ExemplarMemory, scenario: Scenario) -> None:

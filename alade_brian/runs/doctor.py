@@ -174,7 +174,7 @@ def _data_sets() -> Iterator[Finding]:
             yield Finding(subject, False, _one_line(error), needed=False)
         else:
             count = len(found.train_labels) + len(found.test_labels)
-            yield Finding(subject, True, f"{count:,} images of {found.classes} classes", needed=False)
+            yield Finding(subject, True, f"{count:,} images {found.content}", needed=False)
 
 
 def _cache(folder: Path) -> Finding:

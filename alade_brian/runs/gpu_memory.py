@@ -51,7 +51,7 @@ def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tu
     """
     learner = make_learner(config, dataset)
     learner.network.add_extractor(inherit=False)
-    learner.network.set_classifier(len(scenario.class_order))
+    learner.network.set_classifier(dataset.outputs)
     count = len(scenario) if learner.method.grows else 1
     weights = sum(parameter.numel() for parameter in learner.network.parameters())
     spec = convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset))

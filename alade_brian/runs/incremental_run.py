@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from alade_brian.analysis.problems import PROBLEMS
 from alade_brian.analysis.report.report import write_report
 from alade_brian.config.run import RunConfig
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
@@ -127,12 +128,14 @@ class IncrementalJob:
         )
 
     def _learn(self, task: Task) -> TaskHistory:
-        new, old = self.scenario.train_set(task), self._old_images(task)
-        images, labels = np.concatenate([new.images, old.images]), np.concatenate([new.labels, old.labels])
+        new = self.scenario.train_set(task)
+        shown = new.followed_by(self._old_images(task))
         brought = [t.number for t in self.scenario for _ in t.labels]
         data = TaskData(
-            task.number, torch.from_numpy(images), torch.from_numpy(labels), len(task.old_classes), task.classes_seen,
-            self.memory.quota(task.classes_seen), torch.tensor(brought[: task.classes_seen]),
+            task.number, torch.from_numpy(shown.images), torch.from_numpy(shown.labels), len(task.old_classes),
+            task.classes_seen, self.memory.quota(task.classes_seen) if self.memory.holds_any else 0,
+            torch.tensor(brought[: task.classes_seen], dtype=torch.int64),
+            None if shown.targets is None else torch.from_numpy(shown.targets),
         )  # fmt: skip
         state = self.folder.load_progress(task.number)
         with progress_bar(self.learner.epochs(data.first), f"task {task.number}: training", self.progress) as bar:
@@ -187,15 +190,15 @@ class IncrementalJob:
             raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
 
     def _saver(self, task: Task) -> Callable[[Path], None]:
-        seen = self.scenario.class_order[: task.classes_seen]
+        seen = [int(c) for c in self.scenario.class_order[: task.classes_seen]]
+        names = [self.dataset.class_names[c] for c in seen]
         header = {
             "task": task.number,
             "method": self.config.method,
             "dataset": self.config.dataset,
             "image_shape": list(self.dataset.image_shape),
             "sequence": self.dataset.sequence_steps is not None,
-            "classes": [int(c) for c in seen],
-            "class_names": [self.dataset.class_names[c] for c in seen],
+            **PROBLEMS.find(self.dataset.problem).header_facts(seen, names, self.dataset.target_shape),
         }
         return lambda path: save_checkpoint(path, self.learner.network, self.config, header)
 

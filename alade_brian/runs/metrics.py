@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alade_brian.analysis.metrics import incremental
 from alade_brian.analysis.metrics.metrics_csv import metrics_csv
+from alade_brian.analysis.problems import PROBLEMS
 from alade_brian.config.run import RunConfig, to_mapping
 from alade_brian.data import Scenario, Task
 from alade_brian.files import write_json, write_text
@@ -17,25 +17,19 @@ from alade_brian.runs.verified_run import VerifiedTask
 
 def run_metrics(config: RunConfig, scenario: Scenario, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """`metrics.json` for the tasks done so far, each as `task_metrics` gives it."""
-    order, names = [int(c) for c in scenario.class_order], scenario.dataset.class_names
+    order, dataset = [int(c) for c in scenario.class_order], scenario.dataset
+    problem = PROBLEMS.find(dataset.problem)
     result: dict[str, Any] = {
         "format": 1,
         "config": to_mapping(config),
         "method": config.method,
         "dataset": config.dataset,
-        "class_order": order,
-        "class_names": [names[c] for c in order],
+        **problem.run_facts(order, [dataset.class_names[c] for c in order], dataset.target_shape),
         "tasks_planned": len(scenario),
         "tasks": list(tasks),
     }
     for network in ("torch", "brian2"):
-        matrix = [task[f"accuracy_per_task_{network}"] for task in tasks]
-        accuracies = [task[f"accuracy_{network}"] for task in tasks]
-        result[f"average_incremental_accuracy_{network}"] = incremental.average_incremental_accuracy(accuracies)
-        result[f"last_accuracy_{network}"] = incremental.last_accuracy(accuracies)
-        result[f"forgetting_{network}"] = incremental.forgetting(matrix)
-        result[f"backward_transfer_{network}"] = incremental.backward_transfer(matrix)
-        result[f"accuracy_matrix_{network}"] = matrix
+        result |= problem.run_scores(network, tasks)
     result["energy"] = tasks[-1]["energy"]
     return result
 
@@ -51,16 +45,10 @@ def task_metrics(task: Task, verified: VerifiedTask, history: TaskHistory, secon
     found, test, own = verified.found, verified.test, verified.metrics()
     result: dict[str, Any] = {
         **own,
-        "classes": [int(c) for c in task.classes],
-        "classes_seen": task.classes_seen,
+        **verified.problem.task_facts(task.classes, task.classes_seen),
         "training": history.record(),
         "seconds": {"train": seconds, **own["seconds"]},
     }
     for network, logits in (("torch", found.logits_reference), ("brian2", found.logits_brian2)):
-        predictions = logits.argmax(1)
-        result[f"accuracy_{network}"] = incremental.accuracy(predictions, test.labels)
-        result[f"accuracy_per_task_{network}"] = incremental.accuracy_per_task(predictions, test.labels, test.tasks)
-        result[f"confusion_{network}"] = incremental.confusion_matrix(
-            predictions, test.labels, range(task.classes_seen)
-        ).tolist()
+        result |= verified.problem.scores(network, test, logits, task.classes_seen)
     return result

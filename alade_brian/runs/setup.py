@@ -13,6 +13,7 @@ from alade_brian.data import (
     Dataset,
     ExemplarMemory,
     Scenario,
+    ValueScenario,
     augmentation,
     check_memory,
     class_order,
@@ -48,10 +49,14 @@ def convert_options(dataset: Dataset) -> dict[str, Any]:
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
-    """The class-incremental scenario that a configuration asks for; of a method that learns all classes at once, one
-    task, with the classes in the data set's order unless another is given."""
-    require_classes(dataset, "a run by command, with its accuracy and report,")
-    order, at_once = config.class_order, method_class(config.method).all_at_once
+    """The class-incremental scenario that a configuration asks for; of a method that learns all at once, one task, with
+    the classes in the data set's order unless another is given. UserError where targets are values, and the method
+    learns class after class."""
+    method = method_class(config.method)
+    if method.takes_values and dataset.target_shape is not None:
+        return ValueScenario(dataset)
+    require_classes(dataset, f"the method '{config.method}', to which they come one after another,")
+    order, at_once = config.class_order, method.all_at_once
     if order is None and at_once:
         order = tuple(range(dataset.classes))
     elif order is None:

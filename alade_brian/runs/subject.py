@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.analysis.problems import PROBLEMS, Problem, problem_of
 from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.config.run import config_from
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.data import ImageSet
+from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.runs.incremental_run import evenly_spaced
@@ -28,20 +30,33 @@ PARTS: dict[str, Any] = {"reuse": True, "keep_answers": False}
 class TrainedNetwork:
     """A trained network and the test images of all its classes.
 
-    digest   of checkpoint and choice of images: what results belong to
-    best     the best accuracy ever on each task's test images while the tasks were learnt; None where that is not known
+    digest    of checkpoint and choice of images: what results belong to
+    outputs   as many as it has classes, or values
+    best      the best accuracy (of values: R2) ever on each task's test images while the tasks were learnt; None where
+              that is not known
     """
 
     name: str
     digest: str
     spec: NetworkSpec
     images: ImageSet
-    classes: int
+    outputs: int
     best: list[float] | None = None
     _selectivity: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def problem(self) -> Problem:
+        """What the network learnt: classes, or values."""
+        return PROBLEMS.find(self.images.problem)
+
     def selectivity(self, settings: SimulationSettings) -> dict[str, np.ndarray]:
-        """Class selectivity of every neuron of the unperturbed network, on the test images; simulated once."""
+        """Class selectivity of every neuron of the unperturbed network, on the test images; simulated once. UserError
+        where these have no classes."""
+        if self.problem.labels(self.images) is None:
+            raise UserError(
+                f"neurons are selective for classes, and '{self.name}' learnt values; use another perturbation than "
+                "'selective-lesion'"
+            )
         if not self._selectivity:
             simulator = open_simulator(self.spec, settings)
             found = [responses.spikes for _, responses in simulator.chunks(self.images.images)]
@@ -71,5 +86,6 @@ def _best(run: RunFolder, task: int) -> list[float] | None:
     """From the metrics of the run that a checkpoint belongs to."""
     if not run.metrics.is_file():
         return None
-    curves = [found["accuracy_per_task_brian2"] for found in read_json(run.metrics)["tasks"][:task]]
+    metrics = read_json(run.metrics)
+    curves = [problem_of(metrics).by_task(found) for found in metrics["tasks"][:task]]
     return [max(curve[k] for curve in curves[k:]) for k in range(task)] if len(curves) == task else None

@@ -7,43 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
+from alade_brian.analysis.problems import problem_of
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
-    """Format the accuracies of both networks task by task, then the averages, as aligned text."""
-    head = (
-        "task",
-        "classes",
-        "images",
-        "torch",
-        "Brian2",
-        "mismatched",
-        "of entries",
-        "train s",
-        "build s",
-        "simulate s",
-    )
-    rows = [head]
-    for task in metrics["tasks"]:
-        seconds = task["seconds"]
-        rows.append(
-            (
-                str(task["task"]), str(task["classes_seen"]), f"{task['images']:,}", f"{task['accuracy_torch']:.4f}",
-                f"{task['accuracy_brian2']:.4f}", f"{task['mismatched_spikes']:,}", f"{task['spikes_compared']:,}",
-                f"{seconds['train']:.1f}", f"{seconds['build']:.1f}", f"{seconds['simulate']:.1f}",
-            )
-        )  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    for label, key in (
-        ("average incremental accuracy", "average_incremental_accuracy"),
-        ("last accuracy", "last_accuracy"),
-        ("forgetting", "forgetting"),
-        ("backward transfer", "backward_transfer"),
-    ):
-        lines.append(f"{label}: {metrics[f'{key}_torch']:.4f} in PyTorch, {metrics[f'{key}_brian2']:.4f} in Brian2")
+    """Format how well both networks did, task by task, then over all, as aligned text."""
+    problem = problem_of(metrics)
+    rows = [_row(task, problem.summary_cells(task)) for task in metrics["tasks"]]
+    head = list(rows[0])
+    cells = [head, *(list(row.values()) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines += problem.summary_lines(metrics)
     lines += _energy(metrics.get("energy") or {})
     return "\n".join([*lines, f"{_verdict(metrics)}; report: {folder / 'report.html'}"])
+
+
+def _row(task: Mapping[str, Any], scores: Mapping[str, str]) -> dict[str, str]:
+    """A task's cells by their headings."""
+    return {
+        "task": str(task["task"]),
+        **scores,
+        "mismatched": f"{task['mismatched_spikes']:,}",
+        "of entries": f"{task['spikes_compared']:,}",
+        **{f"{part} s": f"{task['seconds'][part]:.1f}" for part in ("train", "build", "simulate")},
+    }
 
 
 def _verdict(metrics: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alade_brian.analysis.metrics.energy import energy_metrics
+from alade_brian.analysis.problems import PROBLEMS, Problem
 from alade_brian.analysis.statistics.summary import layer_summary
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.nir_graphs.write import NotInNIR, write_nir
@@ -41,6 +42,11 @@ class VerifiedTask:
     test: ImageSet
     found: Verification
 
+    @property
+    def problem(self) -> Problem:
+        """What the network learnt: classes, or values."""
+        return PROBLEMS.find(self.test.problem)
+
     def metrics(self) -> dict[str, Any]:
         """The part of a task's entry in `metrics.json` that does not depend on how the network learns, JSON-ready.
 
@@ -51,7 +57,7 @@ class VerifiedTask:
             "task": self.number,
             "images": found.images,
             "prediction_agreement": found.prediction_agreement,
-            "logit_max_abs_difference": found.logit_max_abs_difference,
+            self.problem.difference: found.logit_max_abs_difference,
             "spikes_compared": found.spikes_compared,
             "mismatched_spikes": found.mismatched_spikes,
             "agrees": found.agrees,
@@ -65,13 +71,14 @@ class VerifiedTask:
         }
 
     def record(self) -> TaskRecord:
-        """Every spike, logit and prediction of both networks."""
+        """Every spike, logit and prediction of both networks; target values where these were learnt."""
         found, test = self.found, self.test
         return TaskRecord(
             dt=self.spec.dt, labels=test.labels, tasks=test.tasks,
-            predictions_torch=found.logits_reference.argmax(-1), predictions_brian2=found.logits_brian2.argmax(-1),
+            predictions_torch=self.problem.predictions(found.logits_reference),
+            predictions_brian2=self.problem.predictions(found.logits_brian2),
             logits_torch=found.logits_reference, logits_brian2=found.logits_brian2,
-            layers={layer.name: self._layer_record(layer) for layer in found.layers},
+            layers={layer.name: self._layer_record(layer) for layer in found.layers}, targets=test.targets,
         )  # fmt: skip
 
     def _layer_record(self, layer: LayerAgreement) -> LayerRecord:
@@ -87,7 +94,7 @@ class VerifiedTask:
             "spikes_torch": layer.spikes_reference,
             "spikes_brian2": layer.spikes_brian2,
             "mismatched_spikes": layer.mismatched_spikes,
-            **layer_summary(spikes, self.test.labels, self.spec.dt),
+            **layer_summary(spikes, self.problem.labels(self.test), self.spec.dt),
         }
 
 

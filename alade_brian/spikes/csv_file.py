@@ -1,6 +1,7 @@
 """Spikes as a table: FILE.csv, a line for each spike, and FILE.json beside it with all other data.
 
-Columns: `image`, `class`, `task`, `layer`, `neuron`, `step`, `time_s` (seconds since the image was switched on). The
+Columns: `image`, `class` (-1: none, values were learnt), `task`, `layer`, `neuron`, `step`, `time_s` (seconds since the
+image was switched on). The
 .json names time step, steps, layers with their neurons, and all images: those without a spike have no line.
 """
 

@@ -32,7 +32,8 @@ def to_neo(record: SpikeRecord, silent: bool = False) -> Any:
     """Convert a record to a neo.Block: a Segment per image, a SpikeTrain per neuron that spiked (`silent`: for all).
 
     Times are seconds since the image was switched on, from 0 to the length of a presentation. A segment is annotated
-    with `image`, `class` and `task`, a train with these and `layer` and `neuron`. UserError where Neo is missing.
+    with `image`, `class` (-1: none) and `task`, a train with these and `layer` and `neuron`. UserError where Neo is
+    missing.
     """
     neo = _package("neo")
     block = neo.Block(name="spikes", dt=record.dt, steps=record.steps, layers=dict(record.layers))
@@ -167,7 +168,11 @@ def _trials(pynwb: Any, record: SpikeRecord, gap: float) -> Any:
         *_column("start_time", "the image is switched on, seconds", starts),
         *_column("stop_time", "the image is switched off, seconds", starts + record.duration),
         *_column("image", "number of the image among the test images", record.images),
-        *_column("class", "class of the image, as its place in the order of learning", record.labels),
+        *_column(
+            "class",
+            "class of the image, as its place in the order of learning; -1: none, values were learnt",
+            record.labels,
+        ),
         *_column("task", "task in which the class was learnt, from 1", record.tasks),
     ]
     return pynwb.epoch.TimeIntervals(name="trials", description="presentations, one image each", columns=columns)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from alade_brian.errors import UserError
 from alade_brian.spikes.archive import reading_archive, write_archive
-from alade_brian.spikes.task_record import LayerRecord, TaskRecord
+from alade_brian.spikes.task_record import NO_CLASS, LayerRecord, TaskRecord
 
 Network = Literal["brian2", "torch"]
 Integers = NDArray[np.int64]
@@ -33,7 +33,8 @@ class SpikeRecord:
     """Spikes of one network, sorted on construction by image, step, layer and neuron.
 
     `dt`: seconds per step. `steps`: of one presentation. `layers`: by name, numbers of its recorded neurons, rising.
-    `images`, `labels`, `tasks` (images,): the number of each presented image, rising; its class; its class's task.
+    `images`, `labels`, `tasks` (images,): the number of each presented image, rising; its class (`NO_CLASS`, -1, if
+    target values were learnt in place of classes); its class's task.
     `image`, `step`, `layer`, `neuron` (spikes,) int32: of every spike the number of its image, its step, the place of
     its layer in `layers` and the number of its neuron there. Raises UserError where these contradict each other.
     """
@@ -202,6 +203,8 @@ class SpikeRecord:
         wanted = dict(neurons or {})
         _chosen_names(wanted.keys() or None, names)
         kept = {name: _chosen(f"neuron of layer {name}", wanted.get(name), self.layers[name]) for name in names}
+        if classes is not None and (self.labels == NO_CLASS).all():
+            raise UserError("The images of this record have no classes: values were learnt; leave out the classes.")
         shown = np.isin(self.images, _chosen("image", images, self.images))
         shown &= np.isin(self.labels, _chosen("class", classes, np.unique(self.labels)))
         if not shown.any():

@@ -3,7 +3,8 @@
 Both networks are stored: Brian2's spikes as bits, and the few entries in which PyTorch's differ. Keys of the file:
 `dt` (seconds), `labels`, `tasks`, `predictions_torch`, `predictions_brian2` (n,), `logits_torch`, `logits_brian2`
 (n, classes), `layer_names`, and for layer number i `spikes_i` (uint8, bits of steps * neurons, padded per image),
-`shape_i` (images, steps, neurons) and `mismatches_i` (m, 3).
+`shape_i` (images, steps, neurons) and `mismatches_i` (m, 3). If values were learnt in place of classes, `targets`
+(n, ...) replaces `labels`, `predictions_torch` and `predictions_brian2`, and the logits (n, values) are the outputs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from numpy.typing import NDArray
 from alade_brian.errors import UserError
 from alade_brian.spikes.archive import reading_archive, write_archive
 
+_OF_CLASSES = ("labels", "predictions_torch", "predictions_brian2")
+_OUTPUTS = ("tasks", "logits_torch", "logits_brian2")
+# The order in which they are written.
 _PER_IMAGE = ("labels", "tasks", "predictions_torch", "predictions_brian2", "logits_torch", "logits_brian2")
+# The class of an image that has target values instead, and what is predicted of it.
+NO_CLASS = -1
 _ALL_IMAGES = slice(None)
 
 
@@ -99,7 +105,8 @@ class TaskRecord:
     """Spikes and predictions of both networks for the test images after one task; n images, classes in class order.
 
     `dt`: seconds per step. `labels`, `tasks` (the task an image's class belongs to), `predictions_*`: (n,).
-    `logits_*`: (n, classes), averaged over steps. `layers`: by name, in the order of the network.
+    `logits_*`: (n, classes), averaged over steps. `layers`: by name, in the order of the network. `targets`: None, or
+    (n, ...) values that were learnt in place of classes; labels and predictions are all `NO_CLASS` then.
     """
 
     dt: float
@@ -110,9 +117,10 @@ class TaskRecord:
     logits_torch: NDArray[Any]
     logits_brian2: NDArray[Any]
     layers: Mapping[str, LayerRecord]
+    targets: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        images = {name: len(getattr(self, name)) for name in _PER_IMAGE}
+        images = {name: len(getattr(self, name)) for name in (*_PER_IMAGE, *_of_values(self.targets))}
         images |= {f"layer {name}": layer.shape[0] for name, layer in self.layers.items()}
         if len(set(images.values())) > 1:
             raise UserError(f"The parts of a spike record differ in their number of images: {images}.")
@@ -122,7 +130,9 @@ class TaskRecord:
 
 def save_record(path: Path, record: TaskRecord) -> None:
     """Write `record` to `path` (.npz, compressed), atomically; OSError from the file system is passed on."""
-    arrays: dict[str, Any] = {name: getattr(record, name) for name in _PER_IMAGE}
+    absent = () if record.targets is None else _OF_CLASSES
+    kept = [name for name in _PER_IMAGE if name not in absent]
+    arrays: dict[str, Any] = {name: getattr(record, name) for name in (*kept, *_of_values(record.targets))}
     arrays["dt"] = np.float64(record.dt)
     arrays["layer_names"] = np.array(list(record.layers), dtype=np.str_)
     for number, layer in enumerate(record.layers.values()):
@@ -137,7 +147,18 @@ def load_record(path: Path) -> TaskRecord:
     with reading_archive(path, "spike record") as file:
         names = [str(name) for name in file["layer_names"]]
         layers = {name: _load_layer(file, number) for number, name in enumerate(names)}
-        return TaskRecord(dt=float(file["dt"]), layers=layers, **{name: file[name] for name in _PER_IMAGE})
+        outputs = {name: file[name] for name in _OUTPUTS}
+        if "targets" in file:
+            nothing = np.full(len(outputs["tasks"]), NO_CLASS)
+            classes = {**dict.fromkeys(_OF_CLASSES, nothing), "targets": file["targets"]}
+        else:
+            classes = {name: file[name] for name in _OF_CLASSES}
+        return TaskRecord(dt=float(file["dt"]), layers=layers, **outputs, **classes)
+
+
+def _of_values(targets: NDArray[Any] | None) -> tuple[str, ...]:
+    """Names of what a record of values has beside that of classes."""
+    return () if targets is None else ("targets",)
 
 
 def _load_layer(file: Mapping[str, NDArray[Any]], number: int) -> LayerRecord:

@@ -32,14 +32,14 @@ VERSIONS = ("brian2", "nest-simulator", "numpy", "torch")
 class ComparedNetwork:
     """What both simulators are shown.
 
-    images   ``(n, *stimulus shape)``, labels int64 ``(n,)``
+    images   ``(n, *stimulus shape)``, labels int64 ``(n,)``; None if it learnt values, which have no accuracy
     about    what else is to be written down, JSON-ready
     """
 
     name: str
     spec: NetworkSpec
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,23 +84,25 @@ class Agreement:
         return lines if diagnosis is None else [*lines, f"diagnosis: {diagnosis}"]
 
     def _decisions(self) -> list[str]:
-        found, (brian2, nest) = self.found, self.accuracies
+        found, known = self.found, self.accuracies
+        accuracy = f"; accuracy {known['brian2']:.4f} in Brian2, {known['nest']:.4f} in NEST" if known else ""
         return [
             f"{found.images} images, {found.spikes_compared:,} entries compared, {found.mismatched_spikes:,} differ; "
             f"the logits differ by {found.logit_max_abs_difference:.2g} at most, the same decision on "
-            f"{found.prediction_agreement:.2%}; accuracy {brian2:.4f} in Brian2, {nest:.4f} in NEST"
+            f"{found.prediction_agreement:.2%}{accuracy}"
         ]
 
     @property
-    def accuracies(self) -> tuple[float, float]:
-        """In Brian2 and in NEST."""
-        right = (self.found.logits_brian2, self.found.logits_reference)
-        brian2, nest = (float(np.mean(logits.argmax(1) == self.subject.labels)) for logits in right)
-        return brian2, nest
+    def accuracies(self) -> dict[str, float]:
+        """By simulator; empty if the network learnt values."""
+        if self.subject.labels is None:
+            return {}
+        outputs = {"brian2": self.found.logits_brian2, "nest": self.found.logits_reference}
+        return {name: float(np.mean(logits.argmax(1) == self.subject.labels)) for name, logits in outputs.items()}
 
     def record(self) -> dict[str, Any]:
         """Everything that was found, JSON-ready."""
-        found, (brian2, nest) = self.found, self.accuracies
+        found, known = self.found, self.accuracies
         return {
             "network": self.subject.name,
             **self.subject.about,
@@ -110,7 +112,7 @@ class Agreement:
             "differing_spikes": found.mismatched_spikes,
             "prediction_agreement": found.prediction_agreement,
             "logit_max_abs_difference": found.logit_max_abs_difference,
-            "accuracy": {"brian2": brian2, "nest": nest},
+            **({"accuracy": known} if known else {}),
             "layers": [self._layer(layer) for layer in found.layers],
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         }

@@ -15,6 +15,7 @@ from alade_brian.analysis.figures.training import (
     training_panels,
 )
 from alade_brian.analysis.figures.tuning import plot_drift, plot_selectivity, plot_tuning
+from alade_brian.analysis.figures.values import plot_fields, plot_predicted
 
 __all__ = [
     "has_epochs",
@@ -25,11 +26,13 @@ __all__ = [
     "plot_drift",
     "plot_energy",
     "plot_energy_tasks",
+    "plot_fields",
     "plot_incremental_accuracy",
     "plot_inner_state",
     "plot_isi",
     "plot_logits",
     "plot_membrane",
+    "plot_predicted",
     "plot_raster",
     "plot_rates",
     "plot_representation",

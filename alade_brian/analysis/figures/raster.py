@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from alade_brian.analysis.figures import style
 from alade_brian.errors import UserError
 from alade_brian.spikes.spike_record import SpikeRecord
+from alade_brian.spikes.task_record import NO_CLASS
 
 Numbers = NDArray[np.int64]
 NETWORKS = ("PyTorch", "Brian2")
@@ -178,10 +179,13 @@ def _label_images(record: SpikeRecord, ax: Axes, above: Axes, class_names: Seque
             starts[1:], 0, 1, transform=each.get_xaxis_transform(), color="#BBBBBB", linewidth=0.6, linestyle=":"
         )
     if len(record.images) <= 12:
-        for start, label in zip(starts, record.labels, strict=True):
-            name = style.literal(class_names[label] if label < len(class_names) else label)
+        for start, label, image in zip(starts, record.labels, record.images, strict=True):
+            # An image without a class goes by its number.
+            what = "image" if label == NO_CLASS else "class"
+            known = class_names[label] if 0 <= label < len(class_names) else label
+            name = style.literal(image if label == NO_CLASS else known)
             above.text(
-                start, 1.0, f" class {name}" if start == starts[0] else f" {name}", va="top", fontsize=7,
+                start, 1.0, f" {what} {name}" if start == starts[0] else f" {name}", va="top", fontsize=7,
                 color=style.GREY, transform=above.get_xaxis_transform(),
             )  # fmt: skip
 

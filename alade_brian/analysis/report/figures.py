@@ -7,13 +7,24 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
 from alade_brian.analysis.figures.style import new_axes, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.report import html
 from alade_brian.analysis.report.naming import Naming
 
 Metrics = Mapping[str, Any]
+
+# The caption of the figure of training where classes are learnt.
+TRAINING_OF_CLASSES = (
+    "Loss: mean over the training images of an epoch; what it is made of differs between stages. Gap: mean true-class"
+    " logit over the new classes' training images minus that over the exemplars of old classes; gamma: the offset that"
+    " training adds to the new classes' logits to close it, where the method does so. Rows: mean L2 norm of the"
+    " classifier's weights of one class. Vertical lines part the tasks. Quantities that the method does not record have"
+    " no line."
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +52,17 @@ def learning_pictures(metrics: Metrics) -> list[Picture]:
     return pictures
 
 
-def training_pictures(metrics: Metrics) -> list[Picture]:
-    """What the epochs recorded, and logits before and after alignment; empty where nothing was recorded."""
+def show(picture: Picture) -> Markup:
+    """A picture as a part of the page."""
+    return html.figure(picture.svg, picture.alt, picture.caption)
+
+
+def training_pictures(metrics: Metrics, caption: str) -> list[Picture]:
+    """What the epochs recorded, with this caption, and logits before and after alignment; empty where nothing was
+    recorded."""
     pictures = []
     if figures.has_epochs(metrics):
-        pictures.append(_training_picture(metrics))
+        pictures.append(_training_picture(metrics, caption))
     if any((task.get("training") or {}).get("logits_before_alignment") for task in metrics["tasks"]):
         caption = (
             "Mean true-class logit by task before and after alignment, in the last task that was aligned. Averaged over"
@@ -109,18 +126,13 @@ def draw_picture(
     return Picture(name, caption, alt, svg_bytes(figure), png_bytes(figure), wide=size[0] > 6)
 
 
-def _training_picture(metrics: Metrics) -> Picture:
-    caption = (
-        "Training, epoch by epoch. Loss: mean over the training images of an epoch; what it is made of differs between"
-        " stages. Gap: mean true-class logit over the new classes' training images minus that over the exemplars of old"
-        " classes; gamma: the offset that training adds to the new classes' logits to close it, where the method does"
-        " so. Rows: mean L2 norm of the classifier's weights of one class. Vertical lines part the tasks. Quantities"
-        " that the method does not record have no line."
-    )
-    alt = "Lines over the epochs of all tasks: loss, gap between new and old classes' logits, norms of classifier rows."
+def _training_picture(metrics: Metrics, caption: str) -> Picture:
+    alt = "Lines over the epochs of all tasks: the loss, and what else was recorded."
     figure, axes = new_stack(9.0, 2.5, figures.training_panels(metrics))
     figures.plot_training(metrics, axes)
-    return Picture("training", caption, alt, svg_bytes(figure), png_bytes(figure), wide=True)
+    return Picture(
+        "training", f"Training, epoch by epoch. {caption}", alt, svg_bytes(figure), png_bytes(figure), wide=True
+    )
 
 
 def _accuracy_picture(metrics: Metrics) -> Picture:

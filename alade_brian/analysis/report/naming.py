@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alade_brian.spikes.task_record import NO_CLASS
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -26,6 +28,10 @@ class Naming:
     def name(self, label: int) -> str:
         """A class by its place in class order; the place itself where its name is not known."""
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+
+    def shown(self, label: int) -> str:
+        """The class of an image in words, "class zebra"; empty for an image without one."""
+        return "" if label == NO_CLASS else f"class {self.name(label)}"
 
     def names(self, labels: Iterable[int]) -> list[str]:
         """The same for several."""

@@ -13,7 +13,9 @@
   const canvas = root.querySelector("canvas");
   const status = root.querySelector("output");
   const pointed = root.querySelector(".pointed");
-  const choice = Object.fromEntries(["layer", "class", "task"].map((n) => [n, document.getElementById(`raster-${n}`)]));
+  // Images without classes are not chosen by them.
+  const filters = ["layer", "class", "task"].map((n) => [n, document.getElementById(`raster-${n}`)]);
+  const choice = Object.fromEntries(filters.filter(([, element]) => element));
   const context = canvas.getContext("2d");
   const spikes = decode(data);
   let shown; // what the filters leave: columns of steps, rows of neurons
@@ -43,7 +45,8 @@
 
   // Column of every step and row of every neuron, -1 where a filter leaves it out.
   function filter() {
-    const { layer, class: label, task } = Object.fromEntries(Object.entries(choice).map(([n, e]) => [n, e.value]));
+    const chosen = Object.fromEntries(Object.entries(choice).map(([n, e]) => [n, e.value]));
+    const { layer, class: label = "", task = "" } = chosen;
     const columns = new Int32Array(data.images.length * data.steps).fill(-1);
     const rows = new Int32Array(data.neurons).fill(-1);
     const images = [];
@@ -197,7 +200,7 @@
       const room = right - left - 4;
       if (room < 24) return;
       const text = room > 110 ? `class ${image.class} (task ${image.task})` : image.class;
-      write(text, (left + right) / 2, MARGIN.top - 22, "center", INK, 11, room);
+      if (image.class !== undefined) write(text, (left + right) / 2, MARGIN.top - 22, "center", INK, 11, room);
       if (room > 60) write(`image ${image.number}`, (left + right) / 2, MARGIN.top - 9, "center", SOFT, 10, room);
     });
   }
@@ -255,8 +258,8 @@
     const layer = shown.layers.find((each) => row >= each.start && row < each.start + each.neurons);
     if (!image || !layer) return;
     pointed.textContent =
-      `${layer.name}, neuron ${(row - layer.start) * layer.every}; image ${image.number} ` +
-      `(class ${image.class}, answer ${image.answer}), step ${step % data.steps}`;
+      `${layer.name}, neuron ${(row - layer.start) * layer.every}; image ${image.number}` +
+      `${image.class === undefined ? "" : ` (class ${image.class}, answer ${image.answer})`}, step ${step % data.steps}`;
   }
 
   canvas.addEventListener("wheel", (event) => {

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from alade_brian.analysis.report import html
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.spikes.spike_record import SpikeRecord
-from alade_brian.spikes.task_record import TaskRecord
+from alade_brian.spikes.task_record import NO_CLASS, TaskRecord
 
 # About one byte each, a third more in base64.
 MOST_SPIKES = 100_000
@@ -50,12 +50,17 @@ class Raster:
             spikes = spikes.select(neurons={name: numbers[::every] for name, numbers in spikes.layers.items()})
         return cls(spikes, every, record.predictions_brian2[spikes.images])
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether the images have classes to be chosen by."""
+        return bool((self.spikes.labels != NO_CLASS).any())
+
     def caption(self, images: int, naming: Naming = UNNAMED) -> str:
         """What is shown and how it is looked at; `images`: how many the record has."""
         of = "every" if self.every == 1 else f"every {self.every}th"
+        spread = ", spread over the classes," if self.of_classes else ""
         return (
-            f"Brian2's spikes for {len(self.spikes.images)} of {images:,} {naming.kind} images, spread over the"
-            " classes, shown"
+            f"Brian2's spikes for {len(self.spikes.images)} of {images:,} {naming.kind} images{spread} shown"
             f" one after the other: {len(self.spikes):,} spikes, {of} neuron of each layer. Draw a rectangle to zoom"
             " into it; click into the raster, and the wheel zooms too (with Shift only the time), arrow keys move and"
             " + and - zoom; a double click, or 0, shows everything."
@@ -80,9 +85,8 @@ class Raster:
                 {
                     "number": int(number),
                     "label": int(label),
-                    "class": naming.name(label),
                     "task": int(task),
-                    "answer": naming.name(answer),
+                    **({"class": naming.name(label), "answer": naming.name(answer)} if self.of_classes else {}),
                 }
                 for number, label, task, answer in images
             ],
@@ -97,7 +101,7 @@ class Raster:
         """
         spikes = self.spikes
         layers = [(str(number), name) for number, name in enumerate(spikes.layers)]
-        classes = [(str(label), naming.name(label)) for label in np.unique(spikes.labels)]
+        classes = [(str(label), naming.name(label)) for label in np.unique(spikes.labels) if self.of_classes]
         tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
         script = resources.files("alade_brian.analysis.report").joinpath("raster.js").read_text(encoding="utf-8")
         return html.render(

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from alade_brian.analysis import figures
+from alade_brian.analysis.problems import Problem, problem_of
 from alade_brian.analysis.report import figures as pictures
 from alade_brian.analysis.report import html, sections, spike_figures
+from alade_brian.analysis.report.figures import show
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import Raster
+from alade_brian.analysis.report.records import Record, last_record, numbered
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
 from alade_brian.spikes.state_record import load_states
-from alade_brian.spikes.task_record import TaskRecord, load_record
 
 Metrics = Mapping[str, Any]
 
-_TASK_KEYS = (
-    "task classes classes_seen images accuracy_torch accuracy_brian2 prediction_agreement logit_max_abs_difference"
-    " layers spikes_compared mismatched_spikes seconds"
-).split()
+# Of every task, whatever is learnt.
+_TASK_KEYS = "task images prediction_agreement layers spikes_compared mismatched_spikes seconds".split()
 _LAYER_KEYS = "name neurons spikes_torch spikes_brian2 mismatched_spikes mean_rate_hz".split()
 
 
@@ -40,15 +35,19 @@ def write_report(run_folder: Path) -> Path:
     """
     folder = Path(run_folder)
     metrics = _read_metrics(folder / "metrics.json")
+    problem, (record, origin) = problem_of(metrics), last_record(folder)
+    agreement = html.percent(sections.agreement(metrics))
     drawn: list[pictures.Picture] = []
     body = [
         html.title(sections.title(metrics)),
-        html.paragraph(sections.progress(metrics), soft=True),
-        sections.verdict(metrics),
-        sections.headline(metrics),
-        *_learning(metrics, drawn),
-        *_training(metrics, drawn),
-        *_spikes(folder, metrics, drawn),
+        html.paragraph(sections.progress(metrics, problem.content(metrics)), soft=True),
+        sections.verdict(metrics, problem.answer),
+        sections.headline(metrics, problem.score_tiles(metrics), problem.agreement_tiles(metrics, agreement)),
+        html.heading("What was learnt"),
+        *problem.learning(metrics, record, drawn),
+        *_training(metrics, problem, drawn),
+        *_spikes(metrics, record, origin, drawn),
+        *([] if record is None else problem.answers(folder, metrics, record, drawn)),
         *_membranes(folder, Naming.of(metrics), drawn),
         *_cost(metrics, drawn),
         *_energy(metrics, drawn),
@@ -62,38 +61,22 @@ def write_report(run_folder: Path) -> Path:
     return report
 
 
-def _learning(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
-    first, *others = pictures.learning_pictures(metrics)
-    drawn += [first, *others]
-    beside = [_show(picture) for picture in others if not picture.wide]
-    maps: list[str] = [html.pair(beside)] if beside else []
-    maps += [_show(picture) for picture in others if picture.wide]
-    return [
-        html.heading("What was learnt"),
-        sections.summary_table(metrics),
-        _show(first),
-        sections.task_table(metrics),
-        *maps,
-    ]
-
-
-def _training(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
-    found = pictures.training_pictures(metrics)
+def _training(metrics: Metrics, problem: Problem, drawn: list[pictures.Picture]) -> list[str]:
+    text, caption = problem.training(metrics)
+    found = pictures.training_pictures(metrics, caption)
     drawn += found
-    text = sections.training(figures.has_epochs(metrics), figures.has_gap(metrics))
-    return [html.heading("Training"), html.paragraph(text), *(_show(picture) for picture in found)]
+    return [html.heading("Training"), html.paragraph(text), *(show(picture) for picture in found)]
 
 
-def _spikes(folder: Path, metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
+def _spikes(metrics: Metrics, record: Record | None, origin: str, drawn: list[pictures.Picture]) -> list[str]:
     parts: list[str] = [html.heading("Spikes")]
     small: list[pictures.Picture] = []
     if metrics["tasks"][-1]["layers"]:
         small.append(pictures.rate_picture(metrics))
         parts.append(sections.layer_table(metrics))
-    record, text = _last_record(folder)
     if record is None:
         drawn += small
-        return [*parts, *(_show(picture) for picture in small), html.paragraph(text)]
+        return [*parts, *(show(picture) for picture in small), html.paragraph(origin)]
     naming = Naming.of(metrics)
     divergences = {each["task"]: each.get("first_divergence") for each in metrics["tasks"]}
     intervals, *rasters = spike_figures.spike_pictures(record.content, divergences.get(record.task), naming)
@@ -101,40 +84,16 @@ def _spikes(folder: Path, metrics: Metrics, drawn: list[pictures.Picture]) -> li
     drawn += [*small, *rasters]
     return [
         *parts,
-        html.pair([_show(picture) for picture in small]),
-        html.paragraph(text),
-        *(_show(picture) for picture in rasters),
+        html.pair([show(picture) for picture in small]),
+        html.paragraph(origin),
+        *(show(picture) for picture in rasters),
         Raster.of(record.content).html(len(record.content.labels), naming),
-        *_answers(folder, metrics, record, drawn),
-    ]
-
-
-def _answers(folder: Path, metrics: Metrics, record: _Record, drawn: list[pictures.Picture]) -> list[str]:
-    """What the neurons answer to, after the last recorded task, and how that moved from task to task."""
-    naming = Naming.of(metrics)
-    layers = {each["task"]: each.get("readout_layers") or () for each in metrics["tasks"]}
-    tuning, selectivity = spike_figures.answer_pictures(record.content, layers.get(record.task, ()), naming)
-    small = [selectivity]
-    rdms = {record.task: spike_figures.rdm_of(record.content, layers.get(record.task, ()))}
-    for task, path in _numbered(folder / "spikes").items():
-        # A record that cannot be read leaves its task out.
-        with suppress(UserError):
-            if task != record.task and (earlier := load_record(path)).layers and len(earlier.labels):
-                rdms[task] = spike_figures.rdm_of(earlier, layers.get(task, ()))
-    if len(rdms) > 1:
-        small.append(spike_figures.drift_picture([rdms[task] for task in sorted(rdms)], sorted(rdms), naming))
-    drawn += [tuning, *small]
-    return [
-        html.heading("What the neurons answer to"),
-        sections.response_table(metrics),
-        _show(tuning),
-        html.pair([_show(picture) for picture in small]),
     ]
 
 
 def _membranes(folder: Path, naming: Naming, drawn: list[pictures.Picture]) -> list[str]:
     """A look at the neurons of the last task that membranes were recorded of."""
-    found = _numbered(folder / "membranes")
+    found = numbered(folder / "membranes")
     if not found:
         return []
     title = html.heading("Membranes")
@@ -142,36 +101,12 @@ def _membranes(folder: Path, naming: Naming, drawn: list[pictures.Picture]) -> l
         drawn.append(spike_figures.membrane_picture(load_states(found[max(found)]), naming))
     except UserError as error:
         return [title, html.paragraph(f"There are no membranes to show: {error}")]
-    return [title, _show(drawn[-1])]
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The spikes of the last task that has any."""
-
-    task: int
-    content: TaskRecord
-
-
-def _last_record(folder: Path) -> tuple[_Record | None, str]:
-    """The record of the highest task, or none, and a sentence on where the figures come from."""
-    found = _numbered(folder / "spikes")
-    if not found:
-        return None, "No spikes were recorded, so there is no raster and no interval histogram."
-    task = max(found)
-    try:
-        record = load_record(found[task])
-    except UserError as error:
-        return None, f"There is no raster and no interval histogram: {error}"
-    if not record.layers or len(record.labels) == 0:
-        return None, f"The spike record {found[task].name} is empty."
-    text = f"Intervals, rasters and answers show the network after task {task} (spikes/{found[task].name})."
-    return _Record(task, record), text
+    return [title, show(drawn[-1])]
 
 
 def _cost(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
     drawn.append(pictures.time_picture(metrics))
-    return [html.heading("What it cost"), _show(drawn[-1])]
+    return [html.heading("What it cost"), show(drawn[-1])]
 
 
 def _energy(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
@@ -181,7 +116,7 @@ def _energy(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
     found = pictures.energy_pictures(metrics)
     drawn += found
     parts = [html.heading("Energy"), html.paragraph(sentence), *sections.energy_tables(metrics)]
-    return [*parts, *([html.pair([_show(picture) for picture in found])] if found else [])]
+    return [*parts, *([html.pair([show(picture) for picture in found])] if found else [])]
 
 
 def _origin(folder: Path) -> list[str]:
@@ -204,19 +139,6 @@ def _origin(folder: Path) -> list[str]:
     return [*parts, sections.environment_table(environment)]
 
 
-def _show(picture: pictures.Picture) -> Markup:
-    return html.figure(picture.svg, picture.alt, picture.caption)
-
-
-def _numbered(folder: Path) -> dict[int, Path]:
-    """The records in a folder by the number of their task."""
-    return {
-        int(path.stem.removeprefix("task-")): path
-        for path in folder.glob("task-*.npz")
-        if path.stem.removeprefix("task-").isdigit()
-    }
-
-
 def _read_metrics(path: Path) -> Metrics:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -228,7 +150,7 @@ def _read_metrics(path: Path) -> Metrics:
     if not tasks:
         raise UserError(f"{path} holds no finished task to report on.")
     for number, task in enumerate(tasks, start=1):
-        missing = [key for key in _TASK_KEYS if key not in task]
+        missing = [key for key in (*_TASK_KEYS, *problem_of(metrics).task_keys) if key not in task]
         missing += [f"layers.{key}" for layer in task.get("layers", []) for key in _LAYER_KEYS if key not in layer]
         if missing:
             raise UserError(f"{path} lacks {missing[0]} in its task number {number}.")

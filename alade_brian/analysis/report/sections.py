@@ -13,6 +13,7 @@ from alade_brian.analysis.statistics.summary import STATISTICS, Statistic
 
 Metrics = Mapping[str, Any]
 
+NO_EPOCHS = "This run recorded nothing of its training epochs."
 _PARTS = ("train", "build", "simulate")
 
 
@@ -22,31 +23,34 @@ def title(metrics: Metrics) -> str:
     return " on ".join(str(name) for name in (method, dataset) if name) or "class-incremental run"
 
 
-def progress(metrics: Metrics) -> str:
-    """How far the run got, and over what."""
+def progress(metrics: Metrics, content: str) -> str:
+    """How far the run got, and over what; `content`: what was learnt, in a few words."""
     done, planned = len(metrics["tasks"]), metrics.get("tasks_planned") or len(metrics["tasks"])
     last = metrics["tasks"][-1]
     how = f"All {planned} tasks" if done >= planned > 1 else f"{done} of {planned} task{'s' if planned > 1 else ''}"
     unfinished = "" if done >= planned else " The run is unfinished; averages are over the finished tasks."
-    return f"{how} learnt: {last['classes_seen']} classes, tested on {last['images']:,} images at the end.{unfinished}"
+    return f"{how} learnt: {content}, tested on {last['images']:,} images at the end.{unfinished}"
 
 
-def verdict(metrics: Metrics) -> str:
-    """Whether the simulated network does what the trained one does, in one sentence, and where it first departs."""
+def verdict(metrics: Metrics, answer: str) -> str:
+    """Whether the simulated network does what the trained one does, in one sentence, and where it first departs.
+
+    `answer`: what an answer of the network is called, such as "prediction".
+    """
     compared, wrong = _total(metrics, "spikes_compared"), _total(metrics, "mismatched_spikes")
     if agrees(metrics):
         return html.verdict_box(
             True,
             "Agreement",
             f"The Brian2 network spikes exactly as the trained PyTorch network: all {compared:,} entries (image, step,"
-            " neuron) that were compared are the same, and so is every prediction.",
+            f" neuron) that were compared are the same, and so is every {answer}.",
         )
     if not differs(metrics):
         return html.verdict_box(False, "Agreement not shown", f"{_sentences(doubts(metrics))}.")
     sentence = (
         f"The Brian2 network departs from the trained PyTorch network: in {wrong:,} of {compared:,} compared entries"
         " (image, step, neuron) exactly one of them spikes, and"
-        f" {html.percent(_agreement(metrics))} of the predictions are the same."
+        f" {html.percent(agreement(metrics))} of the {answer}s are the same."
     )
     details = [*_first_divergence(metrics), *(f"{_sentences([doubt])}." for doubt in doubts(metrics))]
     return html.verdict_box(False, "No agreement", sentence, details)
@@ -56,21 +60,19 @@ def _sentences(doubts: Sequence[str]) -> str:
     return "; ".join(doubts)[:1].upper() + "; ".join(doubts)[1:]
 
 
-def headline(metrics: Metrics) -> str:
-    """The tiles: accuracy, agreement, logits, time."""
-    averages = {name: _average(metrics, name) for name in ("torch", "brian2")}
+def headline(
+    metrics: Metrics, scores: Sequence[tuple[str, str, str]], agreement: Sequence[tuple[str, str, str]]
+) -> str:
+    """The tiles: `scores` of both networks, spikes, `agreement` of their answers, time."""
     parts = (*_PARTS, "compare")
     seconds = {part: sum(task["seconds"].get(part, 0.0) for task in metrics["tasks"]) for part in parts}
     split = ", ".join(f"{part} {html.duration(value)}" for part, value in seconds.items())
     wrong, compared = _total(metrics, "mismatched_spikes"), _total(metrics, "spikes_compared")
-    logit = max(float(task["logit_max_abs_difference"]) for task in metrics["tasks"])
     return html.tiles(
         [
-            ("Average incremental accuracy, PyTorch", html.percent(averages["torch"]), "mean over tasks"),
-            ("Average incremental accuracy, Brian2", html.percent(averages["brian2"]), "mean over tasks"),
+            *scores,
             ("Mismatched spikes", f"{wrong:,}", f"of {compared:,} entries compared"),
-            ("Prediction agreement", html.percent(_agreement(metrics)), "over all tested images"),
-            ("Largest logit difference", html.number(logit), "absolute, over images and classes"),
+            *agreement,
             ("Total time", html.duration(sum(seconds.values())), split),
         ]
     )
@@ -79,7 +81,7 @@ def headline(metrics: Metrics) -> str:
 def summary_table(metrics: Metrics) -> str:
     """Last accuracy, forgetting and backward transfer of both networks."""
     rows = [
-        ["Average incremental accuracy", *(html.percent(_average(metrics, name)) for name in ("torch", "brian2"))],
+        ["Average incremental accuracy", *(html.percent(average(metrics, name)) for name in ("torch", "brian2"))],
         ["Last accuracy", *(html.percent(metrics["tasks"][-1][f"accuracy_{name}"]) for name in ("torch", "brian2"))],
     ]
     for name, key in (("Forgetting", "forgetting"), ("Backward transfer", "backward_transfer")):
@@ -121,7 +123,8 @@ def task_table(metrics: Metrics) -> str:
 
 def layer_table(metrics: Metrics) -> str:
     """One row per layer of the last task's network."""
-    task, shown = metrics["tasks"][-1], _statistics("layers")
+    task = metrics["tasks"][-1]
+    shown = _statistics("layers", task["layers"])
     columns = ["Layer", "Neurons", "Spikes PyTorch", "Spikes Brian2", "Mismatched", *(s.title for s in shown)]
     rows = [
         [
@@ -141,7 +144,8 @@ def layer_table(metrics: Metrics) -> str:
 
 def response_table(metrics: Metrics) -> str:
     """One row per layer of the last task's network, of its responses' statistics; empty if none is known."""
-    task, shown = metrics["tasks"][-1], _statistics("responses")
+    task = metrics["tasks"][-1]
+    shown = _statistics("responses", task["layers"])
     known = [layer for layer in task["layers"] if any(statistic.key in layer for statistic in shown)]
     if not known:
         return ""
@@ -151,8 +155,10 @@ def response_table(metrics: Metrics) -> str:
     return html.table(["Layer", *(s.title for s in shown)], rows, caption)
 
 
-def _statistics(table: str) -> list[Statistic]:
-    return [statistic for statistic in STATISTICS.values() if statistic.table == table]
+def _statistics(table: str, layers: Sequence[Mapping[str, Any]]) -> list[Statistic]:
+    """Those of a table; of classes only if the images had some."""
+    every = [statistic for statistic in STATISTICS.values() if statistic.table == table]
+    return [each for each in every if not each.of_classes or any(each.key in layer for layer in layers)]
 
 
 def _cell(statistic: Statistic, layer: Mapping[str, Any]) -> str:
@@ -167,7 +173,7 @@ def _captions(shown: list[Statistic]) -> str:
 def training(has_epochs: bool, has_gap: bool) -> str:
     """What the figure of training is read for, by what was recorded."""
     if not has_epochs:
-        return "This run recorded nothing of its training epochs."
+        return NO_EPOCHS
     if not has_gap:
         return (
             "No gap between the logits of old and new classes was measured: only one task has been learnt, or the"
@@ -245,15 +251,16 @@ def _total(metrics: Metrics, key: str) -> int:
     return sum(int(task[key]) for task in metrics["tasks"])
 
 
-def _average(metrics: Metrics, network: str) -> float:
+def average(metrics: Metrics, network: str) -> float:
+    """Average incremental accuracy of ``torch`` or ``brian2``."""
     stored = metrics.get(f"average_incremental_accuracy_{network}")
     if stored is not None:
         return float(stored)
     return average_incremental_accuracy([task[f"accuracy_{network}"] for task in metrics["tasks"]])
 
 
-def _agreement(metrics: Metrics) -> float | None:
-    """Share of equal predictions over the tested images of all tasks, exactly 1.0 only when every task says so; None
+def agreement(metrics: Metrics) -> float | None:
+    """Share of equal answers over the tested images of all tasks, exactly 1.0 only when every task says so; None
     where no image was tested."""
     tasks = metrics["tasks"]
     images = sum(task["images"] for task in tasks)

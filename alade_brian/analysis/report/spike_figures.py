@@ -69,9 +69,10 @@ def membrane_picture(record: StateRecord, naming: Naming) -> Picture:
         # The panels share their time; its numbers stand under the last.
         ax.set_xlabel("")
     part = _shown_of(len(shown), len(record.states))
+    shows = naming.shown(int(record.labels[0]))
+    image = f"image {record.images[0]} ({shows})" if shows else f"image {record.images[0]}"
     caption = (
-        f"Membranes in one presentation, image {record.images[0]} (class {naming.name(record.labels[0])}), as the"
-        " threshold test"
+        f"Membranes in one presentation, {image}, as the threshold test"
         " sees them: lines PyTorch, rings Brian2, filled where the neuron spikes, dashed the threshold. Of each layer"
         " the neuron that fires most, of those that fire the one that fires least, and of the silent ones that which"
         f" comes closest to its threshold.{part} Nothing averaged."
@@ -150,12 +151,9 @@ def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None, na
     brian2 = {name: record.layers[name].brian2(image) for name in names}
     why = "the one with the first diverging spike" if divergence else f"the first of the {naming.kind} images"
     part = _shown_of(len(names), len(record.layers))
-    shown, torch_says, brian2_says = naming.names(
-        each[image] for each in (record.labels, record.predictions_torch, record.predictions_brian2)
-    )
     caption = (
-        f"Spikes of one presentation, image {image} ({why}; class {shown}, PyTorch's answer {torch_says},"
-        f" Brian2's {brian2_says}). A ring around a dot: both"
+        f"Spikes of one presentation, image {image} ({why}{_class_and_answers(record, image, naming)}). A ring around a"
+        " dot: both"
         f" networks spiked. Vermillion: only one did. At most {_RASTER_NEURONS} neurons of a layer are drawn, those"
         f" that disagree first; the count in the title covers all neurons of the layers shown.{part} Nothing averaged."
     )
@@ -164,6 +162,13 @@ def _raster_picture(record: TaskRecord, divergence: Mapping[str, Any] | None, na
     drawn = sum(min(torch[name].shape[1], _RASTER_NEURONS) for name in names)
     size = (9.0, float(np.clip(1.5 + 0.055 * drawn, 3.5, 10.0)))
     return draw_picture("raster", lambda ax: plot(torch, brian2, record.dt, ax, _RASTER_NEURONS), caption, alt, size)
+
+
+def _class_and_answers(record: TaskRecord, image: int, naming: Naming) -> str:
+    """The class of an image and both networks' predictions, as the end of a sentence; empty where there is none."""
+    shows = naming.shown(int(record.labels[image]))
+    answers = naming.names(each[image] for each in (record.predictions_torch, record.predictions_brian2))
+    return f"; {shows}, PyTorch's answer {answers[0]}, Brian2's {answers[1]}" if shows else ""
 
 
 def _raster_layers(record: TaskRecord, wanted: str | None) -> list[str]:

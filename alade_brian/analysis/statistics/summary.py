@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from alade_brian.analysis.statistics.information import mutual_information
@@ -26,7 +27,7 @@ class LayerSpikes:
     """What a statistic is computed from.
 
     spikes   bool ``(images, steps, neurons)``
-    labels   integers ``(images,)``
+    labels   integers ``(images,)``; without meaning to a statistic that needs no classes
     dt       seconds per step
     """
 
@@ -56,6 +57,7 @@ class Statistic:
     function   of a layer; None or NaN if it is undefined there. UserError if the spikes are not as they must be
     table      which of the report's two tables of layers it stands in
     percent    whether the report shows it in percent
+    of_classes whether it needs the class of every image: a layer whose images have none lacks it
     """
 
     key: str
@@ -64,6 +66,7 @@ class Statistic:
     function: Callable[[LayerSpikes], float | None]
     table: Literal["layers", "responses"] = "responses"
     percent: bool = False
+    of_classes: bool = False
 
 
 _ALL = (
@@ -105,12 +108,12 @@ _ALL = (
     ),
     Statistic(
         "class_selectivity", "Selectivity", "Selectivity: see below, mean over the neurons that fired.",
-        lambda layer: defined_mean(class_selectivity(layer.spikes, layer.labels)),
+        lambda layer: defined_mean(class_selectivity(layer.spikes, layer.labels)), of_classes=True,
     ),
     Statistic(
         "mutual_information_bits", "Information (bits)",
         "Information: between class and spike count of one neuron, bias corrected, mean over neurons.",
-        lambda layer: float(mutual_information(layer.spikes, layer.labels).mean()),
+        lambda layer: float(mutual_information(layer.spikes, layer.labels).mean()), of_classes=True,
     ),
 )  # fmt: skip
 
@@ -118,12 +121,13 @@ _ALL = (
 STATISTICS: Registry[str, Statistic] = Registry("statistic", {statistic.key: statistic for statistic in _ALL})
 
 
-def layer_summary(spikes: Spikes, labels: NDArray[Any], dt: float) -> dict[str, float | None]:
+def layer_summary(spikes: Spikes, labels: NDArray[Any] | None, dt: float) -> dict[str, float | None]:
     """Every registered statistic of a layer, as written to metrics.json; what is undefined is None, never NaN.
 
-    `spikes`: bool (images, steps, neurons); `labels`: integers (images,); `dt`: seconds per step. Raises UserError when
-    they are not, or are empty.
+    `spikes`: bool (images, steps, neurons); `labels`: integers (images,), or None if the images have no classes: the
+    statistics that need them are absent then; `dt`: seconds per step. Raises UserError when they are not, or are empty.
     """
-    layer = LayerSpikes(spikes, labels, dt)
-    values = {key: statistic.function(layer) for key, statistic in STATISTICS.items()}
+    layer = LayerSpikes(spikes, np.empty(0, np.int64) if labels is None else labels, dt)
+    wanted = {key: each for key, each in STATISTICS.items() if labels is not None or not each.of_classes}
+    values = {key: statistic.function(layer) for key, statistic in wanted.items()}
     return {key: None if value is None or math.isnan(value) else value for key, value in values.items()}

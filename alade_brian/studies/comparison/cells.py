@@ -18,6 +18,7 @@ import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from alade_brian.conversion.refusals import RefusedLayers
+from alade_brian.data import require_classes
 from alade_brian.errors import UserError
 from alade_brian.outputs import is_unused, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
@@ -71,7 +72,8 @@ def try_rows(cells: Sequence[GridCell], download: bool) -> None:
     """Raise UserError if a row cannot be run, before any starts: its job is set up for one seed and discarded."""
     for cell in {cell.row: cell for cell in cells}.values():
         try:
-            IncrementalJob(cell.config, cell.folder, download=download, progress=False)
+            job = IncrementalJob(cell.config, cell.folder, download=download, progress=False)
+            require_classes(job.dataset, "a comparison, which is of accuracies,")
         except UserError as error:
             raise UserError(f"row '{cell.row}': {error}") from None
 

@@ -1,4 +1,4 @@
-"""Accuracy against the strength of a perturbation, task by task."""
+"""Accuracy, or of values R2, against the strength of a perturbation, task by task."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from alade_brian.analysis.figures import style
+from alade_brian.analysis.problems import problem_of
 from alade_brian.studies.perturbation.curves import curve
 
 
 def plot_perturbation(results: Mapping[str, Any], name: str, ax: Axes) -> Axes:
     """Means over repeats with their 95 % bands: all images in black, tasks from the oldest (dark) to the newest
     (light); chance as a dotted line."""
-    colours = matplotlib.colormaps["viridis"]
+    colours, problem = matplotlib.colormaps["viridis"], problem_of(results)
     tasks = results["tasks"]
     for number, task in enumerate(tasks):
         line = curve(results, name, task)
@@ -26,10 +27,10 @@ def plot_perturbation(results: Mapping[str, Any], name: str, ax: Axes) -> Axes:
     whole = curve(results, name)
     ax.plot(whole.strengths, whole.mean, color=style.BLACK, linewidth=2, marker="s", markersize=4, label="all")
     ax.fill_between(whole.strengths, *whole.band(), color=style.BLACK, alpha=0.15, linewidth=0)
-    ax.axhline(1 / results["classes"], color=style.GREY, linestyle=":", label="chance")
-    ax.set_ylim(0, 1.02)
+    ax.axhline(problem.chance(results), color=style.GREY, linestyle=":", label=problem.measure.chance)
+    ax.set_ylim(problem.measure.low, 1.02)
     ax.set_xlabel(results["perturbations"][name]["unit"])
-    ax.set_ylabel("accuracy")
+    ax.set_ylabel(problem.measure.title)
     style.legend_above(ax, columns=4)
     return style.tidy(ax)
 

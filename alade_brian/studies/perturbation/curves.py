@@ -1,4 +1,7 @@
-"""Results of a study: curves with bands, and the strength at which half of the margin is lost."""
+"""Results of a study: curves with bands, and the strength at which half of the margin is lost.
+
+What is measured is the accuracy, or of values R2; the margin is what it is above chance.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from alade_brian.analysis.problems import Measure, problem_of
+
 Results = Mapping[str, Any]
 
 CONFIDENCE = 0.95
@@ -19,29 +24,32 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Accuracy against strength.
+    """Accuracy, or what else is measured, against strength.
 
     strengths   ``(k,)``, rising from 0
     repeats     for each strength the accuracies of its repeats
+    low         no smaller one is possible; None: there is no such bound. 1 is the greatest
     """
 
     strengths: np.ndarray
     repeats: tuple[np.ndarray, ...]
+    low: float | None = 0.0
 
     @property
     def mean(self) -> np.ndarray:
         return np.array([r.mean() for r in self.repeats])
 
     def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the 95 % confidence interval of the mean over repeats (Student's t, cut to accuracies); where there
-        is one repeat, the mean itself."""
+        """Ends of the 95 % confidence interval of the mean over repeats (Student's t, cut to what is possible); where
+        there is one repeat, the mean itself."""
         half = np.array(
             [
                 stats.t.ppf((1 + CONFIDENCE) / 2, len(r) - 1) * r.std(ddof=1) / np.sqrt(len(r)) if len(r) > 1 else 0.0
                 for r in self.repeats
             ]
         )
-        return np.maximum(self.mean - half, 0), np.minimum(self.mean + half, 1)
+        lowest = -np.inf if self.low is None else self.low
+        return np.maximum(self.mean - half, lowest), np.minimum(self.mean + half, 1)
 
     def half_strength(self, chance: float) -> tuple[float | None, tuple[float | None, float | None]]:
         """The least strength at which half of the margin above chance is gone, between measured strengths by a straight
@@ -70,36 +78,41 @@ def _finite(value: float) -> float | None:
 
 def curve(results: Results, name: str, task: int | None = None) -> Curve:
     """Compute the curve of a perturbation on the images of a task, or on all (None)."""
-    found = results["perturbations"][name]["strengths"]
+    found, measure = results["perturbations"][name]["strengths"], problem_of(results).measure
     place = None if task is None else results["tasks"].index(task)
     strengths = sorted(found, key=float)
 
     def number(cell: Mapping[str, Any]) -> float:
-        return cell["accuracy"] if place is None else cell["per_task"][place]
+        return cell[measure.key] if place is None else cell["per_task"][place]
 
     measured = [[results["baseline"]], *(found[s].values() for s in strengths)]
     repeats = tuple(np.array([number(cell) for cell in cells]) for cells in measured)
-    return Curve(np.array([0.0, *map(float, strengths)]), repeats)
+    return Curve(np.array([0.0, *map(float, strengths)]), repeats, measure.low)
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
     """For every perturbation, on all images and on those of each task: accuracy without and at the greatest strength,
     the half-strength with its interval, and the share of all answers that are classes of the task, without and there;
-    None for all tasks, and where an earlier version of this program measured."""
-    chance, found = 1 / results["classes"], []
+    None for all tasks, and where an earlier version of this program measured. Of values: R2, and no such shares."""
+    problem, found = problem_of(results), []
+    key, chance = problem.measure.key, problem.chance(results)
     for name in results["perturbations"]:
         for task in [None, *results["tasks"]]:
             line = curve(results, name, task)
             half, (low, high) = line.half_strength(chance)
+            there = _at_greatest(results, name)
+            shares = {
+                "answers": _answers([results["baseline"]], results, task),
+                "answers_there": _answers(there, results, task),
+            }
             found.append(
                 {
-                    "perturbation": name, "task": "all" if task is None else task, "accuracy": line.mean[0],
-                    "greatest_strength": line.strengths[-1], "accuracy_there": line.mean[-1],
+                    "perturbation": name, "task": "all" if task is None else task, key: line.mean[0],
+                    "greatest_strength": line.strengths[-1], f"{key}_there": line.mean[-1],
                     "half_strength": half, "half_low": low, "half_high": high,
-                    "answers": _answers([results["baseline"]], results, task),
-                    "answers_there": _answers(_at_greatest(results, name), results, task),
+                    **(shares if problem.measure.shares else {}),
                     "events": results["baseline"]["events_per_image"],
-                    "events_there": float(np.mean([cell["events_per_image"] for cell in _at_greatest(results, name)])),
+                    "events_there": float(np.mean([cell["events_per_image"] for cell in there])),
                 }
             )  # fmt: skip
     return found
@@ -127,15 +140,21 @@ def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+def markdown(found: Sequence[Mapping[str, Any]], measure: Measure) -> str:
     """Format the rows as a Markdown table."""
-    lines = ["| perturbation | task | accuracy | half-strength (95 %) | accuracy at the greatest strength | answers |"]
-    lines.append("|---|---|---|---|---|---|")
+    key, title = measure.key, measure.title
+    head = ["perturbation", "task", title, "half-strength (95 %)", f"{title} at the greatest strength"]
+    head += ["answers"] if measure.shares else []
+    lines = [f"| {' | '.join(head)} |", f"{'|---' * len(head)}|"]
     for row in found:
-        lines.append(
-            f"| {row['perturbation']} | {row['task']} | {row['accuracy']:.3f} | {_interval(row)} | "
-            f"{row['accuracy_there']:.3f} at {row['greatest_strength']:.3g} | {_shares(row)} |"
-        )
+        cells = [
+            row["perturbation"], row["task"], f"{row[key]:.3f}", _interval(row),
+            f"{row[f'{key}_there']:.3f} at {row['greatest_strength']:.3g}",
+            *([_shares(row)] if measure.shares else []),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    if not measure.shares:
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         "Answers: share of all answers, right or wrong, that are classes of the task; without the perturbation"

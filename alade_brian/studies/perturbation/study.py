@@ -70,7 +70,8 @@ class Study:
         else:
             tasks, counts = np.unique(subject.images.tasks, return_counts=True)
             self.results = {
-                "format": FORMAT, "subject": subject.name, "digest": subject.digest, "classes": subject.classes,
+                "format": FORMAT, "subject": subject.name, "digest": subject.digest,
+                **subject.problem.study_facts(subject.outputs),
                 "tasks": tasks.tolist(), "images_per_task": counts.tolist(), "best": subject.best,
                 "baseline": None, "perturbations": {},
             }  # fmt: skip
@@ -139,9 +140,9 @@ def measurements(
 
 def measure(subject: TrainedNetwork, measurement: Measurement, settings: SimulationSettings) -> dict[str, Any]:
     """Of the perturbed network: accuracy on all images and on each task's, the share of all answers that are classes of
-    each task, right or wrong, and synaptic events per image."""
+    each task, right or wrong (of values: see `Regression.measurement`), and synaptic events per image."""
     images, events = subject.images, 0
-    answers = np.empty(len(images), np.int64)
+    outputs = np.empty((len(images), subject.outputs))
     if isinstance(measurement.perturbation, SelectiveLesion):
         measurement.perturbation.selectivity = subject.selectivity(settings)
     simulator = None
@@ -154,14 +155,7 @@ def measure(subject: TrainedNetwork, measurement: Measurement, settings: Simulat
         if simulator is None:
             simulator = open_simulator(shown.spec, settings)
         for chunk, found in simulator.packed_chunks(shown.images):
-            answers[part][chunk] = found.logits.argmax(1)
+            outputs[part][chunk] = found.logits
             assert found.events is not None
             events += int(np.delete(found.events, sorted(shown.uncounted_projections), axis=1).sum())
-    hit, tasks = answers == images.labels, np.unique(images.tasks)
-    answered = [np.isin(answers, images.labels[images.tasks == task]) for task in tasks]
-    return {
-        "accuracy": float(hit.mean()),
-        "per_task": [float(hit[images.tasks == task].mean()) for task in tasks],
-        "answers": [float(of_task.mean()) for of_task in answered],
-        "events_per_image": events / len(images),
-    }
+    return {**subject.problem.measurement(outputs, images), "events_per_image": events / len(images)}
