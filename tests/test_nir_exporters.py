@@ -136,6 +136,18 @@ def test_open_ends_become_inputs_and_outputs() -> None:
     assert list(network.inputs) == ["input_w"] and list(network.outputs) == ["sub.output"]
 
 
+def test_an_edge_to_a_node_of_another_name_is_refused_once() -> None:
+    """As the sub-graphs of some public files: the node is 'lif1', four edges say 'lif'."""
+    nodes = {**ports((3,)), "lif1": lif(3), "back": nir.Linear(np.eye(3))}
+    edges = [("input", "lif"), ("lif", "back"), ("back", "lif"), ("lif", "output")]
+    layer = nir.NIRGraph(nodes, edges, type_check=False)
+    graph = nir.NIRGraph({**ports((3,)), "hidden": layer}, [*pairwise(["input", "hidden", "output"])], type_check=False)
+    with pytest.raises(RefusedNodes) as refused:
+        read_nir(graph, 4)
+    assert "edge of sub-graph 'hidden': end = 'lif' is no node of the graph; add the node, or write 'lif1'" in str(refused.value)
+    assert len(refused.value.refusals) == 1
+
+
 def rewritten(path: Path, graph: nir.NIRGraph, change: Callable[[h5py.Group], None]) -> Path:
     nir.write(path, graph)
     with h5py.File(path, "r+") as file:

@@ -195,12 +195,15 @@ def _unfold(
         else:
             nodes[name] = node
     for a, b in graph.edges:
-        start, end = _end(graph, str(a), nir.Output, refusals), _end(graph, str(b), nir.Input, refusals)
+        found = (_end(graph, prefix, str(n), port, refusals) for n, port in ((a, nir.Output), (b, nir.Input)))
+        start, end = found
         if start is not None and end is not None:
             edges.append((f"{prefix}{start}", f"{prefix}{end}"))
 
 
-def _end(graph: nir.NIRGraph, name: str, port: type[nir.NIRNode], refusals: list[Refusal]) -> str | None:
+def _end(
+    graph: nir.NIRGraph, prefix: str, name: str, port: type[nir.NIRNode], refusals: list[Refusal]
+) -> str | None:
     """The node that an edge's end means: a sub-graph stands for its only Input or Output, ``sub.port`` for one of
     several."""
     node = graph.nodes.get(name)
@@ -223,7 +226,13 @@ def _end(graph: nir.NIRGraph, name: str, port: type[nir.NIRNode], refusals: list
         inner = name.removeprefix(f"{outer}.")
         if inner != name and isinstance(graph.nodes[outer].nodes.get(inner), port):
             return name
-    refusals.append(Refusal("edge", "end", repr(name), "is no node of the graph; add the node, or remove the edge"))
+    named = {str(end) for edge in graph.edges for end in edge}
+    unnamed = [repr(key) for key in graph.nodes if key not in named]
+    instead = f", or write {' or '.join(unnamed)}, which no edge names" if unnamed else ", or remove the edge"
+    where = f"edge of sub-graph '{prefix.removesuffix('.')}'" if prefix else "edge"
+    refusal = Refusal(where, "end", repr(name), f"is no node of the graph; add the node{instead}")
+    if refusal not in refusals:
+        refusals.append(refusal)
     return None
 
 

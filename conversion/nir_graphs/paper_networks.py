@@ -80,7 +80,7 @@ def recurrent_braille(draw: np.random.Generator, bias: bool) -> PaperNetwork:
 
     def layer(outputs: int, inputs: int, mean: float, scale: float) -> nir.NIRNode:
         weight = _normal(draw, mean, scale, outputs, inputs)
-        return nir.Affine(weight, _normal(draw, 0.0, 0.02, outputs)) if bias else nir.Linear(weight)
+        return nir.Affine(weight, _normal(draw, 0.0, 0.4, outputs)) if bias else nir.Linear(weight)
 
     nodes = {
         "input": nir.Input({"input": np.array([12])}),
