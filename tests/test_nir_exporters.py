@@ -144,7 +144,9 @@ def test_an_edge_to_a_node_of_another_name_is_refused_once() -> None:
     graph = nir.NIRGraph({**ports((3,)), "hidden": layer}, [*pairwise(["input", "hidden", "output"])], type_check=False)
     with pytest.raises(RefusedNodes) as refused:
         read_nir(graph, 4)
-    assert "edge of sub-graph 'hidden': end = 'lif' is no node of the graph; add the node, or write 'lif1'" in str(refused.value)
+    assert "edge of sub-graph 'hidden': end = 'lif' is no node of the graph; add the node, or write 'lif1'" in str(
+        refused.value
+    )
     assert len(refused.value.refusals) == 1
 
 

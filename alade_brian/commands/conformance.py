@@ -4,11 +4,11 @@
     alade-brian conformance --graphs NIR/paper
 
 The graphs are those of the NIR paper's three tasks, with random weights, and whatever lies in the folder given with
---graphs: *.nir, each shown NAME.npz (`input`, as for run-nir) if that lies beside it, else random spikes; a graph of one
-neuron is also compared with recorded traces *.csv beside it (input, membrane, spikes in every step).
+--graphs: *.nir, each shown NAME.npz (`input`, as for run-nir) if that lies beside it, else random spikes; a graph of
+one neuron is also compared with recorded traces *.csv beside it (input, membrane, spikes in every step).
 
-Every installed framework among snnTorch, Norse and SpikingJelly imports the same graph. A framework that refuses one is
-listed with its reason.
+Every installed framework among snnTorch, Norse and SpikingJelly imports the same graph, and networks that each builds
+and exports itself are compared with their graphs. A framework that refuses a graph is listed with its reason.
 
 Exit code 0: every spike that could be compared is the same; 1: some are not; 2: wrong use or input.
 """
@@ -26,7 +26,7 @@ from alade_brian.outputs import check_new_file
 from alade_brian.verification.conformance.folder import compared_files, graph_files
 from alade_brian.verification.conformance.frameworks import FRAMEWORKS
 from alade_brian.verification.conformance.page import MARK, tables
-from alade_brian.verification.conformance.paper import compared_paper_networks
+from alade_brian.verification.conformance.paper import compared_own_networks, compared_paper_networks
 
 
 def parser(prog: str = "alade-brian conformance") -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     files = [] if arguments.graphs is None else graph_files(arguments.graphs)
     settings = simulation_settings(arguments)
     how = (arguments.presentations, arguments.steps, arguments.seed, settings)
-    rows = [*compared_paper_networks(*how), *compared_files(files, *how)]
+    rows = [*compared_paper_networks(*how), *compared_own_networks(*how), *compared_files(files, *how)]
     result: dict[str, Any] = {
         "format": 1, "presentations": arguments.presentations, "steps": arguments.steps, "seed": arguments.seed,
         "versions": [f"{f.name} {f.version}" for f in FRAMEWORKS if f.version], "rows": [row.record() for row in rows],

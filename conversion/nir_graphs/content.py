@@ -15,7 +15,10 @@ from alade_brian.conversion.nir_graphs.neurons import attributes, check_weight
 
 
 def completed(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a node of that kind as `nir.dict2NIRNode` takes it. CannotLower where an attribute has no meaning."""
+    """The content of a node of that kind as `nir.dict2NIRNode` takes it.
+
+    CannotLower where an attribute has no meaning in NIR.
+    """
     found = dict(content)
     if kind in ("Conv1d", "Conv2d"):
         found.setdefault("input_shape", None)

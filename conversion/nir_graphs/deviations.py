@@ -14,8 +14,8 @@ def with_late_biases(graph: nir.NIRGraph, dt: float) -> nir.NIRGraph | None:
 
     dt   the step in seconds
 
-    NIRTorch 2.6 hands on the whole output that a node of a cycle had one step before. The bias becomes a node of its own
-    behind a `Delay`, which delays biases too.
+    NIRTorch 2.6 hands on the whole output that a node of a cycle had one step before. The bias becomes a node of its
+    own behind a `Delay`, which delays biases too.
     """
     flat = flatten(graph)
     closing = [(a, b) for a, b in late_edges(flat.inputs, flat.edges) if isinstance(flat.nodes[a], nir.Affine)]
@@ -34,7 +34,7 @@ def with_late_biases(graph: nir.NIRGraph, dt: float) -> nir.NIRGraph | None:
 
 
 def with_input_through_recurrence(graph: nir.NIRGraph, dt: float) -> nir.NIRGraph | None:
-    """The graph with what comes into a recurrent layer led through the layer's matrix; None where there is no such layer.
+    """The graph with the input of a recurrent layer led through the layer's matrix; None where there is no such layer.
 
     snnTorch 1.0 puts a neuron and a matrix that form a cycle into a sub-graph whose Input leads to the matrix.
     """

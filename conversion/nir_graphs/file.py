@@ -201,9 +201,7 @@ def _unfold(
             edges.append((f"{prefix}{start}", f"{prefix}{end}"))
 
 
-def _end(
-    graph: nir.NIRGraph, prefix: str, name: str, port: type[nir.NIRNode], refusals: list[Refusal]
-) -> str | None:
+def _end(graph: nir.NIRGraph, prefix: str, name: str, port: type[nir.NIRNode], refusals: list[Refusal]) -> str | None:
     """The node that an edge's end means: a sub-graph stands for its only Input or Output, ``sub.port`` for one of
     several."""
     node = graph.nodes.get(name)

@@ -235,8 +235,10 @@ def counts_batch(node: nir.NIRNode) -> bool:
 
 
 def _flatten(node: nir.Flatten, shape: Shape, batch_axes: int) -> Linear:
-    """A Flatten whose declared input has more axes than comes in counts its axes from the first of those (a batch; Sinabs
-    writes zeros for their lengths)."""
+    """A Flatten whose declared input has more axes than comes in counts its axes from the first of those: a batch.
+
+    Sinabs writes zeros for their lengths.
+    """
     declared = (node.input_type or {}).get("input")
     said = shape if declared is None else tuple(np.atleast_1d(declared).tolist())
     more = len(said) - len(shape)

@@ -41,7 +41,8 @@ def step_of(graph: FlatGraph, name: str) -> float:
     if shown is not None and shown != DEFAULT_STEP:
         logger.warning(
             "%s: a step of %s, the exporter's own: its constants are those of an Euler step of that length "
-            "(r = tau/dt, or 1/dt of an integrator); give another dt to override it, and the discretisation euler for the exporter's own numbers",
+            "(r = tau/dt, or 1/dt of an integrator); give another dt to override it, and the discretisation euler for "
+            "the exporter's own numbers",
             name,
             in_ms(shown),
         )

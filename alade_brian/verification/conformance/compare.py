@@ -15,7 +15,15 @@ from alade_brian.conversion.nir_graphs.paper_networks import PaperNetwork
 from alade_brian.conversion.nir_graphs.read import Reset, ResetTiming, as_sequences, open_nir
 from alade_brian.simulation import SimulationSettings, simulate
 from alade_brian.verification.conformance.closed_form import exact_spikes
-from alade_brian.verification.conformance.frameworks import FRAMEWORKS, CannotRun, Deviation, NirFramework
+from alade_brian.verification.conformance.frameworks import (
+    FRAMEWORKS,
+    CannotRun,
+    Deviation,
+    NirFramework,
+    recorded_spikes,
+    silent,
+)
+from alade_brian.verification.conformance.own_networks import OwnNetwork
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,7 @@ class ShownGraph:
     reset_timing: ResetTiming | None = None
 
 
-def spikes_in_brian2(
-    shown: ShownGraph, discretisation: Method, settings: SimulationSettings
-) -> dict[str, np.ndarray]:
+def spikes_in_brian2(shown: ShownGraph, discretisation: Method, settings: SimulationSettings) -> dict[str, np.ndarray]:
     """The spikes of the graph's spiking nodes, bool ``(presentations, steps, neurons)``."""
     steps = next(iter(shown.inputs.values())).shape[1]
     read = open_nir(shown.graph, 1, shown.dt, discretisation, shown.reset, shown.reset_timing)
@@ -77,7 +83,7 @@ def compared_with_frameworks(
     for framework in frameworks:
         if framework.version is None:
             continue
-        name = f"{framework.name} {framework.version}"
+        name = f"{framework.name} {framework.version}, graph imported"
         try:
             theirs, dtype = framework.run(shown.graph, shown.dt, array, [*ours])
         except CannotRun as error:
@@ -112,6 +118,25 @@ def conformance_row(
     differing = sum(int(np.sum(ours[node] != theirs[node])) for node in ours)
     fired = sum(int(np.sum(array)) for array in theirs.values())
     return ConformanceRow(graph, reference, entries, spikes, fired, differing, note)
+
+
+def compared_with_own_run(
+    network: OwnNetwork, presentations: int, steps: int, seed: int, settings: SimulationSettings
+) -> ConformanceRow:
+    """A framework's run of its own network against the graph that it exported."""
+    draw = np.random.default_rng(seed)
+    array = (draw.random((presentations, steps, *network.shape)) < network.rate).astype(np.float64)
+    ((node, _),) = network.graph.inputs.items()
+    shown = ShownGraph(network.title, network.graph, network.dt, {node: array}, network.reset, network.reset_timing)
+    ours = spikes_in_brian2(shown, "euler", settings)
+    # A recurrent layer is one module there and a sub-graph here; SpikingJelly's exporter puts "_" before a number.
+    modules = {name.partition(".")[0].removeprefix("_"): name for name in ours}
+    module, time_first = network.module.to(network.dtype), np.moveaxis(array, 1, 0)
+    with silent():
+        found = recorded_spikes(module, network.step, time_first, [*modules], presentations)
+    theirs = {name: found[module] for module, name in modules.items()}
+    version = next(f"{f.name} {f.version}" for f in FRAMEWORKS if f.package == network.package)
+    return conformance_row(network.title, f"{version}, own network exported ({network.neurons})", ours, theirs)
 
 
 def compared_with_closed_form(

@@ -19,7 +19,7 @@ import torch
 
 from alade_brian.conversion.nir_graphs.deviations import with_input_through_recurrence, with_late_biases
 
-# What a framework has made of a graph: one step on ``(presentations, *shape)`` with the state before it; the state after.
+# One step of an imported graph: input ``(presentations, *shape)`` and the state before -> the state after.
 Step = Callable[[torch.Tensor, Any], Any]
 
 
@@ -82,7 +82,7 @@ class NirFramework:
     def _run(
         self, graph: Any, dt: float, shown: np.ndarray, nodes: Sequence[str], dtype: torch.dtype
     ) -> dict[str, np.ndarray]:
-        with _silent():
+        with silent():
             try:
                 runs = []
                 for part in [shown] if self.batched else shown[:, None]:
@@ -94,7 +94,8 @@ class NirFramework:
                 raise
             except Exception as error:  # whatever the framework raises is its answer
                 text = " ".join(str(error).split())
-                raise CannotRun(f"{type(error).__name__}: {text if len(text) < 120 else f'{text[:120]} ...'}") from error
+                short = text if len(text) < 120 else f"{text[:120]} ..."
+                raise CannotRun(f"{type(error).__name__}: {short}") from error
 
 
 def recorded_spikes(
@@ -134,7 +135,7 @@ def recorded_spikes(
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Frameworks print and log what they think of a graph."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

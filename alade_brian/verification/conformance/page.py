@@ -28,7 +28,7 @@ def _table(graph: str, rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        there, mismatched = ("-" if row[key] is None else f"{row[key]:,}" for key in ("spikes_reference", "mismatched"))
-        note = row["note"].replace("|", "\\|")
-        lines.append(f"| {row['reference']} | {row['entries']:,} | {row['spikes']:,} | {there} | {mismatched} | {note} |")
+        numbers = [row[key] for key in ("entries", "spikes", "spikes_reference", "mismatched")]
+        cells = ["-" if number is None else f"{number:,}" for number in numbers]
+        lines.append(f"| {' | '.join([row['reference'], *cells, row['note'].replace('|', '/')])} |")
     return "\n".join(lines)
