@@ -111,7 +111,9 @@ def test_only_biases_on_the_way_back_wait() -> None:
     assert with_late_biases(paper_network("n-mnist", 0).graph, 1.0) is None
     assert with_late_biases(paper_network("braille-no-bias", 0).graph, 1e-4) is None
     changed = with_late_biases(paper_network("braille-bias", 0).graph, 1e-4)
-    assert {"lif1.w_rec.bias", "lif1.w_rec.held"} == set(changed.nodes) - set(paper_network("braille-bias", 0).graph.nodes)
+    assert {"lif1.w_rec.bias", "lif1.w_rec.held"} == set(changed.nodes) - set(
+        paper_network("braille-bias", 0).graph.nodes
+    )
 
 
 @pytest.fixture
@@ -173,7 +175,9 @@ def test_the_input_beside_a_graph_is_shown(one_neuron: Path) -> None:
         (("--page", "nowhere.md"), "there is no such file"), (("--page", str(ROOT / "README.md")), "it has no line"),
     ],
 )  # fmt: skip
-def test_bad_options_are_a_sentence(options: tuple, sentence: str, one_neuron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options_are_a_sentence(
+    options: tuple, sentence: str, one_neuron: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(one_neuron, *options) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1

@@ -12,10 +12,12 @@ import nir
 import numpy as np
 import pytest
 from command_line import call
+from networks import NUMPY
 from nir_graphs import DT, Shape
 from test_nir_read import assert_same_run, chain, lif, ports, sequences
 
 from alade_brian.conversion.nir_graphs.read import RefusedNodes, open_nir, read_nir
+from alade_brian.simulation import simulate
 
 DRAW = np.random.default_rng(5)
 DENSE = DRAW.integers(-4, 13, (3, 6)) / 16
@@ -209,12 +211,33 @@ def test_an_input_weight_that_is_a_matrix_is_named(shape: Shape, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("r", "dt", "warned"),
-    [(1e4, 1e-4, "the exporter's own"), (1.0, 1e-3, "give a dt of 1 s"), (50.0, 1e-3, ""), (1e3, 1e-3, "")],
+    [
+        (1e4, 1e-4, "0.1 ms, the exporter's own"),
+        (1.0, 1.0, "1000 ms, the exporter's own"),
+        (50.0, 1e-3, ""),
+        (1e3, 1e-3, ""),
+    ],
 )
 def test_the_step_of_integrators(r: float, dt: float, warned: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     assert read_nir(chain((3,), n=nir.IF(np.full(3, r), np.ones(3))), 4).dt == dt
     assert (warned in caplog.text) if warned else not caplog.records
     caplog.clear()
+    # A delay in seconds, or a time constant, is a time of its own.
     read_nir(chain((3,), n=nir.IF(np.full(3, r), np.ones(3)), d=nir.Delay(np.full(3, 2e-3)), m=lif(3)), 4)
+    assert not caplog.records
+
+
+def test_integrators_that_count_time_in_steps_take_their_whole_input() -> None:
+    """As Sinabs, Norse and snnTorch run them: worked out by hand."""
+    spec = read_nir(chain((1,), n=nir.IF(np.ones(1), np.ones(1))), 5)
+    assert simulate(spec, np.full((1, 5, 1), 0.625), NUMPY).logits[0, :, 0].tolist() == [0, 1, 0, 1, 0]
+
+
+def test_time_constants_of_seconds_are_not_taken_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    counted = chain((3,), n=lif(3, tau=10.0))
+    assert read_nir(counted, 4).dt == 1e-3 and "no time constant below 10000 ms" in caplog.text
+    caplog.clear()
+    read_nir(counted, 4, dt=1.0)
     assert not caplog.records

@@ -2,8 +2,8 @@
 
 A discrete neuron ``v = beta*v + I`` is exported as ``tau = dt/(1 - beta)`` and ``r = tau/dt``, and its synaptic current
 alike (snnTorch, with a step of 0.1 ms). Where every leaky neuron has the same ``tau/r``, that is the exporter's step.
-Where no neuron is leaky, ``r = 1/dt`` of an integrator ``v += I`` shows it (SpikingJelly, 0.1 ms); ``r = 1`` (Sinabs,
-Norse) shows only that time was counted in steps.
+Where no neuron is leaky, ``r = 1/dt`` of an integrator ``v += I`` shows it (SpikingJelly, 0.1 ms), and ``r = 1`` shows
+that time was counted in steps (Sinabs, Norse; snnTorch imports nothing else): a step of 1 s.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from alade_brian.errors import UserError
 DEFAULT_STEP = 1e-3
 # The step, in seconds, that snnTorch's exporter always takes, and SpikingJelly's unless it is given another.
 EXPORTERS_STEP = 1e-4
+# The step, in seconds, in a file that counts time in steps.
+COUNTED_STEP = 1.0
 # Exporters write float32.
 TOLERANCE = 1e-5
 
@@ -46,13 +48,6 @@ def step_of(graph: FlatGraph, name: str) -> float:
             name,
             in_ms(shown),
         )
-    if shown is None and _gains(graph) == {1.0}:
-        logger.warning(
-            "%s: a step of %s, in which its integrators (r = 1) add that many seconds of their input; exporters that "
-            "count time in steps (Sinabs, Norse) mean the whole input: give a dt of 1 s (--dt 1000) for these",
-            name,
-            in_ms(DEFAULT_STEP),
-        )
     return shown or DEFAULT_STEP
 
 
@@ -64,12 +59,21 @@ def frameworks_step(graph: nir.NIRGraph) -> float:
 
 
 def check_step(graph: FlatGraph, dt: float, given: bool, name: str) -> None:
-    """Warn of a step longer than a time constant; UserError where nobody asked for that step.
+    """Warn of a step longer than a time constant, and of the default step where time seems to be counted in steps;
+    UserError where a step is longer than a time constant and nobody asked for it.
 
     given   whether the step is the caller's own
     """
     times = {(node, key): float(tau.min()) for node, key, tau in _time_constants(graph) if tau.size}
     (node, key), tau = min(times.items(), key=lambda item: item[1], default=(("", ""), np.inf))
+    if not given and dt == DEFAULT_STEP and COUNTED_STEP <= tau < np.inf and _in_metadata(graph) is None:
+        logger.warning(
+            "%s: a step of %s, and no time constant below %s; exporters that count time in steps (Sinabs) mean a dt of "
+            "1 s (--dt 1000)",
+            name,
+            in_ms(dt),
+            in_ms(tau),
+        )
     if dt <= tau * (1 + TOLERANCE):
         return
     what = f"a step of {in_ms(dt)} is longer than the time constant {key} = {in_ms(tau)} of node '{node}'"
@@ -103,7 +107,9 @@ def _in_constants(graph: FlatGraph) -> float | None:
     except (CannotLower, ValueError):
         return None  # `check_graph` reports these numbers
     if not pairs:
-        return EXPORTERS_STEP if np.allclose([*_gains(graph)] or 0.0, 1 / EXPORTERS_STEP, rtol=TOLERANCE) else None
+        gains = np.array([*_gains(graph)] or [np.nan])
+        steps = (s for s in (EXPORTERS_STEP, COUNTED_STEP) if np.allclose(gains * s, 1, rtol=TOLERANCE))
+        return next(steps, None)
     if not whole.size or not np.all(np.isfinite(whole)) or whole.min() <= 0:
         return None
     step = float(np.median(whole))
