@@ -44,6 +44,7 @@ COMMANDS = (
     Command("convert", "convert", "export a network as NIR, Brian2 script or specification, or print its table"),
     Command("verify", "verify", "compare every spike of a network of your own with its simulation"),
     Command("run-nir", "run_nir", "run any NIR graph in Brian2"),
+    Command("conformance", "conformance", "compare NIR graphs with their runs in other frameworks, spike by spike"),
     Command("perturb", "perturb", "accuracy of a trained network under growing perturbations"),
     Command("study", "perturb_study", "perturb all networks of a grid, by the age of what they learnt"),
     Command("compare", "compare", "compare methods over seeds: table, numbers and figures of a grid"),

@@ -67,7 +67,7 @@ def test_an_export_of_snntorch_runs_at_its_own_step(caplog: pytest.LogCaptureFix
         ([lif([2e-2, 1e-2], [1.0, 1.0])], 1e-3),
         ([lif([4e-3, 8e-3], [0.4, 0.8])], 1e-3),
         ([lif([4e-3, 8e-3], [0.0, 0.0])], 1e-3),
-        ([nir.IF(np.ones(1), np.ones(1))], 1e-3),
+        ([nir.IF(np.full(1, 50.0), np.ones(1))], 1e-3),
     ],
 )
 def test_the_step_that_the_constants_show(nodes: list, dt: float, caplog: pytest.LogCaptureFixture) -> None:

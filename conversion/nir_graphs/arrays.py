@@ -39,8 +39,9 @@ def match_inputs(
     if not set(names.values()) <= set(shown):
         wanted, held = (", ".join(f"'{name}'" for name in some) for some in (names.values(), shown))
         raise UserError(f"{path} holds {held or 'nothing'}; the graph takes {wanted}: name the arrays so")
-    arrays = {node: shown[name] for node, name in names.items()}
-    batched = {node: _check(node, array, network, path) for node, array in arrays.items()}
+    found = {node: _fitted(node, shown[name], network, path) for node, name in names.items()}
+    arrays = {node: array for node, (array, _) in found.items()}
+    batched = {node: has_batch for node, (_, has_batch) in found.items()}
     if len(set(batched.values())) > 1:
         raise UserError(f"{path}: some inputs have a batch axis and some have none; give all of them one, or none")
     with_batch = {node: array if batched[node] else array[None] for node, array in arrays.items()}
@@ -50,13 +51,18 @@ def match_inputs(
     return {network.inputs[n]: a.astype(np.float64) for n, a in with_batch.items()}, next(iter(batched.values()))
 
 
-def _check(node: str, array: np.ndarray, network: NirNetwork, path: Path) -> bool:
-    """Whether an input has a batch axis; UserError where it is not what the node takes."""
-    shape = network.spec.shape(network.inputs[node])
-    axes = ", ".join(map(str, shape))
+def _fitted(node: str, array: np.ndarray, network: NirNetwork, path: Path) -> tuple[np.ndarray, bool]:
+    """An input in the stimulus's shape, and whether it has a batch axis; UserError where it is not what the node takes.
+
+    A graph may declare leading axes of 1 that the stimulus has not: the array may have them or not.
+    """
+    taken = network.spec.shape(network.inputs[node])
+    shapes = [*dict.fromkeys((network.declared[node], taken))]
+    fits = [s for s in shapes if array.ndim - len(s) in (1, 2) and array.shape[array.ndim - len(s) :] == s]
     if array.dtype.kind not in "buif":
         raise UserError(f"{path}: the input '{node}' has the type {array.dtype}; write real numbers")
-    if array.ndim - len(shape) not in (1, 2) or array.shape[array.ndim - len(shape) :] != shape:
+    if not fits:
+        axes = ", ".join(map(str, shapes[0]))
         raise UserError(
             f"{path}: the input '{node}' has the shape {array.shape}; give it (time, {axes}) or (batch, time, {axes})"
         )
@@ -64,7 +70,8 @@ def _check(node: str, array: np.ndarray, network: NirNetwork, path: Path) -> boo
         raise UserError(f"{path}: the input '{node}' of shape {array.shape} is empty; give it at least one step")
     if not np.all(np.isfinite(array)):
         raise UserError(f"{path}: the input '{node}' holds values that are not finite; remove them")
-    return array.ndim == len(shape) + 2
+    leading = array.shape[: array.ndim - len(fits[0])]
+    return array.reshape(*leading, *taken), len(leading) == 2
 
 
 def named_answers(network: NirNetwork, responses: Responses, membranes: bool) -> dict[str, np.ndarray]:

@@ -17,6 +17,8 @@ import numpy as np
 from nir.ir.graph import Identity as PassOn
 from nir.serialization import hdf2dict
 
+from alade_brian.conversion.lowering import CannotLower
+from alade_brian.conversion.nir_graphs.content import completed
 from alade_brian.conversion.nir_graphs.links import check_tree
 from alade_brian.conversion.refusals import Refusal
 from alade_brian.errors import UserError
@@ -40,8 +42,8 @@ class RefusedNodes(UserError):
 class FlatGraph:
     """A NIR graph without sub-graphs: the nodes of a sub-graph stand under ``sub-graph.node``.
 
-    inputs, outputs   the graph's own `Input` and `Output` nodes, in the order in which the edges first name them;
-                      those of sub-graphs are nodes that pass their input on
+    inputs, outputs   the graph's own `Input` and `Output` nodes, in the order in which the edges first name them, or
+                      those that stand for its open ends; those of sub-graphs are nodes that pass their input on
     metadata          that of the outermost graph
     """
 
@@ -101,7 +103,10 @@ def _node(name: str, content: Any, refusals: list[Refusal]) -> nir.NIRNode | Non
         refusals.append(Refusal(f"node '{name}'", "type", repr(kind), f"is unknown; use one of {', '.join(known)}"))
         return None
     try:
-        return nir.dict2NIRNode(dict(content))
+        return nir.dict2NIRNode(completed(kind, content))
+    except CannotLower as fault:
+        refusals.append(Refusal(f"node '{name}'", fault.argument, str(fault.value), fault.remedy))
+        return None
     except Exception as error:  # nir raises AssertionError, KeyError, TypeError, AttributeError and more
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).strip() or type(error).__name__
         refusals.append(
@@ -145,11 +150,33 @@ def flatten(graph: nir.NIRGraph) -> FlatGraph:
         refusals.append(Refusal("edge", "ends", f"'{edge[0]}' -> '{edge[1]}'", "stands there twice; keep one of them"))
     if refusals:
         raise RefusedNodes("the NIR graph", refusals)
+    first, last = (_ports(graph, nodes, edges, port) for port in (nir.Input, nir.Output))
     named = list(dict.fromkeys([*(end for edge in edges for end in edge), *nodes]))
     ordered = {name: nodes[name] for name in named}
-    inputs = tuple(n for n in ordered if n in graph.nodes and isinstance(nodes[n], nir.Input))
-    outputs = tuple(n for n in ordered if n in graph.nodes and isinstance(nodes[n], nir.Output))
+    inputs, outputs = (tuple(name for name in named if name in ports) for ports in (first, last))
     return FlatGraph(ordered, tuple(edges), inputs, outputs, graph.metadata or {})
+
+
+def _ports(
+    graph: nir.NIRGraph, nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], port: type[nir.NIRNode]
+) -> set[str]:
+    """The graph's own Input (or Output) nodes. Where it has none, one is added before every node that nothing leads to
+    (behind every node that leads nowhere), as `nir` does; a sub-graph's open port is one itself."""
+    own = {name for name, node in graph.nodes.items() if isinstance(node, port)}
+    if own:
+        return own
+    key, end = ("input", 1) if port is nir.Input else ("output", 0)
+    joined = {edge[end] for edge in edges}
+    for name in [name for name in nodes if name not in joined]:
+        shape = (getattr(nodes[name], f"{key}_type", None) or {}).get(key)
+        if isinstance(nodes[name], port):
+            own.add(name)
+        elif shape is not None and np.size(shape) and f"{key}_{name}" not in nodes:
+            added = f"{key}_{name}"
+            nodes[added] = port({key: np.asarray(shape)})
+            edges.append((added, name) if port is nir.Input else (name, added))
+            own.add(added)
+    return own
 
 
 def _unfold(
@@ -168,12 +195,13 @@ def _unfold(
         else:
             nodes[name] = node
     for a, b in graph.edges:
-        start, end = _end(graph, str(a), nir.Output, refusals), _end(graph, str(b), nir.Input, refusals)
+        found = (_end(graph, prefix, str(n), port, refusals) for n, port in ((a, nir.Output), (b, nir.Input)))
+        start, end = found
         if start is not None and end is not None:
             edges.append((f"{prefix}{start}", f"{prefix}{end}"))
 
 
-def _end(graph: nir.NIRGraph, name: str, port: type[nir.NIRNode], refusals: list[Refusal]) -> str | None:
+def _end(graph: nir.NIRGraph, prefix: str, name: str, port: type[nir.NIRNode], refusals: list[Refusal]) -> str | None:
     """The node that an edge's end means: a sub-graph stands for its only Input or Output, ``sub.port`` for one of
     several."""
     node = graph.nodes.get(name)
@@ -196,7 +224,13 @@ def _end(graph: nir.NIRGraph, name: str, port: type[nir.NIRNode], refusals: list
         inner = name.removeprefix(f"{outer}.")
         if inner != name and isinstance(graph.nodes[outer].nodes.get(inner), port):
             return name
-    refusals.append(Refusal("edge", "end", repr(name), "is no node of the graph; add the node, or remove the edge"))
+    named = {str(end) for edge in graph.edges for end in edge}
+    unnamed = [repr(key) for key in graph.nodes if key not in named]
+    instead = f", or write {' or '.join(unnamed)}, which no edge names" if unnamed else ", or remove the edge"
+    where = f"edge of sub-graph '{prefix.removesuffix('.')}'" if prefix else "edge"
+    refusal = Refusal(where, "end", repr(name), f"is no node of the graph; add the node{instead}")
+    if refusal not in refusals:
+        refusals.append(refusal)
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -33,9 +34,12 @@ class Linear:
     delay: np.ndarray | None = None
 
 
-def linear(node: nir.NIRNode, shape: Shape) -> Linear:
-    """What a linear node does to an input of that shape. CannotLower or SpecError where it does not fit."""
-    for kind, function in _functions().items():
+def linear(node: nir.NIRNode, shape: Shape, batch_axes: int = 0) -> Linear:
+    """What a linear node does to an input of that shape. CannotLower or SpecError where it does not fit.
+
+    batch_axes   how many axes before the first one a Flatten counts
+    """
+    for kind, function in _functions(batch_axes).items():
         if isinstance(node, kind):
             return function(node, shape)
     return Linear(shape)
@@ -63,6 +67,18 @@ def numbers(node: nir.NIRNode, attribute: str) -> np.ndarray:
         held = "missing" if raw is None else wrong.flat[0]
         raise CannotLower(attribute, held, "is no finite number; train or write the network again")
     return array
+
+
+def without_leading_ones(shape: Shape, axes: int = 0) -> Shape:
+    """A shape without its leading axes of length 1, as far as more than `axes` axes are left."""
+    while len(shape) > max(axes, 0) and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def fewer_axes(array: np.ndarray, axes: int) -> np.ndarray:
+    """The array without as many leading axes of length 1 as it has beyond `axes`."""
+    return array.reshape(without_leading_ones(array.shape, axes))
 
 
 def linear_faults(node: nir.NIRNode) -> list[CannotLower]:
@@ -94,6 +110,7 @@ def _pair(node: nir.NIRNode, attribute: str) -> tuple[int, int]:
 
 def _linear(node: Any, shape: Shape) -> Linear:
     weight = numbers(node, "weight")
+    weight = fewer_axes(weight, len(shape) + 1) if weight.ndim > 2 else weight
     lead, (outputs, inputs) = weight.shape[:-2], weight.shape[-2:] if weight.ndim >= 2 else (0, 0)
     if weight.ndim < 2 or shape != (*lead, inputs):
         fits = f"reads {(*lead, inputs)}" if weight.ndim >= 2 else "is no matrix"
@@ -113,7 +130,7 @@ def _block_diagonal(weight: np.ndarray, made: Shape) -> Sparse:
 
 def _fitting(node: nir.NIRNode, attribute: str, shape: Shape) -> np.ndarray:
     """An attribute broadcast to a shape."""
-    array = numbers(node, attribute)
+    array = fewer_axes(numbers(node, attribute), len(shape))
     fits = array.size == 1 or (
         array.ndim == len(shape) and all(a in (1, n) for a, n in zip(array.shape, shape, strict=True))
     )
@@ -136,7 +153,7 @@ def _conv1d(node: nir.Conv1d, shape: Shape) -> Linear:
         raise CannotLower(
             "weight", f"of shape {weight.shape}", f"needs three axes and an input (channels, length), not {shape}"
         )
-    _check_declared(node, "input_shape", shape[1:])
+    _check_declared(node, "input_shape", shape)
     stride, dilation = _integers(node, "stride", 1)[0], _integers(node, "dilation", 1)[0]
     padding = node.padding if isinstance(node.padding, str) else (0, *_integers(node, "padding", 1))
     return _convolution(node, shape, weight[:, :, None, :], (1, stride), padding, (1, dilation))
@@ -148,16 +165,20 @@ def _conv2d(node: nir.Conv2d, shape: Shape) -> Linear:
         raise CannotLower(
             "weight", f"of shape {weight.shape}", f"needs four axes and an input (channels, height, width), not {shape}"
         )
-    _check_declared(node, "input_shape", shape[1:])
+    _check_declared(node, "input_shape", shape)
     padding = node.padding if isinstance(node.padding, str) else _pair(node, "padding")
     return _convolution(node, shape, weight, _pair(node, "stride"), padding, _pair(node, "dilation"))
 
 
 def _check_declared(node: nir.NIRNode, attribute: str, shape: Shape) -> None:
+    """CannotLower where a node says another shape of its input, with or without the channels."""
     declared = getattr(node, attribute, None)
-    if declared is not None and tuple(np.atleast_1d(declared).tolist()) != shape:
+    if declared is None:
+        return
+    said = tuple(np.atleast_1d(declared).tolist())
+    if said != shape[1:] and without_leading_ones(said, len(shape)) != shape:
         raise CannotLower(
-            attribute, declared, f"contradicts the {shape} that comes in; leave it out or make the two fit"
+            attribute, declared, f"contradicts the {shape[1:]} that comes in; leave it out or make the two fit"
         )
 
 
@@ -179,7 +200,7 @@ def _convolution(
     operator = _same(operator) if padding == "same" else operator
     made = operator.output_shape(shape)
     bias = numbers(node, "bias")
-    if bias.shape != (made[0],):
+    if bias.size != 1 and bias.shape not in ((made[0],), (made[0], *[1] * (len(made) - 1))):
         raise CannotLower("bias", f"of shape {bias.shape}", f"is not one number for each of {made[0]} channels")
     return Linear(made, operator, np.broadcast_to(bias.reshape(-1, *[1] * (len(made) - 1)), made))
 
@@ -207,18 +228,33 @@ def _pooling(node: Any, shape: Shape) -> Linear:
     return Linear(operator.output_shape(shape), operator)
 
 
-def _flatten(node: nir.Flatten, shape: Shape) -> Linear:
+def counts_batch(node: nir.NIRNode) -> bool:
+    """Whether a node is a Flatten that leaves the first axis as it is, which PyTorch's does with a batch's."""
+    return isinstance(node, nir.Flatten) and np.ndim(node.start_dim) == 0 and int(node.start_dim) > 0
+
+
+def _flatten(node: nir.Flatten, shape: Shape, batch_axes: int) -> Linear:
+    """A Flatten whose declared input has more axes than comes in counts its axes from the first of those: a batch.
+
+    Sinabs writes zeros for their lengths.
+    """
     declared = (node.input_type or {}).get("input")
-    if declared is not None and tuple(np.atleast_1d(declared).tolist()) != shape:
+    said = shape if declared is None else tuple(np.atleast_1d(declared).tolist())
+    more = len(said) - len(shape)
+    if more < 0 or (any(said) and without_leading_ones(said, len(shape)) != shape):
         raise CannotLower("input_type", declared, f"contradicts the {shape} that comes in; make the two fit")
     start, end = (int(_integers(node, name, 1)[0]) for name in ("start_dim", "end_dim"))
-    first, last = start + len(shape) * (start < 0), end + len(shape) * (end < 0)
+    if len(shape) == 1:
+        return Linear(shape)  # nothing to flatten, however the axes are counted
+    more = more or batch_axes
+    first = start + len(shape) if start < 0 else max(start - more, 0)
+    last = end + len(shape) if end < 0 else end - more
     if not 0 <= first <= last < len(shape):
         raise CannotLower("start_dim, end_dim", (start, end), f"are no axes of an input of shape {shape}; use 0 and -1")
     return Linear((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
-def _functions() -> Mapping[type[nir.NIRNode], Callable[[Any, Shape], Linear]]:
+def _functions(batch_axes: int = 0) -> Mapping[type[nir.NIRNode], Callable[[Any, Shape], Linear]]:
     """The function of every linear node; a node that is not listed passes its input on."""
     return {
         nir.Affine: _linear,
@@ -229,7 +265,7 @@ def _functions() -> Mapping[type[nir.NIRNode], Callable[[Any, Shape], Linear]]:
         nir.Conv2d: _conv2d,
         nir.AvgPool2d: _pooling,
         nir.SumPool2d: _pooling,
-        nir.Flatten: _flatten,
+        nir.Flatten: partial(_flatten, batch_axes=batch_axes),
     }
 
 

@@ -22,7 +22,7 @@ import nir
 import numpy as np
 
 from alade_brian.conversion.lowering import CannotLower
-from alade_brian.conversion.nir_graphs.linear import numbers
+from alade_brian.conversion.nir_graphs.linear import fewer_axes, numbers, without_leading_ones
 from alade_brian.errors import UserError
 from alade_brian.spec import NeuronEquations, Parameter, Population, Shape, memoryless
 
@@ -35,11 +35,15 @@ class NotInNIR(UserError):
 
 def is_neuron(node: nir.NIRNode) -> bool:
     """Whether a node has a state or makes spikes; all other nodes are linear."""
-    return type(node).__name__ in _attributes()
+    return type(node).__name__ in neuron_kinds()
+
+
+def attributes(kind: str) -> tuple[str, ...]:
+    """Names of the numbers of a kind of neuron; none where the kind is no neuron."""
+    return _attributes().get(kind, ())
 
 
 def _attributes() -> Mapping[str, tuple[str, ...]]:
-    """The numbers of every kind of neuron."""
     return {
         "IF": ("r", "v_threshold", "v_reset"),
         "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
@@ -59,9 +63,11 @@ def neuron_kinds() -> tuple[str, ...]:
 def neuron_faults(node: nir.NIRNode) -> list[CannotLower]:
     """What is wrong with a neuron's own numbers."""
     faults = []
-    for attribute in _attributes()[type(node).__name__]:
+    for attribute in attributes(type(node).__name__):
         try:
             values = numbers(node, attribute)
+            if attribute == "w_in":
+                check_weight(values, numbers(node, "v_leak").shape)
             if attribute.startswith("tau") and np.any(values <= 0):
                 faults.append(CannotLower(attribute, float(values.min()), "is no time constant; use more than 0 s"))
         except CannotLower as refusal:
@@ -69,18 +75,30 @@ def neuron_faults(node: nir.NIRNode) -> list[CannotLower]:
     return faults
 
 
+def check_weight(w_in: np.ndarray, shape: Shape) -> None:
+    """CannotLower where the input weight of a neuron of that shape is a matrix: NIR has it element by element."""
+    inside = without_leading_ones(w_in.shape, len(shape))
+    if w_in.size > 1 and len(inside) > len(shape):
+        raise CannotLower(
+            "w_in",
+            f"of shape {w_in.shape}",
+            "is a matrix; put a Linear node with it in front and leave w_in one number per neuron",
+        )
+
+
 def neuron_shape(node: nir.NIRNode, incoming: Shape | None) -> Shape | None:
     """A neuron's shape: that of its numbers, or of its input where the numbers are one for all or one per channel.
 
     None while the input's shape is needed and not known. CannotLower where the two contradict each other.
     """
-    shapes = [numbers(node, name).shape for name in _attributes()[type(node).__name__]]
+    shapes = [numbers(node, name).shape for name in attributes(type(node).__name__)]
     try:
         own = np.broadcast_shapes(*shapes)
     except ValueError:
         raise CannotLower("numbers", shapes, "differ in their shapes; give all the neuron's shape") from None
     if incoming is None:
         return own if prod(own) > 1 and 1 not in own else None
+    own = without_leading_ones(own, len(incoming))
     fits = prod(own) == 1 or (
         len(own) == len(incoming) and all(a in (1, b) for a, b in zip(own, incoming, strict=True))
     )
@@ -93,7 +111,7 @@ def read_neuron(node: nir.NIRNode, shape: Shape, dt: float, method: Method) -> N
     """A NIR neuron of that shape as equations; `dt` in seconds."""
     if isinstance(node, nir.Threshold):
         return memoryless(spiking=True, v_threshold=_parameter(numbers(node, "threshold"), shape))
-    own = {name: numbers(node, name) for name in _attributes()[type(node).__name__]}
+    own = {name: numbers(node, name) for name in attributes(type(node).__name__)}
     lines, parameters, update = _membrane(own, shape, dt, method)
     spikes = {name: _parameter(own[name], shape) for name in ("v_threshold", "v_reset") if name in own}
     return NeuronEquations(
@@ -139,7 +157,9 @@ def kept(tau: np.ndarray, method: Method) -> np.ndarray:
 
 def _parameter(value: np.ndarray, shape: Shape, unit: Literal["1", "step"] = "1") -> Parameter:
     """One number where the file held one; else one per neuron."""
-    return Parameter(value.reshape(()) if value.size == 1 else np.broadcast_to(value, shape), unit)
+    if value.size == 1:
+        return Parameter(value.reshape(()), unit)
+    return Parameter(np.broadcast_to(fewer_axes(value, len(shape)), shape), unit)
 
 
 @dataclass(frozen=True)

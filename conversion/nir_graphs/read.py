@@ -27,10 +27,21 @@ from alade_brian.conversion.nir_graphs.file import METADATA_KEY, FlatGraph, Refu
 from alade_brian.conversion.nir_graphs.lower import lower_graph
 from alade_brian.conversion.nir_graphs.metadata import marks, rebuild
 from alade_brian.conversion.nir_graphs.neurons import Method, is_neuron
+from alade_brian.conversion.nir_graphs.shapes import declared_shape
 from alade_brian.conversion.nir_graphs.step import check_step, step_of
 from alade_brian.conversion.nir_graphs.write import written_spec
 from alade_brian.errors import UserError
-from alade_brian.spec import Coding, NetworkSpec, NeuronEquations, Population, Readout, SpecError, Stimulus, constant
+from alade_brian.spec import (
+    Coding,
+    NetworkSpec,
+    NeuronEquations,
+    Population,
+    Readout,
+    Shape,
+    SpecError,
+    Stimulus,
+    constant,
+)
 
 __all__ = ["NirNetwork", "RefusedNodes", "open_nir", "read_nir"]
 
@@ -45,6 +56,7 @@ class NirNetwork:
     """A specification, and what in it the graph's nodes are.
 
     inputs    by Input node: the stimulus
+    declared  by Input node: its shape in the graph, which may have leading axes of 1 that the stimulus has not
     neurons   by neuron node: the population (the others serve them: relays of delayed currents, probes of outputs)
     outputs   by Output node: the population whose spikes or membrane it shows
     """
@@ -53,6 +65,7 @@ class NirNetwork:
     inputs: Mapping[str, str]
     neurons: Mapping[str, str]
     outputs: Mapping[str, str]
+    declared: Mapping[str, Shape]
 
 
 def read_nir(
@@ -160,11 +173,13 @@ def _fits(spec: NetworkSpec, dt: float | None, discretisation: Method | None) ->
 def _as_written(graph: nir.NIRGraph, spec: NetworkSpec) -> NirNetwork:
     nodes = json.loads(graph.metadata[METADATA_KEY])["nodes"]
     single = len(spec.stimuli) == 1
+    inputs = {"input" if single else s.name: s for s in spec.stimuli}
     return NirNetwork(
         spec,
-        {"input" if single else s.name: s.name for s in spec.stimuli},
+        {node: s.name for node, s in inputs.items()},
         {nodes[p.name]: p.name for p in spec.populations if is_neuron(graph.nodes[nodes[p.name]])},
         {"output": spec.readout.population},
+        {node: s.shape for node, s in inputs.items()},
     )
 
 
@@ -203,7 +218,8 @@ def _as_any_other(
     except SpecError as error:
         raise UserError(f"the NIR graph makes no network: {error}") from None
     neurons = {name: name for name in graph.nodes if name in found.neurons}
-    return NirNetwork(spec, {s.name: s.name for s in stimuli}, neurons, outputs)
+    declared = {s.name: declared_shape(graph.nodes[s.name]) or s.shape for s in stimuli}
+    return NirNetwork(spec, {s.name: s.name for s in stimuli}, neurons, outputs, declared)
 
 
 def _with_conventions(population: Population, said: NeuronEquations | None) -> Population:

@@ -1,15 +1,27 @@
-"""A NIR graph's structure and shapes: what every node reads and makes, and everything that is wrong with it."""
+"""A NIR graph's structure and shapes: what every node reads and makes, and everything that is wrong with it.
+
+Exporters that trace a batch of one leave its axis, and a time axis of one, in the shapes of Input and Output. Where the
+nodes do not take them, leading axes of length 1 are left out: the numbers are the same.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from itertools import product
 
 import nir
 import numpy as np
 
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.nir_graphs.file import FlatGraph
-from alade_brian.conversion.nir_graphs.linear import Linear, linear, linear_faults
+from alade_brian.conversion.nir_graphs.linear import (
+    Linear,
+    counts_batch,
+    linear,
+    linear_faults,
+    without_leading_ones,
+)
 from alade_brian.conversion.nir_graphs.neurons import is_neuron, neuron_faults, neuron_shape
 from alade_brian.conversion.nir_graphs.order import cycle_among, reached
 from alade_brian.conversion.refusals import Refusal
@@ -18,14 +30,50 @@ from alade_brian.spec import Shape
 # How far from a whole number of steps a delay may be, in steps: time in a file is rounded.
 STEP_TOLERANCE = 1e-6
 
+logger = logging.getLogger(__name__)
+
 
 def check_graph(graph: FlatGraph, dt: float) -> tuple[Shapes, list[Refusal]]:
     """The shapes of a graph for a time step of `dt` seconds, and everything that is wrong in it."""
     refusals = [*_structure(graph), *_number_refusals(graph)]
     shapes = Shapes(graph)
     if not any(r.argument in ("inputs", "cycle") for r in refusals):
-        shapes.infer({r.layer for r in refusals})
+        shapes = _inferred(graph, {r.layer for r in refusals})
     return shapes, [*refusals, *shapes.refusals, *_delay_refusals(shapes.linear, dt)]
+
+
+def _inferred(graph: FlatGraph, broken: set[str]) -> Shapes:
+    """All shapes, read with the fewest refusals: as NIR says, else with leading axes of 1 left out of the inputs', else
+    with a Flatten that counts a batch axis which its graph does not have, as PyTorch's does."""
+    counts = (0, 1) if any(counts_batch(node) for node in graph.nodes.values()) else (0,)
+    best = Shapes(graph)
+    best.infer(broken)
+    for batch_axes, left_out in product(counts, range(_leading_ones(graph) + 1)):
+        if best.refusals and (batch_axes or left_out):
+            shapes = Shapes(graph, left_out, batch_axes)
+            shapes.infer(broken)
+            best = min(best, shapes, key=Shapes.misfit)
+    if best.batch_axes and not best.refusals:
+        for name, node in graph.nodes.items():
+            if counts_batch(node):
+                logger.warning(
+                    "%s: start_dim = %d counts a batch axis, as PyTorch does, since nothing else fits; write %d",
+                    _at(name), int(node.start_dim), int(node.start_dim) - 1,
+                )  # fmt: skip
+    return best
+
+
+def _leading_ones(graph: FlatGraph) -> int:
+    """How many leading axes of 1 can be left out of at least one input's shape."""
+    counts = [0]
+    for name in graph.inputs:
+        try:
+            shape = declared_shape(graph.nodes[name])
+        except CannotLower:
+            continue
+        if shape is not None:
+            counts.append(len(shape) - len(without_leading_ones(shape, 1)))
+    return max(counts)
 
 
 def _at(name: str) -> str:
@@ -72,17 +120,24 @@ def _number_refusals(graph: FlatGraph) -> list[Refusal]:
 class Shapes:
     """The shape of what every node sends, from what is known at the inputs and at the neurons.
 
-    linear   every linear node, with the shape of its input known
+    left_out     how many leading axes of 1 are left out of the shape of an input that has as many
+    batch_axes   how many axes before the first one a Flatten counts
+    linear       every linear node, with the shape of its input known
     """
 
-    def __init__(self, graph: FlatGraph) -> None:
-        self.graph = graph
+    def __init__(self, graph: FlatGraph, left_out: int = 0, batch_axes: int = 0) -> None:
+        self.graph, self.left_out, self.batch_axes = graph, left_out, batch_axes
         self.made: dict[str, Shape] = {}
         self.linear: dict[str, Linear] = {}
         self.refusals: list[Refusal] = []
         self.sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
         for start, end in graph.edges:
             self.sources[end].append(start)
+
+    def misfit(self) -> tuple[bool, int]:
+        """How badly the graph fits these shapes: whether an input itself does not, and the number of refusals."""
+        inputs = {_at(name) for name in self.graph.inputs}
+        return any(refusal.layer in inputs for refusal in self.refusals), len(self.refusals)
 
     def infer(self, broken: set[str]) -> None:
         """Fill in all shapes; nodes behind a refused one stay unknown, and are not refused for that."""
@@ -119,16 +174,18 @@ class Shapes:
 
     def _try(self, name: str, incoming: Shape | None) -> bool:
         node = self.graph.nodes[name]
+        made: Shape | None
         try:
             if name in self.graph.inputs:
-                made: Shape | None = _declared(node.input_type, "input")
+                made = declared_shape(node)
                 if made is None:
                     raise CannotLower("input_type", None, "says no shape; write the shape of the input")
+                made = without_leading_ones(made, len(made) - self.left_out)
             elif is_neuron(node):
                 made = neuron_shape(node, incoming)
             else:
                 assert incoming is not None
-                self.linear[name] = linear(node, incoming)
+                self.linear[name] = linear(node, incoming, self.batch_axes)
                 made = self.linear[name].shape
                 self._check_port(node, made)
             if made is None:
@@ -149,7 +206,7 @@ class Shapes:
         if not isinstance(node, nir.Input | nir.Output):
             return
         declared = _declared(node.output_type, "output")
-        if declared is not None and declared != made:
+        if declared is not None and without_leading_ones(declared) != without_leading_ones(made):
             raise CannotLower("shape", declared, f"contradicts the {made} that comes in; make the two fit")
 
     def _check_edges(self, refused: set[str]) -> None:
@@ -172,6 +229,11 @@ class Shapes:
                             f"contradicts the {shape} from '{source}'; make the two fit",
                         )
                     )
+
+
+def declared_shape(node: nir.NIRNode) -> Shape | None:
+    """The shape that an Input node says; None where it says none."""
+    return _declared(node.input_type, "input")
 
 
 def _declared(types: Mapping[str, object] | None, key: str) -> Shape | None:

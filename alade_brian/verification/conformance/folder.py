@@ -1,0 +1,96 @@
+"""Graphs and recorded traces in a folder of the user's: the files of the NIR paper, for example."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from alade_brian.conversion.nir_graphs.arrays import match_inputs, read_arrays
+from alade_brian.conversion.nir_graphs.file import load_graph
+from alade_brian.conversion.nir_graphs.read import open_nir
+from alade_brian.conversion.nir_graphs.step import frameworks_step
+from alade_brian.errors import UserError
+from alade_brian.simulation import SimulationSettings
+from alade_brian.verification.conformance.compare import (
+    ConformanceRow,
+    ShownGraph,
+    compared_with_frameworks,
+    conformance_row,
+    spikes_in_brian2,
+)
+
+# Probability of a spike in an element of the input and step, where no input lies beside a graph.
+RATE = 0.2
+
+
+def graph_files(folder: Path) -> list[Path]:
+    """The NIR files in a folder and below it. UserError where there are none."""
+    files = sorted(folder.rglob("*.nir"))
+    if not files:
+        raise UserError(f"--graphs {folder}: there is no file *.nir in it; name a folder of NIR graphs")
+    return files
+
+
+def compared_files(
+    files: list[Path], presentations: int, steps: int, seed: int, settings: SimulationSettings
+) -> Iterator[ConformanceRow]:
+    """Each graph against every framework, on the input `NAME.npz` beside it or else on random spikes; and a graph of a
+    single neuron against the traces `*.csv` beside it: input, membrane, spikes, a row for each step."""
+    for path in files:
+        try:
+            shown = _shown(path, presentations, steps, seed)
+        except UserError as error:
+            yield ConformanceRow(path.name, "none", 0, 0, None, None, str(error))
+            continue
+        yield from compared_with_frameworks(shown, settings)
+        (array,) = shown.inputs.values()
+        if array[0, 0].size == 1:
+            yield from _compared_traces(path, shown, settings)
+
+
+def _shown(path: Path, presentations: int, steps: int, seed: int) -> ShownGraph:
+    """A file's graph and its input. UserError where it cannot be read, or has several inputs."""
+    graph = load_graph(path)
+    dt = frameworks_step(graph)
+    network = open_nir(graph, 1, dt, "euler")
+    if len(network.inputs) > 1:
+        raise UserError(f"{path}: the graph has {len(network.inputs)} inputs, and frameworks import only graphs of one")
+    ((node, name),) = network.inputs.items()
+    beside = path.with_suffix(".npz")
+    if beside.is_file():
+        inputs, _ = match_inputs(network, read_arrays(beside), beside)
+        array = inputs[name]
+    else:
+        # The same graph gets the same input, whatever lies beside it.
+        draw = np.random.default_rng([seed, zlib.crc32(path.name.encode())])
+        size = (presentations, steps, *network.spec.shape(name))
+        array = (draw.random(size) < RATE).astype(np.float64)
+    return ShownGraph(path.name, graph, dt, {node: array})
+
+
+def _compared_traces(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:
+    for trace in sorted(path.parent.glob("*.csv")):
+        try:
+            columns = np.loadtxt(trace, delimiter=",", ndmin=2)
+        except ValueError:
+            continue  # a table of something else
+        if columns.shape[1] != 3:
+            continue
+        (node,) = shown.inputs
+        own = ShownGraph(shown.title, shown.graph, shown.dt, {node: columns[None, :, :1]})
+        ours = spikes_in_brian2(own, "euler", settings)
+        if len(ours) == 1:
+            theirs = {name: columns[None, :, 2:] > 0 for name in ours}
+            yield conformance_row(shown.title, f"recorded in {trace.name}", ours, theirs, _shift(ours, theirs))
+
+
+def _shift(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> str:
+    """By how many steps a recording lies beside the run, where that is all that differs; "" where it is not."""
+    (run,), (recorded,) = ours.values(), theirs.values()
+    for steps in (1, -1):
+        if not np.array_equal(run, recorded) and np.array_equal(np.roll(run, steps, 1), recorded):
+            return f"0 mismatched if the recording is one step {'late' if steps > 0 else 'early'}"
+    return ""
