@@ -170,7 +170,7 @@ def test_what_snntorch_does_that_no_equation_says_is_refused() -> None:
         (inhibited, "inhibition = True"),
         (snn.Synaptic(0.8, 0.7, reset_delay=False), "reset_delay = False"),
         (snn.Leaky(0.9, state_quant=lambda x: x), "state_quant"),
-        (snn.Leaky(0.0), "beta, alpha"),
+        (snn.Leaky(float("nan")), "beta, alpha"),
         (snn.Leaky(0.9, threshold=-0.1), "threshold = -0.1"),
         (snn.Leaky(0.9, spike_grad=torch.sigmoid), "spike_grad"),
         (snn.Leaky(0.9, spike_grad=lambda x: (x > 0.2).float()), "no step from 0 to 1 at the threshold"),

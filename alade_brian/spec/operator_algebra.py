@@ -28,6 +28,15 @@ from alade_brian.spec.synapses import matrix
 
 def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
     """`outer` behind `inner` as one operator on the source."""
+    found = in_closed_form(inner, source, outer)
+    if found is not None:
+        return found
+    middle = inner.output_shape(source)
+    return _listed(matrix(outer, middle) @ matrix(inner, source), outer.output_shape(middle))
+
+
+def in_closed_form(inner: Operator, source: Shape, outer: Operator) -> Operator | None:
+    """`outer` behind `inner` as one operator where that need not be a list of connections; otherwise None."""
     match inner, outer:
         case _, Identity() if np.all(outer.gain == 1):
             return inner
@@ -50,8 +59,7 @@ def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
         case Convolution(), Pooling() if not any(outer.padding):
             return _pooling_after_convolution(inner, outer)
         case _:
-            middle = inner.output_shape(source)
-            return _listed(matrix(outer, middle) @ matrix(inner, source), outer.output_shape(middle))
+            return None
 
 
 def _listed(whole: sparse.sparray, shape: Shape) -> Sparse:
