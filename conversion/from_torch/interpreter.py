@@ -101,6 +101,8 @@ class ValueInterpreter(fx.Interpreter):
         how = container_kind(module)
         if how is not None:
             return self._container(name, module, how, args)
+        if type(module) is nn.Sequential:  # inside a container that is called as a whole
+            return self._container(name, module, "driven" if driven else "chain", args)
         adapter = neuron_adapter(module)
         if adapter is not None:
             return self.clock.call(name, lambda: adapter(module), args[0], args[1:], driven)

@@ -159,7 +159,8 @@ def refuse_layer(module: nn.Module, framework: Framework) -> CannotLower:
     own_step = "write its step as a layer of alade_brian.models (docs/convert-your-network.md, Plain torch)"
     if base is not None:
         changed = ", ".join(overridden(kind, base))
-        said = f"steps otherwise than {framework.title}'s {base.__name__}: it defines {changed} anew; {own_step}"
+        instead = own_step if base in framework.neurons else "give convert a function for it with extra="
+        said = f"steps otherwise than {framework.title}'s {base.__name__}: it defines {changed} anew; {instead}"
         return CannotLower("class", kind.__name__, said)
     group = next((path for path in framework.modules if kind.__module__.startswith(path)), "")
     names = ", ".join(sorted({cls.__name__ for cls in known if cls.__module__.startswith(group)}))
