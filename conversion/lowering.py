@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -25,7 +26,8 @@ from alade_brian.spec import (
     Sparse,
     Stimulus,
 )
-from alade_brian.spec.operator_algebra import compose
+from alade_brian.spec.operator_algebra import compose, in_closed_form
+from alade_brian.spec.operators import Synapses
 from alade_brian.spec.synapses import matrix
 
 
@@ -54,8 +56,63 @@ class AffineInput:
 
 
 @dataclass(frozen=True, eq=False)
+class UnknownInput(AffineInput):
+    """What a refused layer would have given: its shape alone. All that is made of it is unknown too, and no cause of a
+    refusal."""
+
+
+def unknown(shape: Shape) -> UnknownInput:
+    """An unknown value of that shape."""
+    return UnknownInput(shape, (), np.zeros(shape))
+
+
+@dataclass(frozen=True, eq=False)
 class ReadoutValue(AffineInput):
     """What a readout gives: the end of the network, to which nothing can be done any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Behind(Operator):
+    """`outer` behind `inner` on a source of shape `source`, which is a list of connections.
+
+    The list may be long: it is made when it is needed, after everything that can be refused has been looked at.
+    """
+
+    inner: Operator
+    source: Shape
+    outer: Operator
+
+    @cached_property
+    def made(self) -> Operator:
+        """The two as one operator."""
+        return compose(settled(self.inner), self.source, self.outer)
+
+    def output_shape(self, source: Shape) -> Shape:
+        return self.outer.output_shape(self.inner.output_shape(source))
+
+    def synapses(self, source: Shape) -> Synapses:
+        return self.made.synapses(source)
+
+    def values(self) -> np.ndarray:
+        return self.made.values()
+
+    def with_values(self, values: np.ndarray) -> Operator:  # type: ignore[override]
+        return self.made.with_values(values)
+
+    def scaled(self, factor: float | np.ndarray, source: Shape) -> Operator:
+        return replace(self, outer=self.outer.scaled(factor, self.inner.output_shape(source)))
+
+
+def settled(operator: Operator) -> Operator:
+    """The operator itself, and of one behind another what both are together."""
+    return operator.made if isinstance(operator, Behind) else operator
+
+
+def _behind(inner: Operator, source: Shape, outer: Operator) -> Operator:
+    neutral = isinstance(outer, Identity) and np.all(outer.gain == 1)
+    if isinstance(inner, Behind) and not neutral:
+        return Behind(inner, source, outer)
+    return in_closed_form(inner, source, outer) or Behind(inner, source, outer)
 
 
 class CannotLower(Exception):
@@ -110,8 +167,19 @@ class SpecBuilder:
         """Projections that bring a value's terms to a population."""
         for term in value.terms:
             # What reads nothing but padding, or lost all its weights to zeros, is no projection.
-            if term.operator.count(self.shape(term.source)):
+            source = self.shape(term.source)
+            if isinstance(term.operator, Behind) or term.operator.count(source):
                 self.projections.append(self._projection(name, value.shape, term))
+
+    @property
+    def pending(self) -> bool:
+        """Whether some projection's list of connections has yet to be made."""
+        return any(isinstance(p.operator, Behind) for p in self.projections)
+
+    def settle(self) -> None:
+        """Make the lists of connections that have been put off."""
+        found = [replace(p, operator=settled(p.operator)) for p in self.projections]
+        self.projections = [p for p in found if p.operator.count(self.shape(p.source))]
 
     def _projection(self, name: str, target: Shape, term: LinearTerm) -> Projection:
         source = self.shape(term.source)
@@ -152,6 +220,8 @@ def apply_operator(lowering: SpecBuilder, outer: Operator, value: AffineInput) -
     """A linear operator on a value. SpecError where it does not fit the value's shape."""
     _check_open(value)
     shape = outer.output_shape(value.shape)
+    if isinstance(value, UnknownInput):
+        return unknown(shape)
     terms = tuple(_apply_to_term(lowering, outer, value.shape, term) for term in value.terms)
     bias = (matrix(outer, value.shape) @ value.bias.ravel()).reshape(shape) if value.bias.any() else np.zeros(shape)
     return AffineInput(shape, terms, bias)
@@ -161,15 +231,15 @@ def _apply_to_term(lowering: SpecBuilder, outer: Operator, whole: Shape, term: L
     source, shape = lowering.shape(term.source), outer.output_shape(whole)
     if outer.full_weight is not None:
         part = Dense(outer.full_weight[:, term.first : term.first + prod(term.shape)])
-        return replace(term, operator=compose(term.operator, source, part), shape=shape, first=0)
+        return replace(term, operator=_behind(term.operator, source, part), shape=shape, first=0)
     # Where axes were only renamed (flattened, say) in between, the outer operator must see its own.
     same_axes = term.operator.output_shape(source)[1:] == whole[1:]
     if same_axes and prod(term.shape) == prod(whole):
-        return replace(term, operator=compose(term.operator, source, outer), shape=shape)
+        return replace(term, operator=_behind(term.operator, source, outer), shape=shape)
     channels = _whole_channels(whole, term)
     some = outer.on_channels(*channels) if same_axes and channels is not None else None
     if some is not None and channels is not None:
-        operator = compose(term.operator, source, some)
+        operator = _behind(term.operator, source, some)
         if outer.windows is None:
             return replace(term, operator=operator, shape=shape, first=0)
         first, count = channels
@@ -192,6 +262,8 @@ def scale(lowering: SpecBuilder, value: AffineInput, gain: np.ndarray, shift: np
     """``gain * value + shift``; `gain` and `shift` are broadcast to the value's shape."""
     _check_open(value)
     each = np.broadcast_to(gain, value.shape)
+    if isinstance(value, UnknownInput):
+        return value
     terms = tuple(_scale_term(lowering, term, value.shape, each) for term in value.terms)
     return AffineInput(value.shape, terms, value.bias * each + np.broadcast_to(shift, value.shape))
 
@@ -203,7 +275,7 @@ def _scale_term(lowering: SpecBuilder, term: LinearTerm, whole: Shape, each: np.
     made = term.operator.output_shape(source)
     if made[:1] == term.shape[:1] and np.all(channel == channel[:, :1]):
         return replace(term, operator=term.operator.scaled(channel[:, 0], source))
-    return replace(term, operator=compose(term.operator, source, Identity(part.reshape(made))))
+    return replace(term, operator=_behind(term.operator, source, Identity(part.reshape(made))))
 
 
 def reshape(value: AffineInput, shape: Shape) -> AffineInput:
@@ -211,7 +283,7 @@ def reshape(value: AffineInput, shape: Shape) -> AffineInput:
     _check_open(value)
     if prod(shape) != prod(value.shape):
         raise CannotLower("shape", shape, f"has another number of elements than {value.shape}")
-    return AffineInput(shape, value.terms, value.bias.reshape(shape))
+    return replace(value, shape=shape, bias=value.bias.reshape(shape))
 
 
 def concatenate(values: Sequence[AffineInput]) -> AffineInput:
@@ -225,6 +297,8 @@ def concatenate(values: Sequence[AffineInput]) -> AffineInput:
         terms += [replace(term, first=term.first + first) for term in value.terms]
         first += prod(value.shape)
     shape = (sum(v.shape[0] for v in values), *values[0].shape[1:])
+    if any(isinstance(value, UnknownInput) for value in values):
+        return unknown(shape)
     return AffineInput(shape, tuple(terms), np.concatenate([v.bias for v in values]))
 
 
@@ -233,4 +307,6 @@ def add(left: AffineInput, right: AffineInput) -> AffineInput:
     _check_open(left, right)
     if left.shape != right.shape:
         raise CannotLower("+", f"{left.shape}, {right.shape}", "adds only two tensors of the same shape")
+    if isinstance(left, UnknownInput) or isinstance(right, UnknownInput):
+        return unknown(left.shape)
     return AffineInput(left.shape, left.terms + right.terms, left.bias + right.bias)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Iterator
-
-from torch import nn
-
-from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS, Framework
+from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS, Framework, same_class
 from alade_brian.conversion.from_torch.layers import is_refused_class
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.nir_graphs.linear import linear_kinds
@@ -21,29 +15,18 @@ UNSUPPORTED = "unsupported"
 def framework_rows(framework: Framework) -> list[tuple[str, str, str]]:
     """(class, faithful or unsupported, how) for every layer class of a framework, in their order."""
     rows = []
-    for name, cls in _classes(framework):
-        if cls in framework.neurons:
+    for cls, name in framework.classes.items():
+        if same_class(cls, framework.neurons):
             rows.append((name, FAITHFUL, "as equations"))
-        elif cls in framework.layers:
+        elif same_class(cls, framework.layers):
             rows.append((name, FAITHFUL, "as a layer of connections"))
-        elif cls in framework.containers:
+        elif same_class(cls, framework.containers):
             rows.append((name, FAITHFUL, "its layers in their order"))
         elif is_refused_class(cls):
             rows.append((name, UNSUPPORTED, "differs from step to step"))
         else:
             rows.append((name, UNSUPPORTED, "no lowering"))
     return rows
-
-
-def _classes(framework: Framework) -> Iterator[tuple[str, type[nn.Module]]]:
-    seen: set[type] = set()
-    for path in framework.modules:
-        module = importlib.import_module(path)
-        for name, cls in sorted(vars(module).items()):
-            plain = inspect.isclass(cls) and issubclass(cls, nn.Module) and not name.startswith("_")
-            if plain and cls.__module__.split(".")[0] == framework.name and cls not in seen:
-                seen.add(cls)
-                yield name, cls
 
 
 def torch_rows() -> list[tuple[str, str, str]]:

@@ -53,6 +53,10 @@ def snntorch_neurons() -> dict[str, Callable[[], nn.Module]]:
     def many() -> Tensor:
         return torch.rand(30, generator=generator) * 0.5 + 0.4
 
+    def bounds() -> Tensor:
+        """As training leaves them: some neurons without a leak, some without memory, leaky ones between them."""
+        return torch.linspace(-0.4, 1.4, 30)
+
     return {
         "Leaky": lambda: snn.Leaky(0.9),
         "Leaky zero, per neuron, learned": lambda: snn.Leaky(
@@ -64,6 +68,10 @@ def snntorch_neurons() -> dict[str, Callable[[], nn.Module]]:
         "Leaky graded": lambda: snn.Leaky(0.9, graded_spikes_factor=1.7),
         "Leaky without leak": lambda: snn.Leaky(1.0),
         "Leaky clamped": lambda: snn.Leaky(1.5),
+        "Leaky at its bounds": lambda: snn.Leaky(bounds()),
+        "Leaky zero at its bounds": lambda: snn.Leaky(bounds(), reset_mechanism="zero"),
+        "Leaky memoryless": lambda: snn.Leaky(0.0),
+        "Synaptic at its bounds": lambda: snn.Synaptic(bounds().flip(0), bounds(), threshold=2.0),
         "Synaptic": lambda: snn.Synaptic(0.8, 0.7),
         "Synaptic zero": lambda: snn.Synaptic(0.8, 0.7, reset_mechanism="zero"),
         "Alpha": lambda: snn.Alpha(0.9, 0.7, threshold=0.3),
@@ -115,7 +123,8 @@ class SnnTorchNet(nn.Module):
     "name",
     [
         "Leaky", "Leaky zero, per neuron, learned", "Leaky none", "Leaky at once", "Leaky zero at once", "Leaky graded",
-        "Leaky without leak", "Leaky clamped", "Synaptic", "Synaptic zero", "Alpha", "Alpha subtract", "Alpha none",
+        "Leaky without leak", "Leaky clamped", "Leaky at its bounds", "Leaky zero at its bounds", "Leaky memoryless",
+        "Synaptic at its bounds", "Synaptic", "Synaptic zero", "Alpha", "Alpha subtract", "Alpha none",
         "Lapicque", "Lapicque zero", "RLeaky", "RLeaky zero", "RLeaky one to one", "RLeaky at once", "RSynaptic",
         "RSynaptic zero",
     ],
@@ -170,7 +179,7 @@ def test_what_snntorch_does_that_no_equation_says_is_refused() -> None:
         (inhibited, "inhibition = True"),
         (snn.Synaptic(0.8, 0.7, reset_delay=False), "reset_delay = False"),
         (snn.Leaky(0.9, state_quant=lambda x: x), "state_quant"),
-        (snn.Leaky(0.0), "beta, alpha"),
+        (snn.Leaky(float("nan")), "beta, alpha"),
         (snn.Leaky(0.9, threshold=-0.1), "threshold = -0.1"),
         (snn.Leaky(0.9, spike_grad=torch.sigmoid), "spike_grad"),
         (snn.Leaky(0.9, spike_grad=lambda x: (x > 0.2).float()), "no step from 0 to 1 at the threshold"),
@@ -338,6 +347,40 @@ def test_spikingjelly_refusals() -> None:
         convert(nn.Sequential(nn.Conv2d(1, 2, 3), layer.NeuNorm(2, 4, 4, 0.9), neuron.IFNode()), (1, 6, 6), steps=3)
 
 
+class Looped(nn.Module):
+    """A network that keeps its states, called in a loop."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = self.net(x)
+        for _ in range(STEPS - 1):
+            total = total + self.net(x)
+        return total
+
+
+def test_spikingjelly_network_made_of_one_with_relu_units() -> None:
+    ann2snn = pytest.importorskip("spikingjelly.activation_based.ann2snn")
+    units = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 3))
+    shown = images(1, 6, 6)
+    loader = [(torch.from_numpy(shown).float(), torch.zeros(len(shown)))]
+    recipe = ann2snn.RateCodingRecipe(dataloader=loader, mode="max")
+    assert_spikes_agree(Looped(ann2snn.Converter(recipe).convert(random_(units).eval())), shown)
+
+
+def test_spikingjelly_gains_of_channels() -> None:
+    modules = pytest.importorskip("spikingjelly.activation_based.ann2snn.modules")
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    gains = torch.tensor([0.5, 1.0, 2.0])
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3), modules.ChannelVoltageScaler(gains), neuron.IFNode(), modules.ChannelVoltageScaler(gains, -3),
+        nn.Flatten(), nn.Linear(27, 4), modules.ChannelVoltageScaler(2.0), neuron.IFNode(),
+    )  # fmt: skip
+    assert_spikes_agree(Looped(random_(net)), images(1, 5, 5))
+
+
 # Norse --------------------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +451,36 @@ def test_norse_recurrent_cell() -> None:
     assert_spikes_agree(NorseRecurrent(), images(6))
 
 
+class NorseOverTime(nn.Module):
+    """Layers that take a whole sequence, one by one or in a container."""
+
+    def __init__(self, form: str) -> None:
+        norse = pytest.importorskip("norse.torch")
+        super().__init__()
+        low = norse.LIFParameters(v_th=torch.tensor(0.3))
+        self.recurrent, self.form = norse.LIFRecurrent(6, 8, p=low), form
+        lifted = norse.Lift(nn.Sequential(nn.Unflatten(1, (2, 4)), nn.Conv1d(2, 3, 3), nn.Flatten()))
+        self.net = norse.SequentialState(lifted, norse.LIF(p=low), norse.Lift(nn.Linear(6, 3)), norse.LI())
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes, _ = self.recurrent(x if self.form == "sequence" else x.unsqueeze(0).repeat(STEPS, 1, 1))
+        return spikes.mean(0) if self.form == "recurrent" else self.net(spikes)[0].mean(0)
+
+
+@pytest.mark.parametrize("form", ["recurrent", "container", "sequence"])
+def test_norse_layers_over_time(form: str) -> None:
+    torch.manual_seed(0)
+    how = {"steps": STEPS, "sequence": True} if form == "sequence" else {}
+    shape = (STEPS, 6) if how else (6,)
+    assert_spikes_agree(random_(NorseOverTime(form)), images(*shape) * 20, **how)
+
+
+def test_a_cell_lifted_with_its_state_is_refused_with_the_layer_to_use() -> None:
+    norse = pytest.importorskip("norse.torch")
+    with pytest.raises(RefusedLayers, match=r"net.0 \(Lift\): module = LIFCell .* use Norse's LIF instead"):
+        convert(Looped(norse.SequentialState(norse.Lift(norse.LIFCell()))), (6,))
+
+
 class Forgetful(nn.Module):
     def __init__(self) -> None:
         norse = pytest.importorskip("norse.torch")
@@ -439,7 +512,7 @@ def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_base() -> None:
         convert(net, (3,))
     layer = pytest.importorskip("spikingjelly.activation_based.layer")
     net[1] = layer.WSLinear(3, 4)
-    with pytest.raises(RefusedLayers, match="WSLinear has no lowering"):
+    with pytest.raises(RefusedLayers, match="WSLinear steps otherwise than SpikingJelly's Linear"):
         convert(net, (3,))
 
 

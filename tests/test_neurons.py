@@ -66,6 +66,13 @@ OF_DECAYS = {
     "first decay learned": {0: learned(0.5)},
     "first decay learned per channel, scaled input": {0: learned(per_channel(0.25, 0.5, 0.25)), "scale_input": True},
     "second decay per channel": {1: per_channel(0.125, 0.0625, 0.125)},
+    "first decay at its bounds": {0: per_channel(0.0, 1.0, 0.5)},
+    "first decay at its bounds, learned, euler, scaled input": {
+        0: learned(per_channel(1.0, 0.0, 0.75)),
+        "method": "euler",
+        "scale_input": True,
+    },
+    "second decay at its bounds": {1: per_channel(0.5, 0.0, 1.0)},
     "euler, all per channel": {0: per_channel(0.5, 0.75, 0.5), 1: per_channel(0.25, 0.25, 0.5), "method": "euler"},
 }
 OF_SPIKING = {
@@ -100,6 +107,8 @@ def variants() -> list:
         cases = OF_ALL | (OF_SPIKING if cls.spiking else {})
         for name, case in OF_DECAYS.items():
             fits = all(k < len(decays(cls)) if isinstance(k, int) else True for k in case)
+            # The gain of an Alpha neuron has a logarithm of both decays.
+            fits &= not (cls is Alpha and "at its bounds" in name)
             if decays(cls) and fits and ("scale_input" not in case or "scale_input" in vars(cls(1))):
                 cases[name] = {decays(cls)[k] if isinstance(k, int) else k: v for k, v in case.items()}
         found += [pytest.param(cls, case, id=f"{cls.__name__}, {name}") for name, case in cases.items()]
@@ -215,7 +224,7 @@ def test_a_membrane_at_threshold_fires_only_where_the_comparison_includes_it() -
     assert LIF(1, comparison=">=")(at_threshold).item() == 1
 
 
-@pytest.mark.parametrize("decay", [0.5, 0.25, 0.75])
+@pytest.mark.parametrize("decay", [0.5, 0.25, 0.75, 0.0, 1.0])
 def test_time_constant_gives_the_decay_back_to_the_last_bit(decay: float) -> None:
     assert math.exp(-1 / time_constant(decay)) == decay
 
@@ -237,5 +246,8 @@ def test_gradient_flows_through_the_reset() -> None:
 
 
 def test_a_decay_that_is_none_is_refused() -> None:
+    for wrong in (1.0, 0.0, torch.tensor([0.5, 1.1]), torch.tensor([0.5, -0.1]), torch.tensor([float("nan")])):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            LIF(4, decay=wrong)
     with pytest.raises(ValueError, match="between 0 and 1"):
-        LIF(4, decay=1.0)
+        Alpha(4, alpha=torch.tensor([1.0, 0.5]))

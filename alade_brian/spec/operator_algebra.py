@@ -16,18 +16,27 @@ from alade_brian.spec.synapses import matrix
 
 def compose(inner: Operator, source: Shape, outer: Operator) -> Operator:
     """`outer` behind `inner` as one operator on the source."""
+    found = in_closed_form(inner, source, outer)
+    if found is not None:
+        return found
+    middle = inner.output_shape(source)
+    return _listed(matrix(outer, middle) @ matrix(inner, source), outer.output_shape(middle))
+
+
+def in_closed_form(inner: Operator, source: Shape, outer: Operator) -> Operator | None:
+    """`outer` behind `inner` as one operator where that need not be a list of connections; otherwise None."""
     if outer.changes_nothing:
         return inner
     if inner.changes_nothing:
         return outer
     if outer.full_weight is not None:
         return _full_behind(inner, source, outer.full_weight)
-    found = outer.behind(inner, source)
-    if found is not None:
-        return found
-    middle = inner.output_shape(source)
-    entries = sparse.coo_array(matrix(outer, middle) @ matrix(inner, source))
-    return Sparse(entries.coords[0], entries.coords[1], entries.data, outer.output_shape(middle))
+    return outer.behind(inner, source)
+
+
+def _listed(whole: sparse.sparray, shape: Shape) -> Sparse:
+    entries = sparse.coo_array(whole)
+    return Sparse(entries.coords[0], entries.coords[1], entries.data, shape)
 
 
 def _full_behind(inner: Operator, source: Shape, weight: np.ndarray) -> Dense:

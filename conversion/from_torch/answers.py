@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from alade_brian.conversion.from_torch.time_axis import AllSteps, Membrane, OneStep, StepReduction, readout_of
-from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder
+from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, settled
 from alade_brian.spec import DECODINGS, Identity, Readout, same_operator
 
 _WAYS = "return torch.stack(steps) for every step, its .sum(0) or .mean(0), or steps[-1] for the last step"
@@ -126,7 +126,7 @@ def _summed(value: AffineInput, steps: int) -> StepReduction | None:
     for term in value.terms:
         groups.setdefault((term.source, term.first), []).append(term)
     for terms in groups.values():
-        alike = all(same_operator(t.operator, terms[0].operator) for t in terms)
+        alike = all(same_operator(settled(t.operator), settled(terms[0].operator)) for t in terms)
         if not alike or sorted(t.delay for t in terms) != list(range(steps)):
             return None
     kept = tuple(next(t for t in terms if t.delay == 0) for terms in groups.values())

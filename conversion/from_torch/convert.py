@@ -14,13 +14,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.hand_written import with_hand_written
 from alade_brian.conversion.from_torch.interpreter import ValueInterpreter
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.tracing import trace
-from alade_brian.conversion.lowering import CannotLower
+from alade_brian.conversion.lowering import CannotLower, SpecBuilder
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
-from alade_brian.spec import NetworkSpec, Shape, SpecError, Stimulus
+from alade_brian.spec import NetworkSpec, Population, Projection, Shape, SpecError, Stimulus
 
 
 def convert(
@@ -83,6 +84,7 @@ class _Forward:
         lengths = (steps, *self.stimulus.shape) if steps else self.stimulus.shape
         # Tracing a forward may leave values of the trace in attributes of its model: each trace has its own copy.
         own = detached(self.model).double().eval().requires_grad_(False)
+        own = with_hand_written(own, self.known)
         graph = trace(own, self.known, lengths, steps is not None, twice=twice, output=self.output)
         interpreter = ValueInterpreter(graph, self.known, self.stimulus, steps is not None)
         if steps:
@@ -150,13 +152,13 @@ def _finish(
     interpreter: ValueInterpreter, answer: Any, dt: float, steps: int | None, readout: str | None, output: int
 ) -> NetworkSpec:
     lowering = interpreter.lowering
-    lowered = (lowering.stimuli, lowering.populations, lowering.projections)
     if interpreter.refusals:
-        raise RefusedLayers(interpreter.refusals, lowered)
+        raise RefusedLayers(interpreter.refusals, _lowered(lowering))
     try:
         count = _steps(interpreter, steps)
         lowering.readout = interpreter.readout(answer, output, readout, count)
         interpreter.clock.connect()
+        lowering.settle()
         return NetworkSpec(
             tuple(lowering.stimuli),
             tuple(lowering.populations),
@@ -169,7 +171,12 @@ def _finish(
         found = Refusal("forward", refusal.argument, str(refusal.value), refusal.remedy)
     except SpecError as error:
         found = Refusal("network", "structure", "as a whole", str(error))
-    raise RefusedLayers([found], lowered)
+    raise RefusedLayers([found], _lowered(lowering))
+
+
+def _lowered(lowering: SpecBuilder) -> tuple[list[Stimulus], list[Population], list[Projection]] | None:
+    """What the table beside refusals is made of; None where it would need long lists of connections first."""
+    return None if lowering.pending else (lowering.stimuli, lowering.populations, lowering.projections)
 
 
 def _steps(interpreter: ValueInterpreter, given: int | None) -> int:

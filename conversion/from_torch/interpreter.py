@@ -5,22 +5,24 @@ That lowers every layer where it is called; refusals are collected instead of st
 
 from __future__ import annotations
 
+import operator as python_operator
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import fx, nn
 
 from alade_brian.conversion.from_torch.answers import readout_for
 from alade_brian.conversion.from_torch.frameworks.registry import (
+    class_name,
     container_kind,
     framework_of,
     neuron_adapter,
+    refuse_layer,
+    same_class,
 )
 from alade_brian.conversion.from_torch.functions import function_lowerings, known_functions, method_lowerings
 from alade_brian.conversion.from_torch.layers import refuse_class
+from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
@@ -32,7 +34,15 @@ from alade_brian.conversion.from_torch.time_axis import (
 )
 from alade_brian.conversion.from_torch.time_functions import TIME_FUNCTIONS, TIME_METHODS, without_time
 from alade_brian.conversion.from_torch.tracing import Known
-from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, source_value
+from alade_brian.conversion.from_torch.unknown_outputs import unknown_output, unknown_result
+from alade_brian.conversion.lowering import (
+    AffineInput,
+    CannotLower,
+    ReadoutValue,
+    SpecBuilder,
+    UnknownInput,
+    source_value,
+)
 from alade_brian.conversion.refusals import Refusal
 from alade_brian.models.coding import Frames
 from alade_brian.spec import Readout, SpecError, Stimulus
@@ -49,6 +59,12 @@ class ValueInterpreter(fx.Interpreter):
         self.lowering = SpecBuilder([stimulus])
         self.clock = CallCounter(self.lowering, self._apply)
         self.refusals: list[Refusal] = []
+        self._place = ""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One node of the graph; refusals name the place in the user's code that it comes from."""
+        self._place = n.meta.get("place", "")
+        return super().run_node(n)
 
     def image(self) -> AffineInput | AllSteps:
         """The stimulus as a value."""
@@ -56,27 +72,37 @@ class ValueInterpreter(fx.Interpreter):
         value = source_value(stimulus.name, stimulus.shape)
         return AllSteps(value) if self.sequence else value
 
-    def refuse(self, where: str, refusal: CannotLower) -> None:
-        self.refusals.append(Refusal(where, refusal.argument, str(refusal.value), refusal.remedy))
+    def refuse(self, where: str, argument: str, value: object, remedy: str) -> None:
+        """Keep a refusal, to go on and find the others."""
+        self.refusals.append(Refusal(where, argument, str(value), remedy, self._place))
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
         module, name = self.fetch_attr(target), str(target).removeprefix("model.")
         if not args or args[0] is None:
             return None  # behind a refusal whose shape is unknown
+        return self._judged(name, module, (*args, *kwargs.values()))
+
+    def _judged(self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False) -> Any:
+        """What a layer gives; of one that is refused the shape alone."""
+        where, value = f"{name} ({class_name(module)})", without_time(args[0])
         try:
-            return self._module(name, module, (*args, *kwargs.values()))
+            return self._module(name, module, args, driven)
         except CannotLower as refusal:
-            self.refuse(f"{name} ({type(module).__name__})", refusal)
+            # What reaches the layer is as it is because of a refusal before: no cause of its own.
+            if not (isinstance(value, UnknownInput) and refusal.argument in ("input", "state")):
+                self.refuse(where, refusal.argument, refusal.value, refusal.remedy)
         except SpecError as error:
-            shape = getattr(without_time(args[0]), "shape", "unknown")
-            self.refusals.append(Refusal(f"{name} ({type(module).__name__})", "shape", str(shape), str(error)))
-        return None if neuron_adapter(module) or container_kind(module) else _placeholder(module, args[0])
+            if not isinstance(value, UnknownInput):
+                self.refuse(where, "shape", getattr(value, "shape", "unknown"), str(error))
+        return unknown_output(module, args[0], _knows_steps(module, driven))
 
     def _module(self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False) -> Any:
         """One call of a layer; `driven` says that a container gives it the steps of a sequence one by one."""
         how = container_kind(module)
         if how is not None:
             return self._container(name, module, how, args)
+        if type(module) is nn.Sequential:  # inside a container that is called as a whole
+            return self._container(name, module, "driven" if driven else "chain", args)
         adapter = neuron_adapter(module)
         if adapter is not None:
             return self.clock.call(name, lambda: adapter(module), args[0], args[1:], driven)
@@ -93,8 +119,10 @@ class ValueInterpreter(fx.Interpreter):
             return self.known[kind]
         refuse_class(module)
         if framework:
-            # A class derived from a framework's may do anything: only the very classes are taken.
-            function = framework.layers.get(kind)
+            same = same_class(kind, framework.layers)
+            if same is None:
+                raise refuse_layer(module, framework)
+            function = framework.layers[same]
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None
@@ -104,7 +132,8 @@ class ValueInterpreter(fx.Interpreter):
                 raise CannotLower("class", kind.__name__, said)
         if function is None:
             names = ", ".join(sorted(c.__name__ for c in self.known))
-            raise CannotLower("class", kind.__name__, f"has no lowering; the known layers are {names}")
+            said = rewrite_of(kind) or f"the known layers are {names}"
+            raise CannotLower("class", kind.__name__, f"has no lowering; {said}")
         return function
 
     def _apply(self, module: nn.Module, value: AffineInput) -> AffineInput:
@@ -126,7 +155,9 @@ class ValueInterpreter(fx.Interpreter):
         for child, layer in module.named_children():
             own = f"{name}.{child}"
             states = () if before is None else (StateToken(own, before.step),)
-            made = self._module(own, layer, (value, *states), how == "driven")
+            made = self._judged(own, layer, (value, *states), how == "driven")
+            if made is None:
+                return None  # behind a refusal whose shape is unknown
             stateful |= isinstance(made, tuple)
             value = made[0] if isinstance(made, tuple) else made
         if how == "folded":
@@ -134,6 +165,8 @@ class ValueInterpreter(fx.Interpreter):
         return (value, StateToken(name, 0 if before is None else before.step + 1)) if stateful else value
 
     def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
+        if target is python_operator.getitem and isinstance(args[0], tuple):
+            return args[0][args[1]]  # of several things that a call returned, some perhaps unknown
         special = TIME_FUNCTIONS.get(target)
         return self._call("function", function_lowerings(), target, special, args, kwargs)
 
@@ -146,18 +179,23 @@ class ValueInterpreter(fx.Interpreter):
         if _has_gap(args):
             return None
         name = getattr(target, "__name__", target)
+        causes = not any(isinstance(without_time(v), UnknownInput) for v in _values((args, kwargs)))
         try:
             made = special(self.clock, *args, **kwargs) if special else NotImplemented
             if made is not NotImplemented:
                 return made
             if target not in known:
-                raise CannotLower(kind, name, f"has no lowering; use a module, {known_functions()}")
+                causes |= special is None
+                said = FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
+                raise CannotLower(kind, name, f"has no lowering; {said}")
             return self._timed((kind, name), lambda *a, **k: known[target](self.lowering, *a, **k), args, kwargs)
         except CannotLower as refusal:
-            self.refuse("forward", refusal)
+            if causes:
+                self.refuse("forward", refusal.argument, refusal.value, refusal.remedy)
         except SpecError as error:
-            self.refusals.append(Refusal("forward", kind, str(name), str(error)))
-        return next((a for a in args if isinstance(a, AffineInput | OneStep | AllSteps)), None)
+            if causes:
+                self.refuse("forward", kind, name, str(error))
+        return unknown_result(target, args, kwargs, _values((args, kwargs)))
 
     def _timed(
         self, key: tuple[Any, ...], make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,18 +261,3 @@ def _one_axis_less(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Arguments that name axes, for a tensor without the axis of steps."""
     fewer = {key: v - 1 if isinstance(v, int) and v > 0 else v for key, v in kwargs.items()}
     return tuple(v - 1 if isinstance(v, int) and v > 0 else v for v in args), fewer
-
-
-def _placeholder(module: nn.Module, argument: Any) -> Any:
-    """What a refused layer would have made, by shape only, so that the layers behind it can be judged too."""
-    value = without_time(argument)
-    if not isinstance(value, AffineInput):
-        return None
-    try:
-        with torch.no_grad():
-            made = module(torch.zeros(getattr(module, "steps", 1), *value.shape, dtype=torch.float64))
-            shape = tuple((made[0] if isinstance(made, tuple) else made).shape[1:])
-    except Exception:
-        return None
-    hollow = AffineInput(shape, (), np.zeros(shape))
-    return replace(argument, value=hollow) if isinstance(argument, OneStep | AllSteps) else hollow

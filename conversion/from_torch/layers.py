@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
 from alade_brian.conversion.from_torch.functions import flattened, unflattened
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS, lowers
 from alade_brian.conversion.from_torch.shapes import along, check_axes, per_channel, to_numpy
@@ -20,13 +21,15 @@ from alade_brian.spec import Convolution, Dense, NeuronEquations, TransposedConv
 Conv = nn.Conv1d | nn.Conv2d
 TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d
 
-# Batch norms of other packages with statistics or weights of their own for every step, by the beginning of their name.
+# Batch norms of frameworks with statistics or weights of their own for every step, by the beginning of their name.
 _NORMS_OF_STEPS = ("BatchNormTT", "BatchNormThroughTime", "BNTT", "TemporalEffectiveBatchNorm", "TEBN", "NeuNorm")
 
 
 def is_refused_class(kind: type) -> bool:
-    """Whether a class of layers is known by its name to have no exact counterpart."""
-    return any(cls.__name__.startswith(_NORMS_OF_STEPS) for cls in kind.__mro__)
+    """Whether a framework's class of layers is known by its name to have no exact counterpart."""
+    return any(
+        c.__name__.startswith(_NORMS_OF_STEPS) and c.__module__.split(".")[0] in FRAMEWORKS for c in kind.__mro__
+    )
 
 
 def refuse_class(module: nn.Module) -> None:

@@ -24,6 +24,7 @@ from alade_brian.conversion.lowering import (
     add,
     is_plain,
     scale,
+    settled,
     source_value,
 )
 from alade_brian.spec import DECODINGS, NeuronEquations, Population, Readout, memoryless, same_operator
@@ -251,6 +252,8 @@ class CallCounter:
 def _is_zero(state: Any) -> bool:
     if isinstance(state, Tensor):
         return not bool(state.any())
+    if isinstance(state, int | float):
+        return state == 0
     return isinstance(state, AffineInput) and not state.terms and not state.bias.any()
 
 
@@ -267,7 +270,7 @@ def _same(left: AffineInput, right: AffineInput) -> bool:
     return (
         len(left.terms) == len(right.terms)
         and np.array_equal(left.bias, right.bias)
-        and all(key(a) == key(b) and same_operator(a.operator, b.operator) for a, b in pairs)
+        and all(key(a) == key(b) and same_operator(settled(a.operator), settled(b.operator)) for a, b in pairs)
     )
 
 

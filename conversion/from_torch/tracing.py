@@ -7,9 +7,20 @@ from typing import Any
 
 from torch import fx, nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import container_kind, framework_of, neuron_adapter
+from alade_brian.conversion.from_torch.frameworks.registry import (
+    Framework,
+    HandWritten,
+    class_name,
+    container_kind,
+    framework_of,
+    is_layer,
+    neuron_adapter,
+    refuse_layer,
+    same_class,
+)
 from alade_brian.conversion.from_torch.layers import is_refused_class
 from alade_brian.conversion.from_torch.outer_loop import carried, required_arguments
+from alade_brian.conversion.from_torch.places import current_place, place_of
 from alade_brian.conversion.from_torch.resets import ResetWatch
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.lowering import CannotLower
@@ -63,10 +74,9 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, self._known) or is_refused_class(type(m))
-        theirs = (
-            neuron_adapter(m) is not None or container_kind(m) is not None or (framework_of(m) and not _children(m))
-        )
-        return bool(ours or theirs) or super().is_leaf_module(m, module_qualified_name)
+        framework = framework_of(m)
+        theirs = framework is not None and (is_layer(m) or _known(m, framework) or not _children(m))
+        return ours or theirs or isinstance(m, HandWritten) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """A neuron's call gives as many things as it returns, so that a forward can unpack them as it likes."""
@@ -75,6 +85,7 @@ class _Tracer(fx.Tracer):
         return tuple(made[k] for k in range(count)) if count > 1 else made
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
+        node.meta["place"] = current_place(_Whole.forward.__code__)
         if node.op != "placeholder":
             return super().proxy(node)
         node.meta["sequence"] = self._sequence
@@ -84,19 +95,27 @@ class _Tracer(fx.Tracer):
 
 
 def _returned(model: nn.Module) -> tuple[dict[nn.Module, int], list[Refusal]]:
-    """How many things the calls of other frameworks' neurons return, and neurons that are refused whoever calls them.
+    """How many things the calls of other frameworks' neurons return, and layers that are refused whoever calls them.
 
     It is found before fx traces: while it does, parameters have no values.
     """
     counts, refusals = {}, []
     for name, module in model.named_modules():
-        adapter = neuron_adapter(module)
+        adapter, framework = neuron_adapter(module), framework_of(module)
         try:
+            if framework and is_layer(module) and not _known(module, framework):
+                raise refuse_layer(module, framework)
+            container_kind(module)
             counts[module] = len(adapter(module).returns) if adapter else 1
         except CannotLower as refusal:
-            where = f"{name} ({type(module).__name__})"
+            where = f"{name} ({class_name(module)})"
             refusals.append(Refusal(where, refusal.argument, str(refusal.value), refusal.remedy))
     return counts, refusals
+
+
+def _known(module: nn.Module, framework: Framework) -> bool:
+    every = (framework.neurons, framework.layers, framework.containers)
+    return any(same_class(type(module), known) is not None for known in every)
 
 
 def _children(module: nn.Module) -> bool:
@@ -135,5 +154,6 @@ def trace(
             "forward",
             "data-dependent",
             f"torch.fx cannot trace it ({reason}); write it without control flow that depends on tensors",
+            place_of(error, _Whole.forward.__code__),
         )
         raise RefusedLayers(refusals or [refusal], None) from error

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.conversion.lowering import AffineInput, LinearTerm, SpecBuilder, add, is_plain, source_value
+from alade_brian.conversion.lowering import AffineInput, LinearTerm, SpecBuilder, add, is_plain, settled, source_value
 from alade_brian.conversion.nir_graphs.file import FlatGraph, RefusedNodes
 from alade_brian.conversion.nir_graphs.linear import apply
 from alade_brian.conversion.nir_graphs.neurons import Method, is_neuron, read_neuron
@@ -155,7 +155,8 @@ class _Lower:
         projections = []
         for target, value in into.items():
             for term in value.terms:
-                operator = _thinned(term.operator) if self.uneven else term.operator
+                operator = settled(term.operator)
+                operator = _thinned(operator) if self.uneven else operator
                 source, delay = term.source, term.delay
                 if self._needs_relay(term, target, order):
                     source, delay = relays[source][delay - 1].name, 1

@@ -14,7 +14,7 @@ from itertools import pairwise
 import nir
 import numpy as np
 
-from alade_brian.spec.network import Shape
+from alade_brian.spec import Shape
 
 # The step in which all frameworks of the paper ran its graphs, in seconds.
 PAPER_STEP = 1e-4

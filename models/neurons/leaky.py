@@ -66,7 +66,8 @@ class LIF(_Leaky, SpikingNeuron[NeuronState]):
     ALADE-SNN's neuron is the default: decay 0.5, strict threshold 1, reset to zero, leak after the reset.
 
     decay         between 0 and 1: one number, one per channel ``(C, 1, 1)`` or one per neuron; an nn.Parameter is
-                  learned. With ``method="euler"`` the time constant is ``1 / (1 - decay)`` steps
+                  learned. A tensor may hold 0 (no memory) and 1 (no leak) as well. With ``method="euler"`` the time
+                  constant is ``1 / (1 - decay)`` steps
     scale_input   whether the input is multiplied by ``1 - decay``
     conventions   see `SpikingNeuron` and `Neuron`
     """

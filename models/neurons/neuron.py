@@ -136,7 +136,8 @@ class Neuron(nn.Module, ABC, Generic[S]):
         """The time constant of the decay of that name, in steps."""
         decay = check_decay(name, getattr(self, name))
         if self.method == "euler":
-            return constant(1 / (1 - decay), "step")
+            leaky = np.where(decay == 1, 0.0, decay)
+            return constant(np.where(decay == 1, ENDLESS, 1 / (1 - leaky)), "step")
         return constant(np.reshape([time_constant(float(d)) for d in decay.ravel()], decay.shape), "step")
 
     def _common_parameters(self) -> dict[str, Parameter]:
@@ -310,10 +311,17 @@ def _differs_from(value: Constant, neutral: float) -> bool:
     return isinstance(value, Tensor) or value != neutral
 
 
-def check_decay(name: str, value: Constant) -> np.ndarray:
-    """A decay's values (ValueError where one lies outside of 0 and 1)."""
+def check_decay(name: str, value: Constant, *, bounds: bool = True) -> np.ndarray:
+    """A decay's values (ValueError where one lies outside of 0 and 1).
+
+    bounds   whether a tensor may hold 0 (a neuron without memory) and 1 (one without a leak) among its values: training
+             may drive some neurons there. A plain number may not: there are neurons without a leak for that
+    """
     decay = numbers(value)
-    wrong = decay[~((decay > 0) & (decay < 1))]
+    inside = (decay > 0) & (decay < 1)
+    if bounds and isinstance(value, Tensor):
+        inside |= (decay == 0) | (decay == 1)
+    wrong = decay[~inside]
     if wrong.size:
         raise ValueError(
             f"a {name.replace('_', ' ')} of {wrong.flat[0]}: use a number between 0 and 1, or the neuron without a leak"
@@ -321,12 +329,19 @@ def check_decay(name: str, value: Constant) -> np.ndarray:
     return decay
 
 
+# Time constants, in steps, whose decay per step is 1 and 0 to the last bit, in either method of stepping for the first.
+ENDLESS, MOMENTARY = 2.0**60, 2.0**-60
+
+
 def time_constant(decay: float) -> float:
-    """Time constant in steps: ``-1/ln(decay)``.
+    """Time constant in steps: ``-1/ln(decay)``; of the decays 1 and 0 one that is so long, or so short, that
+    ``exp(-1/tau)`` is that number exactly.
 
     Of the neighbouring floating-point numbers the one is taken whose ``exp(-1/tau)`` comes closest to the decay; for
     0.5 and 0.25 it gives the decay back to the last bit, so that dyadic networks stay free of rounding.
     """
+    if decay in (0, 1):
+        return ENDLESS if decay else MOMENTARY
     tau = -1 / math.log(decay)
     candidates = [tau]
     for toward in (0.0, math.inf):

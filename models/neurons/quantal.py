@@ -20,7 +20,7 @@ from alade_brian.models.neurons.neuron import (
     SpikingNeuron,
     numbers,
 )
-from alade_brian.spec.network import NeuronEquations, Parameter, constant
+from alade_brian.spec import NeuronEquations, Parameter, constant
 
 Pass = Literal["spikes", "measure", "represent"]
 

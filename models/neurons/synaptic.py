@@ -16,6 +16,7 @@ from alade_brian.models.neurons.neuron import (
     NeuronState,
     PassiveNeuron,
     SpikingNeuron,
+    check_decay,
     numbers,
 )
 from alade_brian.spec import NeuronEquations, constant
@@ -132,6 +133,8 @@ class Alpha(_TwoDecays, SpikingNeuron[SynapticState]):
         **conventions: Unpack[Conventions],
     ) -> None:
         super().__init__(steps, **conventions)
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            check_decay(name, value, bounds=False)  # the gain has a logarithm of both
         self._set(alpha, beta, scale_input)
 
     def gain(self) -> Tensor:

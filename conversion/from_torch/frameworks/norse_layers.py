@@ -6,6 +6,7 @@ then the current decays. It fires where ``v > v_th`` and is reset at once; the m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,11 @@ _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"
 
 def _container_kind(module: Any) -> str:
     """How a container calls its layers."""
+    if isinstance(module, norse.Lift):
+        if not module.is_stateful:
+            return "folded"
+        kind = type(module.lifted_module).__name__
+        raise CannotLower("module", kind, f"is lifted with its state; use Norse's {kind.removesuffix('Cell')} instead")
     if module.return_hidden:
         raise CannotLower("return_hidden", True, "returns the layers between too; use return_hidden=False")
     return "chain"
@@ -118,6 +124,17 @@ def _spiking(module: Any) -> Any:
     return module.p
 
 
+def _over_time(cell: Callable[[Any], ForeignNeuron]) -> Callable[[Any], ForeignNeuron]:
+    """The layer over a whole sequence that steps as a cell does."""
+
+    def understood(module: Any) -> ForeignNeuron:
+        if module.record_states:
+            raise CannotLower("record_states", True, "returns every state; use record_states=False")
+        return replace(cell(module), over_steps=True)
+
+    return understood
+
+
 FRAMEWORK = Framework(
     name="norse",
     title="Norse",
@@ -129,8 +146,11 @@ FRAMEWORK = Framework(
         norse.LIFBoxCell: _lif_box,
         norse.LICell: _li,
         norse.LIBoxCell: _li_box,
+        norse.LIF: _over_time(_lif),
+        norse.LIFRecurrent: _over_time(_lif_recurrent),
+        norse.LI: _over_time(_li),
     },
-    containers=(norse.SequentialState,),
+    containers=(norse.SequentialState, norse.Lift),
     container_kind=_container_kind,
     containers_return_state=True,
 )

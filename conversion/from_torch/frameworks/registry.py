@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Literal
@@ -55,6 +57,17 @@ class Framework:
     reset: str = ""
     in_double: Callable[[Any], None] | None = None
 
+    @cached_property
+    def classes(self) -> Mapping[type[nn.Module], str]:
+        """The layers that its networks are built of, with their names, in the order of `modules`."""
+        found: dict[type[nn.Module], str] = {}
+        for path in self.modules:
+            for name, cls in sorted(vars(importlib.import_module(path)).items()):
+                layer = inspect.isclass(cls) and issubclass(cls, nn.Module) and not name.startswith("_")
+                if layer and cls.__module__.split(".")[0] == self.name:
+                    found.setdefault(cls, name)
+        return MappingProxyType(found)
+
 
 def _built_in(name: str) -> Callable[[], Framework]:
     def load() -> Framework:
@@ -80,14 +93,79 @@ def framework_of(module: nn.Module) -> Framework | None:
     return next((FRAMEWORKS[root]() for root in roots if root in FRAMEWORKS), None)
 
 
+class HandWritten(nn.Module):
+    """A module that a user wrote, and what its step was found to be: a neuron, or why it is none that is converted."""
+
+    def __init__(self, step: nn.Module, neuron: ForeignNeuron | CannotLower) -> None:
+        super().__init__()
+        self.step, self.neuron = step, neuron
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.step(*args, **kwargs)
+
+    def as_neuron(self) -> ForeignNeuron:
+        """The neuron; CannotLower where it is none."""
+        if isinstance(self.neuron, CannotLower):
+            raise self.neuron
+        return self.neuron
+
+
+def class_name(module: nn.Module) -> str:
+    """Name of the class that the user gave a module."""
+    return type(module.step if isinstance(module, HandWritten) else module).__name__
+
+
 def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
     """The function that says what this neuron layer is; None if no adapter knows it as a neuron."""
+    if isinstance(module, HandWritten):
+        return HandWritten.as_neuron
     framework = framework_of(module)
     if framework is None:
         return None
-    # A class of its own may step differently from the class it derives from: only the very class is taken.
-    adapter = framework.neurons.get(type(module))
-    return None if adapter is None else _of_its_version(framework, adapter)
+    base = same_class(type(module), framework.neurons)
+    return None if base is None else _of_its_version(framework, framework.neurons[base])
+
+
+# What a derived class may define without changing what its base computes.
+_HARMLESS = {
+    "__abstractmethods__", "__annotations__", "__doc__", "__firstlineno__", "__init__", "__module__", "__parameters__",
+    "__qualname__", "__repr__", "__static_attributes__", "_abc_impl", "extra_repr",
+}  # fmt: skip
+
+
+def same_class(kind: type, known: Collection[type]) -> type | None:
+    """The known class that a class is, or that it derives from without changing what is computed; None if neither."""
+    base = next((cls for cls in kind.__mro__ if cls in known), None)
+    return None if base is None or overridden(kind, base) else base
+
+
+def overridden(kind: type, base: type) -> list[str]:
+    """What a class defines anew of the class that it derives from, beside its constructor and its name."""
+    between = kind.__mro__[: kind.__mro__.index(base)]
+    return sorted({name for cls in between for name in vars(cls)} & set(dir(base)) - _HARMLESS)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is a layer that a framework's networks are built of: it is known as a whole or not at all."""
+    framework = framework_of(module)
+    return framework is not None and any(cls in framework.classes for cls in type(module).__mro__)
+
+
+def refuse_layer(module: nn.Module, framework: Framework) -> CannotLower:
+    """Why a framework's layer that no adapter knows is refused, and what may stand in its place."""
+    kind = type(module)
+    known = [*framework.neurons, *framework.layers, *framework.containers]
+    base = next((cls for cls in kind.__mro__ if cls in known), None)
+    own_step = "write its step as a layer of alade_brian.models (docs/convert-your-network.md, Plain torch)"
+    if base is not None:
+        changed = ", ".join(overridden(kind, base))
+        instead = own_step if base in framework.neurons else "give convert a function for it with extra="
+        said = f"steps otherwise than {framework.title}'s {base.__name__}: it defines {changed} anew; {instead}"
+        return CannotLower("class", kind.__name__, said)
+    group = next((path for path in framework.modules if kind.__module__.startswith(path)), "")
+    names = ", ".join(sorted({cls.__name__ for cls in known if cls.__module__.startswith(group)}))
+    said = f"has no lowering; of {framework.title} there are {names}; use one of these, or {own_step}"
+    return CannotLower("class", kind.__name__, said)
 
 
 def _of_its_version(framework: Framework, adapter: NeuronAdapter) -> NeuronAdapter:
@@ -111,18 +189,25 @@ def _of_its_version(framework: Framework, adapter: NeuronAdapter) -> NeuronAdapt
 def container_kind(module: nn.Module) -> str | None:
     """How a framework's container calls its layers, see `Framework`; None for what is no container."""
     framework = framework_of(module)
-    if framework is None or type(module) not in framework.containers:
+    if framework is None or same_class(type(module), framework.containers) is None:
         return None
     return framework.container_kind(module)
 
 
 def in_double(model: nn.Module) -> nn.Module:
-    """The model itself, made to run in float64 throughout where a framework would fall back to float32."""
+    """The model itself, made to run in float64 throughout where a framework, or a forward that makes its spikes
+    float32, would fall back to that."""
     for module in model.modules():
+        if isinstance(getattr(module, "weight", None), Tensor):
+            module.register_forward_pre_hook(_as_exact)
         framework = framework_of(module)
         if framework is not None and framework.in_double is not None and neuron_adapter(module) is not None:
             framework.in_double(module)
     return model
+
+
+def _as_exact(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in inputs)
 
 
 def reset_states(model: nn.Module) -> None:
@@ -162,7 +247,7 @@ def parameter(tensor: Any) -> Parameter:
 
 
 def time_constants(decay: Any) -> Parameter:
-    """Time constants, in steps, of decay factors between 0 and 1 (both excluded)."""
+    """Time constants, in steps, of decay factors between 0 and 1; the bounds stand for no memory and no leak."""
     return constant(np.vectorize(time_constant, otypes=[float])(numbers(decay)), "step")
 
 

@@ -71,7 +71,12 @@ def _alpha(module: Any) -> ForeignNeuron:
     """``mem = tau_alpha * (syn_exc + syn_inh)``: the difference of two exponentials, without memory of its own."""
     _refuse_options(module)
     fast, slow = numbers(module.beta.clamp(0, 1)), numbers(module.alpha.clamp(0, 1))
-    parameters = {**_parameters(module), "tau_alpha": constant(np.log(slow) / (np.log(fast) - np.log(slow)) + 1)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.log(slow) / (np.log(fast) - np.log(slow)) + 1
+    if not np.all(np.isfinite(gain)):
+        found = np.unique(np.stack(np.broadcast_arrays(fast, slow))).tolist()
+        raise CannotLower("alpha, beta", found, "leave snnTorch's own gain undefined; train with 0 < beta < alpha < 1")
+    parameters = {**_parameters(module), "tau_alpha": constant(gain)}
     plain = _decaying({"exc": slow, "inh": fast}, parameters)
     update = "exc += x\ninh -= x\nx = 0\nv = tau_alpha*(exc + inh)"
     model = f"{plain.model}\nv : 1\nx : 1\nlast : 1"
@@ -125,12 +130,12 @@ def _decaying(decays: Mapping[str, np.ndarray], parameters: Mapping[str, Paramet
         tau = f"tau_{name}" if name != "v" else "tau"
         if np.all(decay == 1):
             lines.append(f"{name} : 1")
-        elif np.all((decay > 0) & (decay < 1)):
+        elif np.all((decay >= 0) & (decay <= 1)):
             lines.append(f"d{name}/dt = -{name}/{tau} : 1")
             more[tau] = time_constants(decay)
         else:
             raise CannotLower(
-                "beta, alpha", np.unique(decay).tolist(), "must lie between 0 and 1, or be 1 for all neurons"
+                "beta, alpha", np.unique(decay).tolist(), "must be numbers; load weights of a training that converged"
             )
     return NeuronEquations("\n".join(lines), more, membrane=tuple(decays)[-1], reset="none")
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based.ann2snn.modules import ChannelVoltageScaler, VoltageScaler
 from torch import nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import Framework, comparison_of, numbers
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
-from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
+from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
 from alade_brian.spec import Dense, NeuronEquations, constant
 
 # Layers that are torch's own but for the axis of steps.
@@ -28,9 +29,9 @@ _WRAPPED = (
 
 def _container_kind(module: Any) -> str:
     """How a container calls its layers: with steps and images folded into one axis, step by step, or once."""
-    if type(module) is layer.StepModeContainer:
+    if isinstance(module, layer.StepModeContainer):
         return "chain" if module.step_mode == "s" else "driven" if module.stateful else "folded"
-    return "folded" if type(module) is layer.SeqToANNContainer else "driven"
+    return "folded" if isinstance(module, layer.SeqToANNContainer) else "driven"
 
 
 def _lower_voting(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
@@ -39,6 +40,23 @@ def _lower_voting(lowering: SpecBuilder, name: str, module: Any, value: AffineIn
         raise CannotLower("voting_size", module.voting_size, f"does not divide the outputs, {value.shape}")
     groups = np.eye(value.shape[0] // module.voting_size)
     return apply_operator(lowering, Dense(np.repeat(groups, module.voting_size, axis=1) / module.voting_size), value)
+
+
+def _lower_scaler(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
+    """A gain between a neuron and its connections, as the conversion of a network with ReLU units leaves it."""
+    return scale(lowering, value, numbers(module.scale))
+
+
+def _lower_channel_scaler(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
+    """The same with a gain for each channel, along the axis that it names; axis 0 is the batch."""
+    axes = len(value.shape) + 1
+    if module.scale.dim() == 0:
+        return _lower_scaler(lowering, name, module, value)
+    if module.channel_dim % axes == 0:
+        raise CannotLower("channel_dim", module.channel_dim, "scales image by image; use channel_dim=1")
+    along = [1] * axes
+    along[module.channel_dim % axes] = -1
+    return scale(lowering, value, module.scale.double().numpy().reshape(along[1:]))
 
 
 def _integrating(module: Any) -> ForeignNeuron:
@@ -123,7 +141,11 @@ FRAMEWORK = Framework(
     name="spikingjelly",
     title="SpikingJelly",
     version="2.0.0",
-    modules=("spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"),
+    modules=(
+        "spikingjelly.activation_based.neuron",
+        "spikingjelly.activation_based.layer",
+        "spikingjelly.activation_based.ann2snn.modules",
+    ),
     neurons={
         neuron.IFNode: _integrating,
         neuron.LIFNode: _leaking,
@@ -132,6 +154,8 @@ FRAMEWORK = Framework(
     },
     layers={
         layer.VotingLayer: _lower_voting,
+        VoltageScaler: _lower_scaler,
+        ChannelVoltageScaler: _lower_channel_scaler,
         layer.Dropout: LOWERINGS[nn.Dropout],
         layer.Dropout2d: LOWERINGS[nn.Dropout],
         # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
