@@ -37,7 +37,7 @@ from alade_brian.simulation.separate.decoding import Recorded, decode
 from alade_brian.simulation.separate.shared_synapses import connector, separate_values
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.presentation import period_steps
-from alade_brian.spec.synapses import live_projections
+from alade_brian.spec.synapses import weighted_projections
 from alade_brian.spikes.responses import Responses
 
 
@@ -200,7 +200,9 @@ def _arrays(built: BrianNetwork) -> Arrays:
 
 def _weights(spec: NetworkSpec, layout: BatchLayout, dtype: type) -> Arrays:
     """The weights of plain `Synapses`; the program makes room for them when it makes the synapses."""
-    counts = {projection_name(spec, index): layout.batch * spec.synapse_count(p) for index, p in live_projections(spec)}
+    counts = {
+        projection_name(spec, index): layout.batch * spec.synapse_count(p) for index, p in weighted_projections(spec)
+    }
     return {f"{name}.w": (count, np.dtype(dtype).name) for name, count in counts.items()}
 
 

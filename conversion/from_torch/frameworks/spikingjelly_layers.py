@@ -14,6 +14,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import Framework, comparison_of, numbers
+from alade_brian.conversion.from_torch.layers import lower_delay
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
@@ -133,6 +134,7 @@ FRAMEWORK = Framework(
     },
     layers={
         layer.VotingLayer: _lower_voting,
+        layer.Delay: lower_delay,
         layer.Dropout: LOWERINGS[nn.Dropout],
         layer.Dropout2d: LOWERINGS[nn.Dropout],
         # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
