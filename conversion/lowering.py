@@ -25,9 +25,11 @@ from alade_brian.spec import (
     Shape,
     Sparse,
     Stimulus,
+    Synapses,
+    memoryless,
+    same_operator,
 )
 from alade_brian.spec.operator_algebra import compose, in_closed_form
-from alade_brian.spec.operators import Synapses
 from alade_brian.spec.synapses import matrix
 
 
@@ -125,13 +127,19 @@ class CannotLower(Exception):
 
 @dataclass
 class SpecBuilder:
-    """The network so far; handed to every lowering function."""
+    """The network so far; handed to every lowering function.
+
+    held      by population without memory, made by `hold`, the value that it holds
+    delayed   by layer that delays a signal, the signal
+    """
 
     stimuli: list[Stimulus]
     populations: list[Population] = field(default_factory=list)
     projections: list[Projection] = field(default_factory=list)
     steps: set[int] = field(default_factory=set)
     readout: Readout | None = None
+    held: dict[str, AffineInput] = field(default_factory=dict)
+    delayed: dict[str, AffineInput] = field(default_factory=dict)
 
     def shape(self, name: str) -> Shape:
         """Shape of a stimulus or a population (KeyError if there is none of that name)."""
@@ -157,6 +165,28 @@ class SpecBuilder:
         self.set_bias(name, value.bias)
         self.connect(name, value)
         return source_value(name, value.shape)
+
+    def free_name(self, stem: str) -> str:
+        """`stem`, or that with a number, as the name of a population yet to be made."""
+        taken = {*(p.name for p in self.populations), *(s.name for s in self.stimuli)}
+        return next(n for n in (stem, *(f"{stem}_{k}" for k in range(2, len(taken) + 3))) if n not in taken)
+
+    def hold(self, stem: str, value: AffineInput, before: str | None = None) -> str:
+        """The name of a population without memory that holds a value within each step, and sends it as a current.
+
+        The population that holds the same value already, or a new one whose name begins with `stem`; it stands at the
+        end of the step order, or before the population `before`.
+        """
+        known = next((name for name, held in self.held.items() if same_value(held, value)), None)
+        if known is not None:
+            return known
+        name = self.free_name(stem)
+        self.add_population(name, value, memoryless())
+        if before is not None:
+            place = next(k for k, p in enumerate(self.populations) if p.name == before)
+            self.populations.insert(place, self.populations.pop())
+        self.held[name] = value
+        return name
 
     def set_bias(self, name: str, bias: np.ndarray) -> None:
         """Give a population its bias; one that is zero throughout is none."""
@@ -196,6 +226,20 @@ class SpecBuilder:
 def source_value(name: str, shape: Shape) -> AffineInput:
     """What a stimulus or a population sends, as a value."""
     return AffineInput(shape, (LinearTerm(name, Identity(), shape),), np.zeros(shape))
+
+
+def same_value(left: AffineInput, right: AffineInput) -> bool:
+    """Whether two values are equal in every term, in their order, and in their bias."""
+    return (
+        left.shape == right.shape
+        and len(left.terms) == len(right.terms)
+        and np.array_equal(left.bias, right.bias)
+        and all(
+            (a.source, a.shape, a.first, a.delay) == (b.source, b.shape, b.first, b.delay)
+            and same_operator(a.operator, b.operator)
+            for a, b in zip(left.terms, right.terms, strict=True)
+        )
+    )
 
 
 def _check_open(*values: AffineInput) -> None:

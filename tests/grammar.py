@@ -102,14 +102,15 @@ class Grower:
     # Layers
 
     def linear(self, signal: Signal, keeps_shape: bool = False) -> tuple[list[nn.Module], Signal]:
-        """Some linear layers (max pooling of spikes among them) that fit the signal."""
+        """Some linear layers, and the maximum of spikes or of currents among them, that fit the signal."""
         layers: list[nn.Module] = []
         kinds = ["norm", "scale", "weights"]
         if not keeps_shape:
             kinds += ["weights", "weights", "pool", "pool", "axes"]
         drawn = [self.one(*kinds) for _ in range(self.upto(1, 4))]
-        if signal.spikes and not keeps_shape and self.coin():
-            drawn.insert(0, "maximum")  # only right behind neurons
+        if not keeps_shape and self.coin():
+            # Right behind neurons it is their spikes' OR.
+            drawn.insert(0 if signal.spikes else self.upto(0, len(drawn)), "maximum")
         for kind in drawn:
             layer = self._layer(kind, signal, keeps_shape)
             after = None if layer is None else _after(layer, signal)
@@ -145,13 +146,16 @@ class Grower:
                 SumPool1d(3, 2),
                 nn.AdaptiveAvgPool1d(max(1, shape[1] // 2) if shape[1] % 2 == 0 else shape[1]),
             ]
-            return self.one(nn.MaxPool1d(2), nn.MaxPool1d(3, 1, 1)) if maximum else self.one(*options)
+            largest_of_line = [nn.MaxPool1d(2), nn.MaxPool1d(3, 1, 1), nn.MaxPool1d(2, 2, ceil_mode=True)]
+            return self.one(*largest_of_line) if maximum else self.one(*options)
         if len(shape) == 3:
             largest = [
                 nn.MaxPool2d(2),
                 nn.MaxPool2d(2, 1),
                 nn.MaxPool2d(3, 2, 1),
                 nn.MaxPool2d((1, 2), dilation=(1, 2)),
+                nn.MaxPool2d((2, 3), (2, 1), (1, 1), ceil_mode=True),
+                nn.AdaptiveMaxPool2d(tuple(n // 2 if n % 2 == 0 else None for n in shape[1:])),
             ]
             means = [
                 nn.AvgPool2d(2),
@@ -296,7 +300,8 @@ def _after(layer: nn.Module, signal: Signal) -> Signal | None:
             shape = tuple(layer.eval().double()(torch.zeros(1, *signal.shape, dtype=torch.float64)).shape[1:])
     except RuntimeError:
         return None
-    changes_nothing = isinstance(layer, nn.Flatten | nn.Unflatten | nn.MaxPool1d | nn.MaxPool2d)
+    maximum = isinstance(layer, nn.MaxPool1d | nn.MaxPool2d | nn.AdaptiveMaxPool2d)
+    changes_nothing = maximum or isinstance(layer, nn.Flatten | nn.Unflatten)
     more = 0 if changes_nothing else 7 if isinstance(layer, nn.modules.batchnorm._BatchNorm) else 6
     places = max(signal.places + more, 20 if more == 7 else 0)
     if prod(shape) > LARGEST or min(shape, default=0) < 1 or places > LINEAR_PLACES:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from alade_brian.spec import NetworkSpec, NeuronEquations, Population
+from alade_brian.spec import MaxPooling, NetworkSpec, NeuronEquations, Population
 from alade_brian.spec.synapses import projection_synapses
 
 
@@ -111,6 +111,11 @@ def _step(
             else:
                 continue
             found = projection_synapses(spec, projection)
+            if isinstance(projection.operator, MaxPooling):
+                largest = np.full(layer.size, -np.inf)
+                np.maximum.at(largest, found.post, sent[found.pre])
+                layer.state[layer.neuron.input_variable] += largest
+                continue
             weights = found.weights(projection.operator)
             np.add.at(layer.state[layer.neuron.input_variable], found.post, weights * sent[found.pre])
         layer.run(layer.neuron.update)

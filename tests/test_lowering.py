@@ -91,6 +91,13 @@ def test_convolution(case: str, images: int) -> None:
     assert_same(two_layers(shape, layer, outputs=outputs), dyadic_images(images, *shape))
 
 
+def shifted() -> nn.BatchNorm2d:
+    """A batch norm with a shift."""
+    norm = nn.BatchNorm2d(1)
+    norm.bias.data += 0.5
+    return norm
+
+
 SEQUENCES = {
     "batch norm behind convolution": ((2, 5, 5), [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)], 36),
     "batch norm on spikes": ((2, 4, 4), [nn.BatchNorm2d(2)], 32),
@@ -168,6 +175,27 @@ SEQUENCES = {
     "max pooling of larger spikes, per channel": (
         (2, 4, 4), [LIF(STEPS, amplitude=torch.tensor([2.0, 0.5]).reshape(2, 1, 1)), Scale(3.0), nn.MaxPool2d(3, 1, padding=1)], 32,
     ),
+    "max pooling of currents": ((2, 7, 6), [nn.Conv2d(2, 3, 3), nn.MaxPool2d(2)], 12),
+    "max pooling behind batch norm, with windows that are cut": (
+        (2, 7, 6), [nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.MaxPool2d(2, ceil_mode=True)], 18,
+    ),
+    "padded, overlapping, dilated max pooling of currents": (
+        (2, 8, 8), [nn.Conv2d(2, 3, 3, padding=1), nn.MaxPool2d(3, 2, padding=1, dilation=2), nn.Conv2d(3, 2, 2)], 8,
+    ),
+    "max pooling of an average": ((1, 8, 8), [nn.AvgPool2d(2), nn.MaxPool2d(2)], 4),
+    "average of a maximum of currents": ((1, 8, 8), [nn.Conv2d(1, 2, 3), nn.MaxPool2d(3, 1), nn.AvgPool2d(2)], 8),
+    "the same max pooling twice": ((1, 9, 9), [nn.Conv2d(1, 2, 2), *[nn.MaxPool2d(2)] * 2], 8),
+    "adaptive max pooling of currents": ((2, 8, 6), [nn.Conv2d(2, 3, 3, padding=1), nn.AdaptiveMaxPool2d((4, 1))], 12),
+    "adaptive max pooling of spikes": ((2, 4, 6), [nn.AdaptiveMaxPool2d((None, 2))], 16),
+    "one axis: max pooling of currents": ((2, 9), [nn.Conv1d(2, 3, 2), nn.MaxPool1d(3, 2, ceil_mode=True)], 12),
+    "one axis: adaptive max pooling of currents": ((2, 9), [nn.Conv1d(2, 3, 2), nn.AdaptiveMaxPool1d(2)], 6),
+    "max pooling of spikes with windows that are cut": ((1, 8, 8), [nn.MaxPool2d(3, ceil_mode=True)], 9),
+    "max pooling of spikes that count differently within a channel": (
+        (1, 6, 6), [LIF(STEPS, amplitude=torch.arange(1.0, 37).reshape(1, 6, 6) / 8), nn.MaxPool2d(2)], 9,
+    ),
+    "max pooling of negative spikes": ((1, 6, 6), [LIF(STEPS, amplitude=-1.0), nn.MaxPool2d(2), nn.Conv2d(1, 2, 2)], 8),
+    "max pooling of shifted spikes": ((1, 6, 6), [shifted(), nn.MaxPool2d(2)], 9),
+    "max pooling of membranes": ((1, 6, 6), [LI(STEPS), nn.MaxPool2d(2)], 9),
     "two linear layers": ((2, 3, 3), [nn.Flatten(), nn.Linear(18, 8), nn.Linear(8, 9)], 9),
 }  # fmt: skip
 
@@ -336,28 +364,12 @@ def grown() -> LIF:
     return neuron
 
 
-def shifted() -> nn.BatchNorm2d:
-    """A batch norm with a shift."""
-    norm = nn.BatchNorm2d(1)
-    norm.bias.data += 0.5
-    return norm
-
-
 REFUSED = {
-    "max pooling of currents": ([nn.Conv2d(1, 2, 3), nn.MaxPool2d(2)], "right behind a neuron"),
-    "max pooling of an average": ([LIF(STEPS), nn.AvgPool2d(2), nn.MaxPool2d(2)], "right behind a neuron"),
-    "max pooling with ceil mode": ([LIF(STEPS), nn.MaxPool2d(3, ceil_mode=True)], "ceil_mode"),
+    "adaptive max pooling that does not divide": ([LIF(STEPS), nn.AdaptiveMaxPool2d(3)], "does not divide"),
     "padded pooling without its padding": (
         [LIF(STEPS), nn.AvgPool2d(3, 2, 1, count_include_pad=False)],
         "count_include_pad",
     ),
-    "max pooling of unequal spikes": (
-        [LIF(STEPS, amplitude=torch.arange(1.0, 65).reshape(1, 8, 8)), nn.MaxPool2d(2)],
-        "within a channel",
-    ),
-    "max pooling of negative spikes": ([LIF(STEPS, amplitude=-1.0), nn.MaxPool2d(2)], "positive amplitude"),
-    "max pooling of shifted spikes": ([LIF(STEPS), shifted(), nn.MaxPool2d(2)], "right behind a neuron"),
-    "max pooling of membranes": ([LI(STEPS), nn.MaxPool2d(2)], "right behind a neuron"),
     "adaptive pooling that does not divide": ([LIF(STEPS), nn.AdaptiveAvgPool2d(3)], "does not divide"),
     "norm pooling": ([LIF(STEPS), nn.LPPool2d(2, 2)], "no lowering"),
     "another number of axes": ([LIF(STEPS), nn.AvgPool1d(2)], r"is not \(channels, length\)"),

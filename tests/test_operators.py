@@ -19,6 +19,7 @@ from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
+    MaxPooling,
     NetworkSpec,
     NeuronEquations,
     Operator,
@@ -218,6 +219,67 @@ def test_one_axis_is_an_image_of_height_one(kind: type) -> None:
         assert abs(difference).max() == 0
 
     check()
+
+
+@PROPERTY
+@given(st.data())
+def test_a_maximum_is_torchs_max_pooling(data: st.DataObject) -> None:
+    """As windows of connections, as the taps that Brian2 reads and as those that a shared kernel gathers."""
+    shape, kernel_size = data.draw(images()), data.draw(pairs)
+    padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel_size)
+    window = MaxPooling(kernel_size, data.draw(pairs), padding, data.draw(pairs), data.draw(st.booleans()))  # type: ignore[arg-type]
+    image = numbers(data.draw(seeds), *shape) - 3
+    try:
+        expected = F.max_pool2d(
+            torch.from_numpy(image), window.kernel, window.stride, window.padding, window.dilation, window.ceil_mode
+        ).numpy()
+    except RuntimeError:
+        expected = np.full(1, -np.inf)
+    if np.isinf(expected).any():  # a window without a pixel, of which torch makes minus infinity
+        with pytest.raises(SpecError, match="maximum"):
+            window.output_shape(shape)
+        return
+    assert window.output_shape(shape) == expected.shape
+    found, listed = window.synapses(shape), np.full(expected.size, -np.inf)
+    np.maximum.at(listed, found.post, image.ravel()[found.pre])
+    assert window.count(shape) == len(found)
+    np.testing.assert_array_equal(listed, expected.ravel())
+    np.testing.assert_array_equal(image.ravel()[window.taps(shape)].max(0), expected.ravel())
+    np.testing.assert_array_equal(gathered_maximum(window, image), expected)
+
+
+def gathered_maximum(window: MaxPooling, image: np.ndarray) -> np.ndarray:
+    shape = window.output_shape(image.shape)
+    silent = NeuronEquations("v : 1", spiking=False, reset="none")
+    spec = NetworkSpec(
+        (Stimulus(image.shape),),
+        (Population("a", image.shape, silent), Population("b", shape, silent)),
+        (Projection("image", "a", Identity()), Projection("a", "b", window)),
+        Readout("b"),
+        1,
+    )
+    taps, rows = gather(spec, spec.projections[1]), image.reshape(len(image), -1)
+    assert (taps.row, taps.per_row, taps.offset) == (1, 1, 0)
+    pixels = [rows[:, taps.source[a:b]].max(1) for a, b in zip(taps.first[:-1], taps.first[1:], strict=True)]
+    return np.array(pixels).T.reshape(shape)
+
+
+def test_a_maximum_is_no_sum() -> None:
+    window = MaxPooling((2, 2), (2, 2))
+    refused = (
+        (lambda: matrix(window, (1, 4, 4)), "not linear"),
+        (lambda: window.scaled(2.0, (1, 4, 4)), "no numbers"),
+        (lambda: window.with_values(np.ones(1)), "no numbers"),
+        (lambda: window.listed((1, 4, 4)), "no list of weights"),
+        (lambda: window.transposed((1, 4, 4)), "no list of weights"),
+        (lambda: MaxPooling((0, 2), (2, 2)), "the kernel of a maximum"),
+        (lambda: MaxPooling((2, 2), (2, 2), dilation=(1, 2**30)), "reaches further"),
+        (lambda: MaxPooling((2, 2), (2, 2), ceil_mode=1), "use True or False"),  # type: ignore[arg-type]
+        (lambda: window.output_shape((4,)), "it reads"),
+    )
+    for call, words in refused:
+        with pytest.raises(SpecError, match=words):
+            call()
 
 
 # Behind a dense operator stands what reads features.

@@ -31,13 +31,16 @@ def test_random_networks_spike_alike() -> None:
     @given(networks())
     def check(drawn: tuple[nn.Module, tuple[int, ...]]) -> None:
         net, image = drawn
-        found = verify(net, dyadic_images(2, *image), convert(net, image, dt=DT), NUMPY)
+        spec = convert(net, image, dt=DT)
+        found = verify(net, dyadic_images(2, *image), spec, NUMPY)
         assert found.mismatched_spikes == 0, f"{net}\n{found}"
         assert found.logit_max_abs_difference < 1e-9, f"{net}\n{found}"
         seen["layers"] += len(found.layers)
         seen["silent"] += sum(layer.spikes_reference == 0 for layer in found.layers)
         seen.update({type(module).__name__ for module in net.modules()})
+        seen["maxima of currents"] += any(not p.operator.linear for p in spec.projections)
 
     check()
     assert seen["silent"] <= 0.2 * seen["layers"], seen
     assert all(seen[cls.__name__] for cls in NEURONS.values()), seen
+    assert seen["maxima of currents"] >= 0.2 * EXAMPLES, seen

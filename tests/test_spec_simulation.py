@@ -18,6 +18,7 @@ from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
+    MaxPooling,
     NetworkSpec,
     NeuronEquations,
     Pooling,
@@ -69,13 +70,15 @@ NEURONS = {
 
 
 def network(neuron: NeuronEquations, coding: str = "direct", steps: int = 9) -> NetworkSpec:
-    """Two stimuli into a layer with recurrence of two kinds, a current on its way, and one layer behind it."""
+    """Two stimuli into a layer with recurrence of two kinds, a current and its maxima on their way, and one layer behind
+    it."""
     draw = np.random.default_rng(3)
     uniform = draw.uniform
     populations = (
         Population("hidden", (4, 3, 3), neuron, uniform(-0.2, 0.3, (4, 3, 3))),
         Population("li", (4, 3, 3), LI),
         Population("behind", (2, 4, 4), lif()),
+        Population("largest", (4, 2, 2), PROBE, np.linspace(-0.3, 0.3, 16).reshape(4, 2, 2)),
         Population("answer", (3,), INTEGRATOR, uniform(-0.1, 0.1, 3)),
     )
     projections = (
@@ -91,6 +94,8 @@ def network(neuron: NeuronEquations, coding: str = "direct", steps: int = 9) -> 
         Projection("behind", "li", Sparse([], [], [], (4, 3, 3)), delay=1),
         Projection("behind", "hidden", Dense(uniform(-0.1, 0.1, (36, 32))), delay=2),
         Projection("li", "answer", Dense(uniform(-0.1, 0.1, (3, 36)))),
+        Projection("li", "largest", MaxPooling((2, 2), (2, 2), (1, 1))),
+        Projection("largest", "answer", Dense(uniform(-0.1, 0.1, (3, 16)))),
     )
     stimuli = (Stimulus((2, 4, 4), "left", coding), Stimulus((5,), "right", coding))  # type: ignore[arg-type]
     return NetworkSpec(stimuli, populations, projections, Readout("answer"), steps, dt=2e-3)

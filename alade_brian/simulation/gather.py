@@ -1,4 +1,4 @@
-"""Linear operators as what a target pixel gathers: no list of synapses, one kernel for all positions.
+"""Operators as what a target pixel gathers: no list of synapses, one kernel for all positions.
 
 Here a population ``(channels, height, width)`` is laid out channel-last: a row of channels for each pixel, so that what
 one spike adds to a row is contiguous in the kernel and in the target. A population without spatial axes is one pixel.
@@ -16,6 +16,7 @@ from alade_brian.spec import (
     Convolution,
     Dense,
     Identity,
+    MaxPooling,
     NetworkSpec,
     Pooling,
     Projection,
@@ -30,7 +31,7 @@ ALIGNMENT = 64
 # A list of connections is gathered as a full matrix up to this many numbers (zeros added change no sum).
 DENSE_AT_MOST = 4_000_000
 # Operators with a kernel of their own; every other one is a list of connections.
-_KERNELS = (Dense, Convolution, TransposedConvolution, Pooling, Identity)
+_KERNELS = (Dense, Convolution, TransposedConvolution, Pooling, MaxPooling, Identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ def gather(spec: NetworkSpec, projection: Projection) -> Gather:
         case TransposedConvolution():
             made, per_row = operator.weight.shape[1], operator.weight.shape[0] // operator.groups
             return _windowed(_transposed_taps(operator, source), made, per_row, offset, prod(operator.weight.shape[2:]))
-        case Pooling():
+        case Pooling() | MaxPooling():
             return _windowed(_pooling_taps(operator, source), 1, 1, offset, 1)
         case Identity():
             each = operator.gain.ndim > 1
@@ -146,7 +147,7 @@ def gather(spec: NetworkSpec, projection: Projection) -> Gather:
 
 
 def kernel(spec: NetworkSpec, projection: Projection) -> np.ndarray:
-    """The numbers of a projection as `gather` takes them, float64 ``(blocks, source channels, row)``."""
+    """The numbers of a linear projection as `gather` takes them, float64 ``(blocks, source channels, row)``."""
     operator, source, target = projection.operator, spec.shape(projection.source), spec.shape(projection.target)
     if is_list(spec, projection):
         listed = placed_synapses(projection, source)
@@ -237,12 +238,14 @@ def _convolution_taps(operator: Convolution, source: Shape) -> Taps:
     return _pairs(axes[0], axes[1], image[2], size[1])
 
 
-def _pooling_taps(operator: Pooling, source: Shape) -> Taps:
+def _pooling_taps(operator: Pooling | MaxPooling, source: Shape) -> Taps:
     image, made = planar(source), planar(operator.output_shape(source))[1:]
+    dilation = operator.dilation if isinstance(operator, MaxPooling) else (1, 1)
     axes = [
-        _window(made[a], image[1 + a], operator.kernel[a], operator.stride[a], operator.padding[a], 1) for a in (0, 1)
+        _window(made[a], image[1 + a], operator.kernel[a], operator.stride[a], operator.padding[a], dilation[a])
+        for a in (0, 1)
     ]
-    # One number for the whole window.
+    # One number, or none, for the whole window.
     return ([(pixel, 0) for pixel, _ in taps] for taps in _pairs(axes[0], axes[1], image[2], operator.kernel[1]))
 
 

@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 from alade_brian.spec.network import NetworkSpec, Population, Projection, Readout, Stimulus
 from alade_brian.spec.neuron import NeuronEquations, Parameter
-from alade_brian.spec.operators import Convolution, Dense, Identity, Pooling, Sparse, TransposedConvolution
+from alade_brian.spec.operators import (
+    Convolution,
+    Dense,
+    Identity,
+    MaxPooling,
+    Pooling,
+    Sparse,
+    TransposedConvolution,
+)
 from alade_brian.spec.release import Release
 
 # All that a specification is made of, by name: what a file of it may hold.
@@ -25,6 +33,7 @@ SPEC_CLASSES: Mapping[str, type] = MappingProxyType(
             Convolution,
             TransposedConvolution,
             Pooling,
+            MaxPooling,
             Identity,
             Release,
             Projection,

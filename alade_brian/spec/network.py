@@ -262,9 +262,24 @@ class NetworkSpec:
         except SpecError as error:
             raise SpecError(f"projection {name}: {error}") from None
         target = self.shape(projection.target)
+        if not projection.operator.linear:
+            self._check_maximum(projection, shape == target, forward)
         whole = projection.target_offset == 0 and prod(shape) == prod(target)
         part = prod(shape[1:]) == prod(target[1:]) and projection.target_offset + prod(shape) <= prod(target)
         require(whole or part, f"the projection {name} makes {shape}, its target has the shape {target}")
+
+    def _check_maximum(self, projection: Projection, fits: bool, forward: bool) -> None:
+        """What a maximum reads and reaches: values of the same step, and a target that has them alone in its shape."""
+        require(
+            forward and not self.is_stimulus(projection.source) and not self.sends_spikes(projection.source),
+            f"the projection {projection.name} is a maximum: let it read a population before its target that never "
+            "spikes",
+        )
+        require(
+            fits and projection.target_offset == 0,
+            f"the projection {projection.name} is a maximum, which fills its target: give that the shape of the "
+            "maximum",
+        )
 
     def _check_ticket(self, projection: Projection) -> None:
         if projection.release is not None:

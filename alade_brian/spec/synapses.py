@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from alade_brian.spec.errors import Shape
+from alade_brian.spec.errors import Shape, require
 from alade_brian.spec.network import NetworkSpec, Projection
 from alade_brian.spec.operators import Operator, Synapses
 
@@ -25,7 +25,8 @@ def placed_synapses(projection: Projection, source: Shape) -> Synapses:
 
 
 def matrix(operator: Operator, source: Shape) -> sparse.csr_array:
-    """The operator as a sparse matrix ``(outputs, inputs)`` over flattened shapes."""
+    """A linear operator as a sparse matrix ``(outputs, inputs)`` over flattened shapes; SpecError for any other."""
+    require(operator.linear, f"a {type(operator).__name__} is no matrix: it is not linear")
     found = operator.synapses(source)
     shape = (prod(operator.output_shape(source)), prod(source))
     return sparse.csr_array((found.weights(operator), (found.post, found.pre)), shape=shape)
@@ -39,3 +40,8 @@ def out_degrees(spec: NetworkSpec, projection: Projection) -> np.ndarray:
 def live_projections(spec: NetworkSpec) -> list[tuple[int, Projection]]:
     """Projections with their numbers, those without a single connection left out: Brian2 takes no empty lists."""
     return [(index, p) for index, p in enumerate(spec.projections) if spec.synapse_count(p)]
+
+
+def weighted_projections(spec: NetworkSpec) -> list[tuple[int, Projection]]:
+    """Those of `live_projections` that are linear: Brian2 makes `Synapses` with weights of them."""
+    return [(index, p) for index, p in live_projections(spec) if p.operator.linear]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from alade_brian.conversion.from_torch.pooling import pooling_functions
 from alade_brian.conversion.from_torch.shapes import to_numpy
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, add, concatenate, reshape, scale
 from alade_brian.spec import Shape
@@ -162,6 +163,16 @@ def _size(lowering: SpecBuilder, value: AffineInput, dim: int | None = None) -> 
     return whole if dim is None else whole[dim]
 
 
+# What drops nothing unless it trains; of torch's functions, each with `training` given by name when it is traced.
+DROPOUTS = (
+    nn.functional.dropout,
+    nn.functional.dropout1d,
+    nn.functional.dropout2d,
+    nn.functional.alpha_dropout,
+    nn.functional.feature_alpha_dropout,
+)
+
+
 def function_lowerings() -> Mapping[Any, FunctionLowering]:
     """The lowering function of every torch function that may stand in a `forward`."""
     plus, times = (python_operator.add, python_operator.iadd), (python_operator.mul, python_operator.imul)
@@ -176,7 +187,8 @@ def function_lowerings() -> Mapping[Any, FunctionLowering]:
         torch.flatten: flattened,
         torch.unflatten: unflattened,
         torch.reshape: reshaped,
-        nn.functional.dropout: _dropout,
+        **dict.fromkeys(DROPOUTS, _dropout),
+        **pooling_functions(),
         builtins.getattr: _attribute,
         python_operator.getitem: _item,
     }

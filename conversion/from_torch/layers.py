@@ -12,11 +12,20 @@ from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
 from alade_brian.conversion.from_torch.functions import flattened, unflattened
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS, lowers
 from alade_brian.conversion.from_torch.shapes import along, check_axes, per_channel, to_numpy
-from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
+from alade_brian.conversion.lowering import (
+    AffineInput,
+    CannotLower,
+    LinearTerm,
+    SpecBuilder,
+    apply_operator,
+    same_value,
+    scale,
+    source_value,
+)
 from alade_brian.models.coding import Frames, HoldCurrent
 from alade_brian.models.layers.linear import Recurrent, Scale
 from alade_brian.models.neurons.neuron import Neuron, numbers
-from alade_brian.spec import Convolution, Dense, NeuronEquations, TransposedConvolution
+from alade_brian.spec import Convolution, Dense, Identity, NeuronEquations, TransposedConvolution
 
 Conv = nn.Conv1d | nn.Conv2d
 TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d
@@ -173,6 +182,29 @@ def _lower_scale(lowering: SpecBuilder, name: str, module: Scale, value: AffineI
             "gain", gain.shape, f"does not fit the input, {value.shape}; use (C, 1, 1) for channels"
         ) from None
     return scale(lowering, value, gain)
+
+
+def lower_delay(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
+    """A layer that passes on what it was given `delay_steps` steps ago, and zeros before: a delay of the projections
+    that spikes take. Currents, and a bias, which begin only then, go step by step through populations without memory.
+    """
+    first = lowering.delayed.setdefault(name, value)
+    if not same_value(first, value):
+        raise CannotLower("module", name, "holds one signal and is given two; give each place a delay of its own")
+    steps = int(module.delay_steps)
+    spikes = all(
+        not lowering.is_stimulus(t.source) and lowering.population(t.source).neuron.spiking for t in value.terms
+    )
+    if steps == 0 or (spikes and not value.bias.any()):
+        return replace(value, terms=tuple(replace(t, delay=t.delay + steps) for t in value.terms))
+    source = lowering.hold(f"{name}.input", value)
+    for ago in range(1, steps + 1):
+        # A current takes a step to a population that stands before its source in the step order.
+        before = replace(
+            source_value(source, value.shape), terms=(LinearTerm(source, Identity(), value.shape, delay=1),)
+        )
+        source = lowering.hold(f"{name}.{ago}_ago", before, before=source)
+    return source_value(source, value.shape)
 
 
 @lowers(nn.Flatten, linear=True)

@@ -1,22 +1,47 @@
-"""How pooling layers are lowered: averages and sums as weights, the maximum of spikes as neurons."""
+"""How pooling is lowered: averages and sums as weights, the maximum of spikes as neurons, any other as an analogue
+stage. Layers, and torch's functions that do the same.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
+from torch.nn import functional
 
 from alade_brian.conversion.from_torch.lowerings import lowers
 from alade_brian.conversion.from_torch.shapes import Pair, along, check_axes
-from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator
+from alade_brian.conversion.lowering import (
+    AffineInput,
+    CannotLower,
+    SpecBuilder,
+    apply_operator,
+    is_plain,
+    source_value,
+)
 from alade_brian.models.layers.linear import SumPool1d, SumPool2d
-from alade_brian.spec import Convolution, Identity, NeuronEquations, Operator, Pooling, constant
+from alade_brian.spec import (
+    Convolution,
+    Identity,
+    MaxPooling,
+    NeuronEquations,
+    Operator,
+    Pooling,
+    Population,
+    Projection,
+    constant,
+    memoryless,
+    same_operator,
+)
 
 AvgPool = nn.AvgPool1d | nn.AvgPool2d
 MaxPool = nn.MaxPool1d | nn.MaxPool2d
 AdaptiveAvgPool = nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d
+AdaptiveMaxPool = nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d
 
 
 def _window(module: Any, axes: int) -> tuple[Pair, Pair, Pair]:
@@ -25,18 +50,15 @@ def _window(module: Any, axes: int) -> tuple[Pair, Pair, Pair]:
     return along(axes, module.kernel_size, 1), along(axes, stride, 1), along(axes, module.padding, 0)
 
 
-def _refuse_ceil(module: Any, value: AffineInput, axes: int, dilation: Pair = (1, 1)) -> None:
-    """Refuse ceil_mode, unless the windows divide the image."""
-    if not module.ceil_mode:
-        return
+def _cuts_windows(module: Any, value: AffineInput, axes: int, dilation: Pair = (1, 1)) -> bool:
+    """Whether ceil_mode adds windows that the image's end cuts off."""
     kernel, stride, padding = _window(module, axes)
     sizes = (1, *value.shape[1:])[-2:]
     rest = [
         (n + 2 * p - d * (k - 1) - 1) % s
         for n, p, k, s, d in zip(sizes, padding, kernel, stride, dilation, strict=True)
     ]
-    if any(rest):
-        raise CannotLower("ceil_mode", True, f"cuts windows off an image of {value.shape[1:]}; use ceil_mode=False")
+    return bool(module.ceil_mode) and any(rest)
 
 
 @lowers(nn.AvgPool1d, nn.AvgPool2d, linear=True)
@@ -44,7 +66,8 @@ def lower_avg_pool(lowering: SpecBuilder, name: str, module: AvgPool, value: Aff
     """The average of a window; another divisor is a gain."""
     axes = 2 if isinstance(module, nn.AvgPool2d) else 1
     check_axes(value, axes)
-    _refuse_ceil(module, value, axes)
+    if _cuts_windows(module, value, axes):
+        raise CannotLower("ceil_mode", True, f"cuts windows off an image of {value.shape[1:]}; use ceil_mode=False")
     kernel, stride, padding = _window(module, axes)
     divisor = getattr(module, "divisor_override", None)
     if any(padding) and not module.count_include_pad and not divisor:
@@ -68,6 +91,12 @@ def lower_sum_pool(lowering: SpecBuilder, name: str, module: SumPool1d | SumPool
 def lower_adaptive_pool(lowering: SpecBuilder, name: str, module: AdaptiveAvgPool, value: AffineInput) -> AffineInput:
     """An average to a given size, where that divides the image."""
     axes = 2 if isinstance(module, nn.AdaptiveAvgPool2d) else 1
+    window = along(axes, _adaptive_kernel(module, value, axes, "nn.AvgPool"), 1)
+    return apply_operator(lowering, Pooling(window, window), value)
+
+
+def _adaptive_kernel(module: Any, value: AffineInput, axes: int, instead: str) -> tuple[int, ...]:
+    """The windows, which do not overlap, by which an image is pooled to a given size."""
     check_axes(value, axes)
     given = module.output_size if isinstance(module.output_size, tuple | list) else (module.output_size,) * axes
     wanted = [size if n is None else int(n) for n, size in zip(given, value.shape[1:], strict=True)]
@@ -75,21 +104,77 @@ def lower_adaptive_pool(lowering: SpecBuilder, name: str, module: AdaptiveAvgPoo
         raise CannotLower(
             "output_size",
             module.output_size,
-            f"does not divide the image of {value.shape[1:]}; use nn.AvgPool with a kernel",
+            f"does not divide the image of {value.shape[1:]}; use {instead} with a kernel",
         )
-    kernel = tuple(size // n for n, size in zip(wanted, value.shape[1:], strict=True))
-    window = along(axes, kernel, 1)
-    return apply_operator(lowering, Pooling(window, window), value)
+    return tuple(size // n for n, size in zip(wanted, value.shape[1:], strict=True))
 
 
-@lowers(nn.MaxPool1d, nn.MaxPool2d, limits={"return_indices": False}, condition="of spikes (an OR); refused elsewhere")
+@lowers(
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    limits={"return_indices": False},
+    condition="of spikes as their OR, of anything else as a maximum of currents",
+)
 def lower_max_pool(lowering: SpecBuilder, name: str, module: MaxPool, value: AffineInput) -> AffineInput:
-    """The maximum of binary spikes is their OR: neurons without leak that fire at the first spike of their window."""
+    """Of the spikes of neurons right before it, neurons that spike; of anything else, the maximum of currents."""
     axes = 2 if isinstance(module, nn.MaxPool2d) else 1
     check_axes(value, axes)
     dilation = along(axes, module.dilation, 1)
-    _refuse_ceil(module, value, axes, dilation)
+    if any(p.name == name for p in lowering.populations):
+        raise CannotLower("module", name, "pools spikes and is called twice; give each place a layer of its own")
     height = _spike_height(lowering, value)
+    again = any(held.startswith(f"{name}.maximum") for held in (p.name for p in lowering.populations))
+    if height is None or again or _cuts_windows(module, value, axes, dilation):
+        return _maximum_of_currents(lowering, name, module, value)
+    return _maximum_of_spikes(lowering, name, module, value, height)
+
+
+@lowers(
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+    limits={"return_indices": False},
+    condition="where the output divides the input",
+)
+def lower_adaptive_max_pool(
+    lowering: SpecBuilder, name: str, module: AdaptiveMaxPool, value: AffineInput
+) -> AffineInput:
+    """A maximum to a given size, where that divides the image."""
+    axes, plain = (2, nn.MaxPool2d) if isinstance(module, nn.AdaptiveMaxPool2d) else (1, nn.MaxPool1d)
+    kernel = _adaptive_kernel(module, value, axes, "nn.MaxPool")
+    return lower_max_pool(lowering, name, plain(kernel if axes == 2 else kernel[0]), value)
+
+
+def _maximum_of_currents(lowering: SpecBuilder, name: str, module: MaxPool, value: AffineInput) -> AffineInput:
+    """An analogue stage: a population without memory holds the values, and another takes the maximum of each window
+    in the same step and passes it on as a current."""
+    axes = 2 if isinstance(module, nn.MaxPool2d) else 1
+    kernel, stride, padding = _window(module, axes)
+    window = MaxPooling(kernel, stride, padding, along(axes, module.dilation, 1), bool(module.ceil_mode))
+    shape = window.output_shape(value.shape)
+    source = _sending(lowering, value) or lowering.hold(f"{name}.input", value)
+    for known in lowering.projections:
+        if known.source == source and same_operator(known.operator, window):
+            return source_value(known.target, shape)
+    target = lowering.free_name(f"{name}.maximum")
+    lowering.populations.append(Population(target, shape, memoryless()))
+    lowering.projections.append(Projection(source, target, window))
+    return source_value(target, shape)
+
+
+def _sending(lowering: SpecBuilder, value: AffineInput) -> str | None:
+    """The population without spikes whose output a value is, unchanged and in its own shape."""
+    if not is_plain(value) or lowering.is_stimulus(value.terms[0].source):
+        return None
+    population = lowering.population(value.terms[0].source)
+    return None if population.neuron.spiking or population.shape != value.shape else population.name
+
+
+def _maximum_of_spikes(
+    lowering: SpecBuilder, name: str, module: MaxPool, value: AffineInput, height: np.ndarray
+) -> AffineInput:
+    """The maximum of binary spikes is their OR: neurons without leak that fire at the first spike of their window."""
+    axes = 2 if isinstance(module, nn.MaxPool2d) else 1
+    dilation = along(axes, module.dilation, 1)
     kernel, stride, padding = _window(module, axes)
     window: Operator = Pooling(kernel, stride, padding=padding, average=False)
     if dilation != (1, 1):
@@ -102,39 +187,114 @@ def lower_max_pool(lowering: SpecBuilder, name: str, module: MaxPool, value: Aff
     return lowering.add_population(name, apply_operator(lowering, window, value), either)
 
 
-def _spike_height(lowering: SpecBuilder, value: AffineInput) -> np.ndarray:
-    """What a spike counts: one number, or one per channel ``(C, 1, ...)``. Refused are values that are not spikes of
-    one layer or of several side by side, and spikes whose maximum is not their OR."""
-    if not value.terms:
-        return np.ones(())  # behind a refusal
+def _spike_height(lowering: SpecBuilder, value: AffineInput) -> np.ndarray | None:
+    """What a spike counts: one number, or one per channel ``(C, 1, ...)``. None for values that are not spikes of one
+    layer or of several side by side, and for spikes whose maximum is not their OR."""
     flat = np.zeros(prod(value.shape))
     for term in value.terms:
         if lowering.is_stimulus(term.source) or not isinstance(term.operator, Identity):
-            break
+            return None
         source = lowering.population(term.source)
         if not source.neuron.spiking:
-            break
+            return None
         height = term.operator.per_neuron(source.shape) * source.amplitude
         place = slice(term.first, term.first + prod(term.shape))
         if np.any(flat[place]):
-            break
+            return None
         flat[place] = height.ravel()
-    else:
-        if not value.bias.any() and np.all(flat != 0):
-            return _height_per_channel(flat.reshape(value.shape))
-    raise CannotLower(
-        "input", value.shape, "is no layer of spikes, whose maximum would be exact; pool right behind a neuron"
-    )
+    return None if value.bias.any() else _height_per_channel(flat.reshape(value.shape))
 
 
-def _height_per_channel(height: np.ndarray) -> np.ndarray:
+def _height_per_channel(height: np.ndarray) -> np.ndarray | None:
     channel = height.reshape(len(height), -1)
-    if np.any(height < 0) or np.any(channel != channel[:, :1]):
-        raise CannotLower(
-            "amplitude",
-            "negative or unequal within a channel",
-            "makes the maximum no OR of spikes; use a positive amplitude, one or one per channel",
-        )
+    if np.any(height <= 0) or np.any(channel != channel[:, :1]):
+        return None
     if np.all(channel == channel[0, 0]):
         return np.asarray(channel[0, 0])
     return channel[:, 0].reshape(-1, *[1] * (height.ndim - 1))
+
+
+def _max_pooled(axes: int) -> Callable[..., AffineInput]:
+    """torch.nn.functional.max_pool1d or max_pool2d. No layer puts out what it makes, so that its spikes are currents
+    too."""
+    kind = nn.MaxPool2d if axes == 2 else nn.MaxPool1d
+
+    def function(
+        lowering: SpecBuilder,
+        value: AffineInput,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> AffineInput:
+        _refuse_indices(return_indices)
+        check_axes(value, axes)
+        module = kind(kernel_size, _stride(stride), padding, dilation, ceil_mode=ceil_mode)
+        return _maximum_of_currents(lowering, f"max_pool{axes}d", module, value)
+
+    return function
+
+
+def _adaptive_max_pooled(axes: int) -> Callable[..., AffineInput]:
+    """torch.nn.functional.adaptive_max_pool1d or adaptive_max_pool2d, see `_max_pooled`."""
+    kind = nn.AdaptiveMaxPool2d if axes == 2 else nn.AdaptiveMaxPool1d
+
+    def function(
+        lowering: SpecBuilder, value: AffineInput, output_size: Any, return_indices: bool = False
+    ) -> AffineInput:
+        _refuse_indices(return_indices)
+        kernel = _adaptive_kernel(kind(output_size), value, axes, "max_pool")
+        plain = nn.MaxPool2d(kernel) if axes == 2 else nn.MaxPool1d(kernel[0])
+        return _maximum_of_currents(lowering, f"max_pool{axes}d", plain, value)
+
+    return function
+
+
+def _avg_pooled(axes: int) -> Callable[..., AffineInput]:
+    """torch.nn.functional.avg_pool1d or avg_pool2d."""
+    kind = nn.AvgPool2d if axes == 2 else nn.AvgPool1d
+
+    def function(
+        lowering: SpecBuilder, value: AffineInput, kernel_size: Any, stride: Any = None, *more: Any, **named: Any
+    ) -> AffineInput:
+        return lower_avg_pool(lowering, "avg_pool", kind(kernel_size, _stride(stride), *more, **named), value)
+
+    return function
+
+
+def _adaptive_avg_pooled(axes: int) -> Callable[..., AffineInput]:
+    """torch.nn.functional.adaptive_avg_pool1d or adaptive_avg_pool2d."""
+    kind = nn.AdaptiveAvgPool2d if axes == 2 else nn.AdaptiveAvgPool1d
+
+    def function(lowering: SpecBuilder, value: AffineInput, output_size: Any) -> AffineInput:
+        return lower_adaptive_pool(lowering, "adaptive_avg_pool", kind(output_size), value)
+
+    return function
+
+
+def _stride(stride: Any) -> Any:
+    """A stride as a layer takes it: torch's functions also write an empty one for the kernel's size."""
+    return None if isinstance(stride, tuple | list) and not stride else stride
+
+
+def _refuse_indices(return_indices: bool) -> None:
+    if return_indices:
+        raise CannotLower("return_indices", True, "has no exact lowering; use False")
+
+
+def pooling_functions() -> dict[Any, Callable[..., AffineInput]]:
+    """The lowering function of every torch function that pools."""
+    return {
+        functional.max_pool1d: _max_pooled(1),
+        functional.max_pool2d: _max_pooled(2),
+        torch.max_pool1d: _max_pooled(1),
+        torch.max_pool2d: _max_pooled(2),
+        functional.adaptive_max_pool1d: _adaptive_max_pooled(1),
+        functional.adaptive_max_pool2d: _adaptive_max_pooled(2),
+        functional.avg_pool1d: _avg_pooled(1),
+        functional.avg_pool2d: _avg_pooled(2),
+        functional.adaptive_avg_pool1d: _adaptive_avg_pooled(1),
+        functional.adaptive_avg_pool2d: _adaptive_avg_pooled(2),
+    }

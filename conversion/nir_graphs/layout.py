@@ -44,6 +44,15 @@ class _Path:
         return list(pairwise(self.nodes))
 
 
+def _check_linear(spec: NetworkSpec) -> None:
+    for projection in spec.projections:
+        if not projection.operator.linear:
+            raise NotInNIR(
+                f"the projection {projection.name} takes the maximum of every window, for which NIR has no node (it "
+                "has averages and sums); write an .npz specification or a Brian2 script instead"
+            )
+
+
 class NirLayout:
     """The nodes and edges of a specification. NotInNIR where NIR has no words for a part of it.
 
@@ -53,6 +62,7 @@ class NirLayout:
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
+        _check_linear(spec)
         self.spec = spec
         self.nodes: dict[str, nir.NIRNode] = {}
         self.carriers: dict[Place, Carrier] = {}

@@ -16,6 +16,8 @@ import numpy as np
 from alade_brian.conversion.to_brian2.chance import chance_function
 from alade_brian.conversion.to_brian2.text import (
     group_text,
+    maximum_places,
+    maximum_text,
     neuron_values,
     readout_slot,
     schedule,
@@ -94,7 +96,10 @@ def build_network(
     for index in range(len(spec.populations)):
         builder.add_population(index)
     for index, projection in live_projections(spec):
-        builder.add_projection(index, projection)
+        if projection.operator.linear:
+            builder.add_projection(index, projection)
+        else:
+            builder.add_maximum(index, projection)
     return builder.finish(traces)
 
 
@@ -174,6 +179,20 @@ class _Builder:
             b2.prefs.core.default_float_dtype
         )
         self.parts.append(synapses)
+
+    def add_maximum(self, index: int, projection: Projection) -> None:
+        """A group that reads the windows of the source and gives the target the largest value of each."""
+        source, target, text = (
+            self.groups[projection.source],
+            self.groups[projection.target],
+            maximum_text(self.spec, index),
+        )
+        windows = b2.NeuronGroup(len(target), text.equations, dt=self.dt, name=text.name)
+        for place, read in zip(text.places, maximum_places(self.spec, index, self.layout.batch), strict=True):
+            setattr(windows, place, b2.linked_var(source, text.variable, index=read))
+        windows.largest = b2.linked_var(target, text.written)
+        windows.run_regularly(text.code, when=text.slot, name=f"{text.name}_largest")
+        self.parts.append(windows)
 
     def _endpoints(self, projection: Projection) -> tuple[np.ndarray, np.ndarray]:
         """Pre and post index (int32) of the synapses of all copies."""

@@ -14,6 +14,8 @@ import numpy as np
 from alade_brian.conversion.to_brian2.text import (
     GroupText,
     group_text,
+    maximum_places,
+    maximum_text,
     network_values,
     projection_name,
     readout_slot,
@@ -25,7 +27,7 @@ from alade_brian.spec import DECODINGS, NetworkSpec, NeuronEquations, Population
 from alade_brian.spec.errors import require
 from alade_brian.spec.presentation import period_steps, pixel_offset
 from alade_brian.spec.readouts import expression, words
-from alade_brian.spec.synapses import live_projections, projection_synapses
+from alade_brian.spec.synapses import live_projections, projection_synapses, weighted_projections
 
 _HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers_text} beside this file.
 
@@ -41,7 +43,7 @@ from pathlib import Path
 
 import numpy as np
 from brian2 import (
-    Network, NeuronGroup, SpikeMonitor, StateMonitor, Synapses, TimedArray, prefs, second,
+    Network, NeuronGroup, SpikeMonitor, StateMonitor, Synapses, TimedArray, {linked}prefs, second,
 )
 
 prefs.codegen.target = "numpy"  # "cython" is faster and needs a C++ compiler
@@ -160,6 +162,8 @@ def _variables(spec: NetworkSpec, groups: list[str]) -> dict[str, str]:
     templates = [_HEAD, *_READING.values(), _MONITORS, _ANSWER, _TAIL]
     reserved = {*keyword.kwlist, *re.findall(r"[A-Za-z_]\w*", " ".join(templates))}.union(*map(words, DECODINGS))
     reserved |= {projection_name(spec, index) for index in range(len(spec.projections))}
+    if _reads_windows(spec):
+        reserved |= {"linked_var", "place", "read"}
     taken, names = {*reserved, *groups}, {}
     for population, group in zip(spec.populations, groups, strict=True):
         name = group
@@ -197,6 +201,7 @@ def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
         shown="The image: its values are held for a whole presentation." if direct else "The input of every step.",
         pixels=sum(s.size for s in spec.stimuli),
         every="PRESENTATION" if direct else "DT",
+        linked="linked_var, " if _reads_windows(spec) else "",
     )
 
 
@@ -229,10 +234,13 @@ def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
 
 def _numbers(spec: NetworkSpec) -> dict[str, np.ndarray]:
     arrays = {f"{owner}:{variable}": array for (owner, variable), array in network_values(spec).items()}
-    for index, projection in live_projections(spec):
+    for index, projection in weighted_projections(spec):
         found, first = projection_synapses(spec, projection), pixel_offset(spec, projection.source)
         arrays[f"{projection_name(spec, index)}:pre"] = (found.pre + first).astype(np.int32)
         arrays[f"{projection_name(spec, index)}:post"] = found.post.astype(np.int32)
+    for index, projection in enumerate(spec.projections):
+        if not projection.operator.linear:
+            arrays[f"{projection_name(spec, index)}:places"] = maximum_places(spec, index)
     return arrays
 
 
@@ -274,6 +282,8 @@ def _conventions(neuron: NeuronEquations) -> str:
 
 
 def _projection(spec: NetworkSpec, index: int, names: dict[str, str]) -> str:
+    if not spec.projections[index].operator.linear:
+        return _maximum(spec, index, names)
     projection, text = spec.projections[index], synapses_text(spec, index)
     source = "pixels" if spec.is_stimulus(projection.source) else names[projection.source]
     target = names[projection.target]
@@ -289,6 +299,27 @@ def _projection(spec: NetworkSpec, index: int, names: dict[str, str]) -> str:
         lines = [head, f'    on_pre="{text.on_pre}", delay={text.delay} * DT, dt=DT, name="{text.name}",', ")"]
         lines.append(f'{text.name}.pre.when = "{text.slot}"')
     return "\n".join(["", title, *lines, f"connect({text.name})", f"network.add({text.name})"])
+
+
+def _reads_windows(spec: NetworkSpec) -> bool:
+    """Whether a population takes the largest values of windows."""
+    return not all(p.operator.linear for p in spec.projections)
+
+
+def _maximum(spec: NetworkSpec, index: int, names: dict[str, str]) -> str:
+    """The code of a group that gives a population the largest value of every window of another one."""
+    projection, text = spec.projections[index], maximum_text(spec, index)
+    source, target = names[projection.source], names[projection.target]
+    title = f"# {_prose(projection.name)}: the largest value of every window, a current in every step"
+    head = f'{text.name} = NeuronGroup(\n    len({target}),\n    """\n    {_indented(text.equations)}\n    """,'
+    return "\n".join([
+        "", title, head, f'    dt=DT, name="{text.name}",', ")",
+        f'for place, read in enumerate(NUMBERS["{text.name}:places"]):',
+        f'    setattr({text.name}, f"place_{{place}}", linked_var({source}, "{text.variable}", index=read))',
+        f'{text.name}.largest = linked_var({target}, "{text.written}")',
+        f'{text.name}.run_regularly("{text.code}", when="{text.slot}", dt=DT)',
+        f"network.add({text.name})",
+    ])  # fmt: skip
 
 
 def _indented(equations: str) -> str:

@@ -7,16 +7,16 @@ spikes of the layer before it in the same step.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from math import prod
 
 import numpy as np
 
-from alade_brian.spec import NetworkSpec, Parameter, Population, Projection
+from alade_brian.spec import MaxPooling, NetworkSpec, Parameter, Population, Projection
 from alade_brian.spec.presentation import period_steps, pixel_offset
-from alade_brian.spec.synapses import live_projections, projection_synapses
+from alade_brian.spec.synapses import projection_synapses, weighted_projections
 
 # Brian2's own slot names must stay in a schedule, even where nothing of ours uses them.
 _BEFORE = ("start", "groups", "inputs", "delayed")
@@ -76,6 +76,24 @@ class SynapsesText:
     delay: int
     current: str = ""
     held: bool = False
+
+
+@dataclass(frozen=True)
+class MaximumText:
+    """A projection that sends the largest value of every window: a group of its own, which reads and writes others.
+
+    places     names of its linked variables for the places of a window; each reads the source's `variable`
+    written    name of its linked variable for the target's, as which the largest value comes in
+    code       done in every step, in that slot
+    """
+
+    name: str
+    equations: str
+    places: tuple[str, ...]
+    variable: str
+    written: str
+    code: str
+    slot: str
 
 
 def schedule(spec: NetworkSpec) -> list[str]:
@@ -183,6 +201,44 @@ def synapses_text(spec: NetworkSpec, index: int) -> SynapsesText:
     )
 
 
+def maximum_text(spec: NetworkSpec, index: int) -> MaximumText:
+    """The projection of that number, a maximum, in Brian2's words.
+
+    Brian2 takes no group with variables that are read elsewhere for the ends of `Synapses`.
+    """
+    projection = spec.projections[index]
+    assert isinstance(projection.operator, MaxPooling)
+    places = tuple(f"place_{place}" for place in range(prod(projection.operator.kernel)))
+    source = [p.name for p in spec.populations].index(projection.source)
+    return MaximumText(
+        name=projection_name(spec, index),
+        equations="\n".join(f"{name} : 1 (linked)" for name in (*places, "largest")),
+        places=places,
+        variable=spec.populations[source].neuron.membrane,
+        written=f"current_{index}",
+        code=f"largest = {_largest(places)}",
+        slot=slots(source).synapses,
+    )
+
+
+def _largest(names: Sequence[str]) -> str:
+    """The largest of some variables as an expression, nested no deeper than it must be."""
+    if len(names) == 1:
+        return names[0]
+    half = len(names) // 2
+    return f"clip({_largest(names[:half])}, {_largest(names[half:])}, inf)"
+
+
+def maximum_places(spec: NetworkSpec, index: int, copies: int = 1) -> np.ndarray:
+    """The source's neurons whose values a maximum compares, int64 ``(places of a window, target's neurons)``, for that
+    many copies of the network side by side."""
+    projection = spec.projections[index]
+    assert isinstance(projection.operator, MaxPooling)
+    source = spec.shape(projection.source)
+    taps = projection.operator.taps(source)
+    return (taps[:, None] + np.arange(copies)[:, None] * prod(source)).reshape(len(taps), -1)
+
+
 def _passes(spec: NetworkSpec, projection: Projection) -> str:
     """What a spike's effect is multiplied by where synapses fail: 1 or 0."""
     if projection.release is None:
@@ -209,7 +265,7 @@ def network_values(
     are left out.
     """
     values = neuron_values(spec, copies)
-    for index, projection in live_projections(spec):
+    for index, projection in weighted_projections(spec):
         name = projection_name(spec, index)
         if name not in leave_out:
             values[name, "w"] = synapse_weights(spec, projection, copies)

@@ -38,6 +38,12 @@ class NestPlan:
 
 def nest_plan(spec: NetworkSpec) -> NestPlan:
     """How NEST simulates the specification; UserError, naming the place, where it cannot do so exactly."""
+    for projection in spec.projections:
+        if not projection.operator.linear:
+            raise UserError(
+                f"NEST cannot simulate the projection {projection.name} exactly: it takes the maximum of every window, "
+                "and NEST's neurons add up what reaches them"
+            )
     neurons = {p.name: nest_neurons(p, spec.dt) for p in spec.populations}
     for projection in spec.projections:
         if not (spec.is_stimulus(projection.source) or spec.sends_spikes(projection.source)):

@@ -149,7 +149,7 @@ class QuantalLIF(_Leaky, QuantalNeuron):
         super().__init__(steps, **conventions)
         if dt <= 0:
             raise ValueError(f"a dt of {dt}: use a positive number")
-        self._set(decay, scale_input)
+        self._set_leak(decay, scale_input)
         self.dt = dt
 
     @property

@@ -3,9 +3,9 @@ analogue layers, and all operations of the same network with ReLU units in the p
 
 What is counted: a spike that arrives at a synapse is one accumulate (its weight is added). A number that goes through a
 connection (an image, a membrane, an activation) is one multiply-accumulate; where the operator is pooling or one-to-one
-it is one accumulate, because such factors belong to the weights around them. Connections are those that exist: at a
-border a kernel has fewer. Operators are those of the specification, for both networks: where pooling was merged into
-the weights behind it, the merged ones are counted.
+it is one accumulate, because such factors belong to the weights around them. A number that a maximum compares is one
+accumulate too. Connections are those that exist: at a border a kernel has fewer. Operators are those of the
+specification, for both networks: where pooling was merged into the weights behind it, the merged ones are counted.
 
 What is not counted: the neurons' own updates, biases, and memory, which on most hardware takes more than arithmetic
 does. The comparison by operations is that of Rueckauer et al., Frontiers in Neuroscience 2017.

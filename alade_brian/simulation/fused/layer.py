@@ -85,13 +85,14 @@ class _WithArrays(CodeRunner):
         self.variables.add_reference(name, owner, other, index="_idx")
         self.needed_variables.append(name)
 
-    def add_taps(self, taps: Gather, channels: int, prefix: str) -> None:
-        """The arrays of a projection; the kernel is given when the program runs."""
+    def add_taps(self, taps: Gather, channels: int, prefix: str, weighted: bool = True) -> None:
+        """The arrays of a projection; the kernel, which a maximum has not, is given when the program runs."""
         itemsize = np.dtype(self.real).itemsize
         for name, values in vars(stretches(taps, channels)).items():
             self.add_array(f"{prefix}_{name}", len(values), np.int32, values if len(values) else None, constant=True)
-        size = taps.blocks * channels * stride(taps.row, itemsize)
-        self.add_array(f"{prefix}_kernel", size, self.real, constant=True)
+        if weighted:
+            size = taps.blocks * channels * stride(taps.row, itemsize)
+            self.add_array(f"{prefix}_kernel", size, self.real, constant=True)
 
 
 class GivenSpikes(_WithArrays):
@@ -214,6 +215,7 @@ class Current(_WithArrays):
 
     values      ``(object, variable)`` that holds the numbers: ``(batch, steps or 1, numbers)``, those of this source
                 from `start` on in rows of `channels`
+    maximum     whether the largest number of every window is sent, not a weighted sum
     """
 
     template = "current"
@@ -228,15 +230,16 @@ class Current(_WithArrays):
         channels: int,
         geometry: dict[str, int],
         held: bool,
+        maximum: bool,
         when: str,
         name: str,
     ) -> None:
         super().__init__(group, when, group.clock, name)
-        self.add_taps(taps, channels, "in0")
+        self.add_taps(taps, channels, "in0", weighted=not maximum)
         self.refer("in0_values", *values)
         self.refer("in0_current", group, variable)
         self.template_kwds = geometry | {
-            "real": self.real, "held": held, "batch": rows.batch, "target_pixels": rows.pixels,
+            "real": self.real, "held": held, "maximum": maximum, "batch": rows.batch, "target_pixels": rows.pixels,
             "target_channels": rows.channels, "channels": channels, "row": taps.row, "per_row": taps.per_row,
             "offset": taps.offset, "stride": stride(taps.row, np.dtype(self.real).itemsize),
         }  # fmt: skip

@@ -20,7 +20,7 @@ from alade_brian.simulation.gather import aligned, channels_last, gather, is_lis
 from alade_brian.simulation.synaptic_events import sends
 from alade_brian.spec import NetworkSpec, Parameter, Population, Projection
 from alade_brian.spec.presentation import pixel_offset
-from alade_brian.spec.synapses import live_projections, out_degrees
+from alade_brian.spec.synapses import live_projections, out_degrees, weighted_projections
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ class Builder:
         held = spec.is_stimulus(projection.source) and self.rows == 1
         self.currents.append(self.current(
             self.groups[projection.target], rows, f"current_{index}", gather(spec, projection), values, shape[0],
-            geometry, held, slot, f"current_{index}",
+            geometry, held, not projection.operator.linear, slot, f"current_{index}",
         ))  # fmt: skip
 
     def finish(self) -> FusedNetwork:
@@ -214,7 +214,7 @@ def fused_values(spec: NetworkSpec, batch: int, dtype: type) -> dict[str, np.nda
             values[f"layer_{index}.bias"] = _per_neuron(population, population.bias, batch)
         for number, (_, projection) in enumerate(gathered(spec, population.name)):
             values[f"pass_{index}.in{number}_kernel"] = aligned(kernel(spec, projection), itemsize)
-    for index, projection in live_projections(spec):
+    for index, projection in weighted_projections(spec):
         if not sends(spec, projection.source):
             values[f"current_{index}.in0_kernel"] = aligned(kernel(spec, projection), itemsize)
     return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in values.items()}

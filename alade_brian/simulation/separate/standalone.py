@@ -38,7 +38,7 @@ from alade_brian.simulation.separate.shared_synapses import connector, separate_
 from alade_brian.simulation.separate.state_monitors import States, Wanted, add_state_monitors, states_by_image
 from alade_brian.spec import NetworkSpec
 from alade_brian.spec.presentation import period_steps
-from alade_brian.spec.synapses import live_projections
+from alade_brian.spec.synapses import weighted_projections
 from alade_brian.spikes.responses import Responses
 
 Result = TypeVar("Result")
@@ -225,7 +225,9 @@ def _arrays(built: BrianNetwork) -> Arrays:
 
 def _weights(spec: NetworkSpec, layout: BatchLayout, dtype: type) -> Arrays:
     """The weights of plain `Synapses`; the program makes room for them when it makes the synapses."""
-    counts = {projection_name(spec, index): layout.batch * spec.synapse_count(p) for index, p in live_projections(spec)}
+    counts = {
+        projection_name(spec, index): layout.batch * spec.synapse_count(p) for index, p in weighted_projections(spec)
+    }
     return {f"{name}.w": (count, np.dtype(dtype).name) for name, count in counts.items()}
 
 

@@ -14,9 +14,14 @@
             const int _from = {{_array('in0_first')}}[_p], _to = {{_array('in0_first')}}[_p + 1];
             const shared::Stretches _seen = {
                 {{_array('in0_begin')}} + _from, {{_array('in0_end')}} + _from, {{_array('in0_shift')}} + _from, _to - _from};
+            {% if maximum %}
+            shared::max_row<_real, {{channels}}>(
+                {{_array('in0_current')}} + ((size_t)_b * {{target_pixels}} + _p) * {{target_channels}}, _seen, _values);
+            {% else %}
             shared::{{ 'sum_row' if per_row == channels else 'sum_parts' }}<_real, {{row}}, {{stride}}, {{channels}}{{ '' if per_row == channels else ', ' ~ per_row }}>(
                 {{_array('in0_current')}} + ((size_t)_b * {{target_pixels}} + _p) * {{target_channels}} + {{offset}},
                 {{_array('in0_kernel')}}, _seen, _values);
+            {% endif %}
         }
     }
 {% endblock %}

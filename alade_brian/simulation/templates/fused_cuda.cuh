@@ -137,6 +137,22 @@ __device__ inline void sum_current(real* current, const real* kernel, int part, 
     }
 }
 
+// The largest of the numbers in sight, channel by channel; there is at least one pixel.
+template <class real, int BLOCKS, int CHANNELS>
+__device__ inline void max_current(real* current, int first, Stretches seen, const real* values) {
+    for (int r = 0; r < BLOCKS; r++) {
+        const int channel = first + r * LANES;
+        if (channel >= CHANNELS) continue;
+        real largest = values[seen.begin[0] * CHANNELS + channel];
+        for (int k = 0; k < seen.count; k++)
+            for (int pixel = seen.begin[k]; pixel < seen.end[k]; pixel++) {
+                const real x = values[pixel * CHANNELS + channel];
+                if (x > largest) largest = x;
+            }
+        current[channel] = largest;
+    }
+}
+
 // The bits of 32 channels from `tile`'s first on, lane by lane, as bytes of a row of spikes.
 template <int ROW_BYTES> __device__ inline void write_bits(uint8_t* row, int block, int lane, bool fired) {
     const unsigned word = __ballot_sync(ALL, fired);

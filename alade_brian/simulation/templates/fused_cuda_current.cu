@@ -16,9 +16,15 @@
         const int _from = {{_array('in0_first')}}[_at.pixel], _to = {{_array('in0_first')}}[_at.pixel + 1];
         const shared::Stretches _seen = {
             {{_array('in0_begin')}} + _from, {{_array('in0_end')}} + _from, {{_array('in0_shift')}} + _from, _to - _from};
+        {% if maximum %}
+        shared::max_current<_real, {{blocks}}, {{channels}}>(
+            {{_array('in0_current')}} + _at.pixel * {{target_channels}}, _at.tile * {{32 * blocks}} + _at.lane, _seen,
+            {{_array('in0_values')}});
+        {% else %}
         shared::sum_current<_real, {{blocks}}, {{channels}}, {{row}}, {{stride}}, {{per_row}}>(
             {{_array('in0_current')}} + _at.pixel * {{target_channels}} + {{offset}}, {{_array('in0_kernel')}},
             _at.tile * {{32 * blocks}} + _at.lane - {{offset}}, _seen,
             {{_array('in0_values')}} + {{start}} + (std::size_t)_step * {{from_step}});
+        {% endif %}
     });
 {% endblock %}

@@ -162,6 +162,17 @@ inline __attribute__((always_inline)) void sum_row(
     if constexpr (FROM + COUNT < ALL) sum_row<real, ROW, STRIDE, CHANNELS, FROM + COUNT>(current, kernel, seen, values);
 }
 
+// The largest of the numbers in sight, channel by channel; there is at least one pixel.
+template <class real, int CHANNELS>
+inline void max_row(real* __restrict current, Stretches seen, const real* __restrict values) {
+    std::memcpy(current, values + (std::ptrdiff_t)seen.begin[0] * CHANNELS, CHANNELS * sizeof(real));
+    for (int k = 0; k < seen.count; k++)
+        for (std::ptrdiff_t pixel = seen.begin[k]; pixel < seen.end[k]; pixel++) {
+            const real* row = values + pixel * CHANNELS;
+            for (int c = 0; c < CHANNELS; c++) current[c] = row[c] > current[c] ? row[c] : current[c];
+        }
+}
+
 // Integers as wide as the numbers beside them, so that a comparison fills a vector of them without packing.
 template <int BYTES> struct Integer;
 template <> struct Integer<4> { typedef int32_t type; };

@@ -1,11 +1,11 @@
-"""What every linear operator can do, and the one that each of them can become: a list of connections."""
+"""What every operator can do, and the one that each linear one can become: a list of connections."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from math import prod
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -42,11 +42,14 @@ def sorted_synapses(pre: np.ndarray, post: np.ndarray, index: np.ndarray, scale:
 
 @dataclass(frozen=True, eq=False)
 class Operator(ABC):
-    """A linear operator: frozen, and a dataclass whose fields are its structure and its numbers.
+    """An operator between two populations: frozen, and a dataclass whose fields are its structure and its numbers.
 
     A subclass gives `output_shape`, `synapses`, `values` and `with_values`; the other methods follow from these, and a
-    subclass replaces those that it can do without a list of connections.
+    subclass replaces those that it can do without a list of connections. One whose outputs are no weighted sums of its
+    inputs says so by `linear`.
     """
+
+    linear: ClassVar[bool] = True
 
     @property
     def has_weights(self) -> bool:

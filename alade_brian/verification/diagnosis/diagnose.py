@@ -16,7 +16,15 @@ from alade_brian.simulation.simulator import Images, arrays, simulate
 from alade_brian.simulation.states import record_states, threshold_needs, thresholds
 from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses
-from alade_brian.verification.diagnosis.isolated_layer import Isolated, alone, isolate, stack, structure
+from alade_brian.verification.diagnosis.isolated_layer import (
+    Isolated,
+    alone,
+    can_isolate,
+    isolate,
+    maxima,
+    stack,
+    structure,
+)
 from alade_brian.verification.diagnosis.known_faults import CURRENT, Hypothesis, bias_variants, hypotheses, said
 from alade_brian.verification.diagnosis.scans import Scan, bias_scan, scans
 
@@ -83,6 +91,8 @@ def diagnose(
         raise ValueError(f"layer {layer} fires alike in both networks: there is nothing to diagnose")
     if spec.synapse_count(*spec.inputs(layer)) > LARGEST:
         return Diagnosis(f"none was tried: layer {layer} has more than {LARGEST:,} synapses")
+    if not can_isolate(spec, layer):
+        return Diagnosis(f"none was tried: layer {layer} reads the maximum of membranes that have a memory")
     chosen = np.flatnonzero(different.any((1, 2)))[:IMAGES]
     neurons = _neurons(spec, layer, different[chosen])
     case = _case(spec, torch_responses, images, layer, chosen, neurons)
@@ -147,6 +157,7 @@ def _case(
         sent[stimulus.name] = np.broadcast_to(
             rows.reshape(len(chosen), -1, stimulus.size), (len(chosen), spec.steps, stimulus.size)
         )
+    sent |= maxima(spec, sent)
     expected = recorded.spikes[layer][chosen]
     by_itself = isolate(spec, sent, layer, neurons)
     return DiagnosisCase(by_itself, expected if neurons is None else expected[:, :, neurons])
@@ -211,7 +222,7 @@ def _not_the_layer(case: DiagnosisCase, recorded: Responses, brian2: Responses) 
     different = _fired([layer])[:, :, 0] != case.expected
     if different.any():
         return _not_as_specified(case, different)
-    sources = dict.fromkeys(f.projection.source for f in layer.feeds if f.spikes)
+    sources = dict.fromkeys(origin for f in layer.feeds for origin in f.origins)
     behind = [name for name in sources if not np.array_equal(recorded.spikes[name], brian2.spikes[name])]
     text = f"layer {layer.layer} is right: fed with the recorded spikes of {', '.join(behind)} it fires as recorded"
     return Diagnosis(text, elsewhere=True)

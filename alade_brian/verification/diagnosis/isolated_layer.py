@@ -14,6 +14,7 @@ import numpy as np
 
 from alade_brian.spec import (
     Identity,
+    MaxPooling,
     NetworkSpec,
     NeuronEquations,
     Operator,
@@ -25,6 +26,7 @@ from alade_brian.spec import (
     Sparse,
     Stimulus,
     constant,
+    memoryless,
 )
 from alade_brian.spec.synapses import matrix, placed_synapses
 
@@ -36,7 +38,8 @@ class Feed:
     values    what its source sends, ``(images, steps, source size)``
     current   what arrives of it without its delay, ``(images, steps, neurons kept of the target)``
     shape     of the source
-    spikes    whether the source spikes; a stimulus does not
+    spikes    whether the source spikes; a stimulus does not, nor does what takes a maximum
+    origins   the populations whose spikes it brings: the source, or those whose spikes a maximum is taken of
     rows      the target's neurons that are kept
     """
 
@@ -45,6 +48,7 @@ class Feed:
     current: np.ndarray
     shape: Shape
     spikes: bool
+    origins: tuple[str, ...]
     rows: np.ndarray
     target_size: int
     delay: int
@@ -152,6 +156,8 @@ def apply(operator: Operator, values: np.ndarray, shape: Shape) -> np.ndarray:
     weight = operator.full_weight
     if weight is not None:
         return values @ weight.T
+    if isinstance(operator, MaxPooling):
+        return np.asarray(values[..., operator.taps(shape)].max(-2))
     flat = values.reshape(-1, prod(shape))
     return np.asarray((matrix(operator, shape) @ flat.T).T).reshape(*values.shape[:2], -1)
 
@@ -159,8 +165,8 @@ def apply(operator: Operator, values: np.ndarray, shape: Shape) -> np.ndarray:
 def isolate(spec: NetworkSpec, sent: Mapping[str, np.ndarray], layer: str, neurons: np.ndarray | None) -> Isolated:
     """A layer of a network by itself.
 
-    sent      by source what it sends, ``(images, steps, size)``: all stimuli, and the spikes (0 or 1) of all
-              populations that spike
+    sent      by source what it sends, ``(images, steps, size)``: all stimuli, the spikes (0 or 1) of all populations
+              that spike, and `maxima`
     neurons   the layer's neurons that are kept; None (all) where they reach each other, see `alone`
     """
     names = _inside(spec, layer)
@@ -178,17 +184,59 @@ def isolate(spec: NetworkSpec, sent: Mapping[str, np.ndarray], layer: str, neuro
     return Isolated(layer, channel, populations, inner, feeds, images, steps, spec.dt)
 
 
+def maxima(spec: NetworkSpec, sent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the populations that take a maximum send, by name, each ``(images, steps, size)``; those are left out that
+    a membrane with memory reaches.
+
+    sent   by source what it sends: all stimuli, and the spikes (0 or 1) of all populations that spike
+    """
+    values, (images, steps) = dict(sent), next(iter(sent.values())).shape[:2]
+    for population in _without_memory(spec):
+        total = np.zeros((images, steps, population.size))
+        for projection in spec.inputs(population.name):
+            feed = _feed(spec, projection, values[projection.source], np.arange(population.size))
+            total += shifted(feed.current, feed.delay)
+        values[population.name] = total if population.bias is None else total + population.bias.ravel()
+    return {name: array for name, array in values.items() if name not in sent and takes_maximum(spec, name)}
+
+
+def _without_memory(spec: NetworkSpec) -> list[Population]:
+    """The populations that hold what reaches them in a step, stimuli, spikes or others of their kind, in step order."""
+    plain, made = memoryless(), []
+    found = {*(s.name for s in spec.stimuli), *(p.name for p in spec.spiking)}
+    for population in spec.populations:
+        neuron = population.neuron
+        forgets = (neuron.model, neuron.update, neuron.spiking) == (plain.model, plain.update, False)
+        if forgets and all(p.source in found for p in spec.inputs(population.name)):
+            found.add(population.name)
+            made.append(population)
+    return made
+
+
+def can_isolate(spec: NetworkSpec, layer: str) -> bool:
+    """Whether all is known that reaches a layer from outside: no maximum is taken of membranes with a memory."""
+    sources = {p.source for name in _inside(spec, layer) for p in spec.inputs(name) if not spec.is_stimulus(p.source)}
+    known = {p.name for p in _without_memory(spec)}
+    return all(name in known for name in sources if takes_maximum(spec, name))
+
+
+def takes_maximum(spec: NetworkSpec, name: str) -> bool:
+    """Whether a population takes the maximum of what reaches it."""
+    return any(not p.operator.linear for p in spec.inputs(name))
+
+
 def alone(spec: NetworkSpec, layer: str) -> bool:
-    """Whether the neurons of a layer neither reach each other nor read anything but stimuli and spikes."""
+    """Whether the neurons of a layer neither reach each other nor read anything but stimuli, spikes and maxima."""
     return _inside(spec, layer) == {layer} and all(p.source != layer for p in spec.inputs(layer))
 
 
 def _inside(spec: NetworkSpec, layer: str) -> set[str]:
-    """The layer and all populations whose membranes reach it without passing a spike."""
+    """The layer and all populations whose membranes reach it without passing a spike or a maximum."""
     names, new = {layer}, [layer]
     while new:
         sources = {p.source for name in new for p in spec.inputs(name) if not spec.is_stimulus(p.source)}
-        new = [name for name in sorted(sources - names) if not spec.sends_spikes(name)]
+        passive = (name for name in sorted(sources - names) if not spec.sends_spikes(name))
+        new = [name for name in passive if not takes_maximum(spec, name)]
         names |= set(new)
     return names
 
@@ -202,13 +250,31 @@ def _some(population: Population, neurons: np.ndarray) -> Population:
     return Population(population.name, (len(neurons),), replace(population.neuron, parameters=parameters), bias)
 
 
+def _origins(spec: NetworkSpec, source: str) -> tuple[str, ...]:
+    """The populations whose spikes a source brings."""
+    found: list[str] = []
+    waiting, seen = [source], set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen or spec.is_stimulus(name):
+            continue
+        seen.add(name)
+        if spec.sends_spikes(name):
+            found.append(name)
+        else:
+            waiting += [p.source for p in spec.inputs(name)]
+    return tuple(found)
+
+
 def _feed(spec: NetworkSpec, projection: Projection, values: np.ndarray, rows: np.ndarray) -> Feed:
     values = values.astype(np.float64)
     if spec.sends_spikes(projection.source):
         values = values * spec.population(projection.source).amplitude.ravel()
     size = spec.population(projection.target).size
     shape, spikes = spec.shape(projection.source), spec.sends_spikes(projection.source)
-    feed = Feed(projection, values, values, shape, spikes, rows, size, projection.delay)
+    feed = Feed(
+        projection, values, values, shape, spikes, _origins(spec, projection.source), rows, size, projection.delay
+    )
     return feed.through(projection.operator)
 
 

@@ -15,6 +15,7 @@ from spikingjelly.activation_based.ann2snn.modules import ChannelVoltageScaler, 
 from torch import nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import Framework, comparison_of, numbers
+from alade_brian.conversion.from_torch.layers import lower_delay
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
@@ -156,6 +157,7 @@ FRAMEWORK = Framework(
         layer.VotingLayer: _lower_voting,
         VoltageScaler: _lower_scaler,
         ChannelVoltageScaler: _lower_channel_scaler,
+        layer.Delay: lower_delay,
         layer.Dropout: LOWERINGS[nn.Dropout],
         layer.Dropout2d: LOWERINGS[nn.Dropout],
         # The threshold scales its weights when it is made; from then on it is one batch norm for all steps.
