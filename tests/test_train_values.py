@@ -127,8 +127,8 @@ def test_the_checkpoint_names_no_classes_and_gives_what_was_verified(finished: P
     np.testing.assert_allclose(outputs.numpy(), record.logits_torch, rtol=0, atol=1e-12)
 
 
-def test_figures_beside_the_targets(finished: Path, tmp_path: Path) -> None:
-    assert call("figures", finished, "--out", tmp_path, "--dpi", 40) == 0
+def test_figures_beside_the_targets(fields: Path, tmp_path: Path) -> None:
+    assert call("figures", fields, "--out", tmp_path, "--dpi", 40) == 0
     assert {path.stem for path in tmp_path.glob("*.png")} == {"spikes", "spikes-pair", "intervals", "outputs"}
 
 
