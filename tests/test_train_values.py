@@ -127,8 +127,8 @@ def test_the_checkpoint_names_no_classes_and_gives_what_was_verified(finished: P
     np.testing.assert_allclose(outputs.numpy(), record.logits_torch, rtol=0, atol=1e-12)
 
 
-def test_figures_beside_the_targets(finished: Path, tmp_path: Path) -> None:
-    assert call("figures", finished, "--out", tmp_path, "--dpi", 40) == 0
+def test_figures_beside_the_targets(fields: Path, tmp_path: Path) -> None:
+    assert call("figures", fields, "--out", tmp_path, "--dpi", 40) == 0
     assert {path.stem for path in tmp_path.glob("*.png")} == {"spikes", "spikes-pair", "intervals", "outputs"}
 
 
@@ -186,6 +186,7 @@ def test_spikes_and_network_are_exported(fields: Path, tmp_path: Path, capsys: p
         assert call("convert", fields / CHECKPOINT, "--to", target / name) == 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_interrupted(vectors: Path, tmp_path: Path) -> None:
     config, killed = configuration(tmp_path, "digits-position"), tmp_path / "killed"
     command = [sys.executable, str(PROGRAM), str(config), "--out", str(killed), "--keep-every", "0"]
@@ -254,6 +255,15 @@ def test_noise_is_on_the_digits_and_not_on_their_targets() -> None:
     np.testing.assert_allclose(found.test_targets, digits.test_images * digits.std + digits.mean, atol=1e-6)
     noise = found.test_images * found.std + found.mean - found.test_targets
     assert noise.std() == pytest.approx(0.3, rel=0.02) and abs(noise.mean()) < 0.01
+
+
+def test_a_comparison_of_accuracies_refuses_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = tmp_path / "grid.yaml"
+    rows = {"values": {"dataset": "digits-position", **QUICK}}
+    grid.write_text(yaml.safe_dump({"seeds": [1], "threads": 1, "rows": rows}))
+    assert call("compare", grid, "--out", tmp_path / "out") == 2
+    assert "row 'values': a comparison, which is of accuracies, needs classes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

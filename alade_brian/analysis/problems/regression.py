@@ -115,7 +115,7 @@ class Regression(Problem):
         """The loss is the mean squared error."""
         if not figures.has_epochs(metrics):
             return sections.NO_EPOCHS, ""
-        text = "The loss is the mean squared error of the outputs, averaged over the steps of a presentation first."
+        text = "The loss is the mean squared error of the outputs, which are means over the steps of a presentation."
         return text, "Loss: mean over the training images of an epoch, as the network was while it saw them."
 
     def answers(self, folder: Path, metrics: Metrics, record: Record, drawn: list[Picture]) -> list[str]:
