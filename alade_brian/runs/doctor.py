@@ -122,7 +122,7 @@ def _simulation(cache: Path) -> Finding:
 def _two_neurons() -> NetworkSpec:
     import numpy as np
 
-    from alade_brian.spec import network as spec
+    from alade_brian import spec
 
     one = spec.constant(1.0)
     fires = spec.NeuronEquations("v : 1", {"v_threshold": one, "v_reset": one}, reset="subtract")
