@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,6 +107,16 @@ def test_the_wheel_runs_without_the_checkout(installed: Path) -> None:
     assert ("ok", "simulation") == tuple(next(x for x in done.stdout.splitlines() if "simulation" in x).split()[:2])
     shown = run(installed, "run", "--help")
     assert shown.returncode == 0 and "tinyimagenet" in shown.stdout
+
+
+def test_the_wheel_verifies_a_users_network(installed: Path) -> None:
+    (installed.parent / "mine.py").write_text(
+        "from torch import nn\nfrom alade_brian.models import LIF, HoldCurrent, MeanOverSteps\n"
+        "net = nn.Sequential(HoldCurrent(4), nn.Linear(6, 8), LIF(4), nn.Linear(8, 3), MeanOverSteps(4))\n"
+    )
+    np.save(installed.parent / "images.npy", 3 * np.random.default_rng(0).normal(size=(5, 6)))
+    done = run(installed, "verify", "mine.py:net", "images.npy", "--backend", "numpy")
+    assert done.returncode == 0 and "160 entries compared, 0 mismatched" in done.stdout, done.stderr
 
 
 def test_the_wheel_finds_its_configurations_and_grids(installed: Path) -> None:
