@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
@@ -28,7 +29,13 @@ def progress(metrics: Metrics) -> str:
     last = metrics["tasks"][-1]
     how = f"All {planned} tasks" if done >= planned > 1 else f"{done} of {planned} task{'s' if planned > 1 else ''}"
     unfinished = "" if done >= planned else " The run is unfinished; averages are over the finished tasks."
-    return f"{how} learnt: {last['classes_seen']} classes, tested on {last['images']:,} images at the end.{unfinished}"
+    sizes = [len(task["classes"]) for task in metrics["tasks"]]
+    smaller = len(sizes) > 1 and sizes[-1] < (metrics.get("config") or {}).get("increment", 0)
+    uneven = f" in tasks of {', '.join(map(str, sizes))}" if smaller else ""
+    return (
+        f"{how} learnt: {last['classes_seen']} classes{uneven}, evaluated on {last['images']:,}"
+        f" {Naming.of(metrics).kind} images at the end.{unfinished}"
+    )
 
 
 def verdict(metrics: Metrics) -> str:
@@ -69,7 +76,11 @@ def headline(metrics: Metrics) -> str:
             ("Average incremental accuracy, PyTorch", html.percent(averages["torch"]), "mean over tasks"),
             ("Average incremental accuracy, Brian2", html.percent(averages["brian2"]), "mean over tasks"),
             ("Mismatched spikes", f"{wrong:,}", f"of {compared:,} entries compared"),
-            ("Prediction agreement", html.percent(_agreement(metrics)), "over all tested images"),
+            (
+                "Prediction agreement",
+                html.percent(_agreement(metrics)),
+                f"over all {Naming.of(metrics).kind} images compared",
+            ),
             ("Largest logit difference", html.number(logit), "absolute, over images and classes"),
             ("Total time", html.duration(sum(seconds.values())), split),
         ]
@@ -117,6 +128,18 @@ def task_table(metrics: Metrics) -> str:
         " absolute difference of a logit, spikes that occur in only one network, wall-clock time."
     )
     return html.table(columns, rows, caption, alarm="Mismatched")
+
+
+def class_table(metrics: Metrics) -> str:
+    """The classes of each task by their names; empty if there is one task."""
+    naming, seen = Naming.of(metrics), [0, *(task["classes_seen"] for task in metrics["tasks"])]
+    if len(metrics["tasks"]) == 1:
+        return ""
+    rows = [
+        [str(task["task"]), ", ".join(naming.names(range(*ends)))]
+        for task, ends in zip(metrics["tasks"], pairwise(seen), strict=True)
+    ]
+    return html.table(["Task", "Classes"], rows, "Classes in the order in which they were learnt.", text=2)
 
 
 def layer_table(metrics: Metrics) -> str:
