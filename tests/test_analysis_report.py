@@ -182,12 +182,16 @@ def test_classes_go_by_their_names_and_images_by_what_they_are(tmp_path: Path) -
     page = ReportPage(write_report(tmp_path))
     answer = metrics["class_names"][record.predictions_torch[0]]
     assert f"class zebra, PyTorch's answer {answer}," in page.text and "validation images" not in page.text
+    assert [["1", "zebra, yak"], ["2", "wolf, vole"]] == [
+        row for row in page.rows if "yak" in row[-1] or "wolf" in row[-1]
+    ]
     for name in ("tuning", "confusion"):
         assert "zebra" in (tmp_path / "figures" / f"{name}.svg").read_text()
     metrics["config"]["validation"] = 0.1
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     page = ReportPage(write_report(tmp_path))
     assert "validation images" in page.text and "test images" not in page.text
+    assert summary(metrics, tmp_path).splitlines()[0].split("  ")[2] == "validation images"
 
 
 def test_agreement(tmp_path: Path) -> None:

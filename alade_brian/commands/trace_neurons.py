@@ -4,7 +4,7 @@
     alade-brian trace CHECKPOINT --layer NAME --neurons 0 5 9 --images 3 12 --variable v --out traces
     alade-brian trace CHECKPOINT --layer all --neurons all
 
-Both networks are shown the test images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
+Both networks are shown the images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
 recorded as the threshold test sees it, before the reset. The folder then holds states.npz and, for each layer, variable
 and image, a figure of the first few neurons chosen. What is printed is the largest difference between both networks
 over all neurons of a layer; above 1e-12 the exit code is 1, and where nothing could be compared, since
@@ -27,6 +27,7 @@ from alade_brian.outputs import check_not_locked, is_unused, writing_to
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation.states import variables
 from alade_brian.spec.network import NetworkSpec
+from alade_brian.spikes.class_names import names_of
 from alade_brian.spikes.state_record import StateRecord, save_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
@@ -47,7 +48,12 @@ def parser(prog: str = "alade-brian trace") -> argparse.ArgumentParser:
         "--neurons", nargs="+", default=["0", "1", "2"], metavar="N", help="numbers, or: all (default: 0 1 2)"
     )
     p.add_argument(
-        "--images", nargs="+", type=int, default=[0], metavar="N", help="numbers of test images (default: 0)"
+        "--images",
+        nargs="+",
+        type=int,
+        default=[0],
+        metavar="N",
+        help="numbers of the images that the run was evaluated on (default: 0)",
     )
     p.add_argument(
         "--variable", nargs="+", default=["v"], metavar="NAME", help="variables of the neurons' equations (default: v)"
@@ -74,7 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
     neurons = {name: chosen_neurons(subject.spec, name, arguments.neurons) for name in wanted}
     found = inner_states(network, subject.spec, subject.images.images[images], wanted)
     states = tuple(state.of(neurons[state.layer]) for state in found)
-    record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states)
+    record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states, subject.class_names)
     try:
         with writing_to(out):
             _check_unused(out)
@@ -82,6 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
             figures = write_figures(out, record)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
+    print(f"images: {', '.join(shown_images(record))}")
     print("\n".join(table(found)))
     print(f"wrote {out}: states.npz and {figures} figures")
     differences = [state.largest_difference for state in found if state.largest_difference is not None]
@@ -131,9 +138,15 @@ def write_figures(out: Path, record: StateRecord) -> int:
     for state, row in every:
         _, ax = new_axes(7.0, 3.6)
         plot_inner_state(state.of(range(min(NEURONS_DRAWN, len(state.neurons)))), row, record.dt, ax)
-        ax.set_title(f"{literal(state.layer)}, image {record.images[row]}", fontsize=10)
+        ax.set_title(f"{literal(state.layer)}, image {literal(shown_images(record)[row])}", fontsize=10)
         write_figure(ax, out / f"{state.layer}-{state.variable}-image-{record.images[row]}")
     return len(every)
+
+
+def shown_images(record: StateRecord) -> list[str]:
+    """Number and class of each image."""
+    names = names_of(record.class_names, record.labels)
+    return [f"{number} (class {name})" for number, name in zip(record.images, names, strict=True)]
 
 
 def table(found: Sequence[InnerState]) -> list[str]:

@@ -3,7 +3,8 @@
     alade-brian witness runs/digits-alade-1993/checkpoints/task-05.safetensors --images 100
     alade-brian witness --dense fashion-mnist --images 1000
 
-The first reads the network of a checkpoint and shows it test images of all classes it has learnt. The second trains a
+The first reads the network of a checkpoint and shows it images that its run was evaluated on, of all classes it has
+learnt. The second trains a
 fully connected network (pixels-256-128-classes) on a data set first. It ends with exit code 1 where a spike
 differs, or no neuron fired at all.
 Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated, and how its conventions differ.
@@ -38,7 +39,9 @@ def parser(prog: str = "alade-brian witness") -> argparse.ArgumentParser:
     p.add_argument(
         "--seed", type=int, default=1, metavar="N", help="random seed of the training of --dense (default: 1)"
     )
-    p.add_argument("--images", type=int, default=100, metavar="N", help="test images, spread evenly (default: 100)")
+    p.add_argument(
+        "--images", type=int, default=100, metavar="N", help="number of images, spread evenly (default: 100)"
+    )
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
     add_simulation(p, workers=1)
     p.add_argument("--out", type=Path, metavar="FILE.json", help="write the results")

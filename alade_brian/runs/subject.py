@@ -29,8 +29,10 @@ PARTS: dict[str, Any] = {"reuse": True, "keep_answers": False}
 class TrainedNetwork:
     """A trained network and the test images of all its classes.
 
-    digest   of checkpoint and choice of images: what results belong to
-    best     the best accuracy ever on each task's test images while the tasks were learnt; None where that is not known
+    digest       of checkpoint and choice of images: what results belong to
+    best         the best accuracy ever on each task's test images while the tasks were learnt; None where that is not
+                 known
+    class_names  in class order; empty where they are not known
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrainedNetwork:
     images: ImageSet
     classes: int
     best: list[float] | None = None
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def selectivity(self) -> dict[str, np.ndarray]:
@@ -64,7 +67,10 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **convert_options(dataset))
     best = _best(RunFolder(checkpoint.parent.parent), header["task"])
-    return TrainedNetwork(f"{header['dataset']}, {header['method']}", digest, spec, images, header["outputs"], best)
+    names = tuple(header.get("class_names", ()))
+    return TrainedNetwork(
+        f"{header['dataset']}, {header['method']}", digest, spec, images, header["outputs"], best, names
+    )  # fmt: skip
 
 
 def _best(run: RunFolder, task: int) -> list[float] | None:

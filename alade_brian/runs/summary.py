@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
+from alade_brian.analysis.report.naming import Naming
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """Format the accuracies of both networks task by task, then the averages, as aligned text."""
+    kind = Naming.of(metrics).kind
     head = (
         "task",
         "classes",
-        "images",
+        "images" if kind == "test" else f"{kind} images",
         "torch",
         "Brian2",
         "mismatched",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alade_brian.analysis.figures import style
 from alade_brian.errors import UserError
+from alade_brian.spikes.class_names import class_name
 from alade_brian.spikes.spike_record import SpikeRecord
 
 Numbers = NDArray[np.int64]
@@ -179,7 +180,7 @@ def _label_images(record: SpikeRecord, ax: Axes, above: Axes, class_names: Seque
         )
     if len(record.images) <= 12:
         for start, label in zip(starts, record.labels, strict=True):
-            name = style.literal(class_names[label] if label < len(class_names) else label)
+            name = style.literal(class_name(class_names, label))
             above.text(
                 start, 1.0, f" class {name}" if start == starts[0] else f" {name}", va="top", fontsize=7,
                 color=style.GREY, transform=above.get_xaxis_transform(),

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alade_brian.spikes.class_names import class_name, names_of
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -25,8 +27,8 @@ class Naming:
 
     def name(self, label: int) -> str:
         """A class by its place in class order; the place itself where its name is not known."""
-        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+        return class_name(self.classes, label)
 
     def names(self, labels: Iterable[int]) -> list[str]:
         """The same for several."""
-        return [self.name(int(label)) for label in labels]
+        return names_of(self.classes, labels)
