@@ -73,7 +73,7 @@ def _learning(metrics: Metrics, drawn: list[pictures.Picture]) -> list[str]:
         sections.summary_table(metrics),
         _show(first),
         sections.task_table(metrics),
-        sections.class_table(metrics),
+        sections.comparison_table(metrics),
         *maps,
     ]
 

@@ -104,17 +104,34 @@ def summary_table(metrics: Metrics) -> str:
 
 
 def task_table(metrics: Metrics) -> str:
-    """One row per task."""
-    columns = ["Task", "Classes seen", "Images", "PyTorch", "Brian2", "Same answer", "Logit difference"]
-    columns += ["Entries compared", "Mismatched", "Train", "Build", "Simulate"]
+    """One row per task: its classes, and accuracies after it."""
+    naming, seen = Naming.of(metrics), [0, *(task["classes_seen"] for task in metrics["tasks"])]
+    columns = ["Task", "Its classes", "Classes seen", "Images", "PyTorch", "Brian2", "Same answer"]
     rows = [
         [
             str(task["task"]),
+            ", ".join(naming.names(range(*ends))),
             html.number(task["classes_seen"]),
             html.number(task["images"]),
             html.percent(task["accuracy_torch"]),
             html.percent(task["accuracy_brian2"]),
             html.percent(task["prediction_agreement"]),
+        ]
+        for task, ends in zip(metrics["tasks"], pairwise(seen), strict=True)
+    ]
+    caption = (
+        f"After each task: accuracy on the {naming.kind} images of all classes seen, and share of equal answers. Classes"
+        " stand in the order in which they were learnt."
+    )
+    return html.table(columns, rows, caption, text=2)
+
+
+def comparison_table(metrics: Metrics) -> str:
+    """One row per task: how far both networks are the same, and the time it took."""
+    columns = ["Task", "Logit difference", "Entries compared", "Mismatched", "Train", "Build", "Simulate"]
+    rows = [
+        [
+            str(task["task"]),
             html.number(task["logit_max_abs_difference"]),
             html.number(task["spikes_compared"]),
             html.number(task["mismatched_spikes"]),
@@ -123,23 +140,10 @@ def task_table(metrics: Metrics) -> str:
         for task in metrics["tasks"]
     ]
     caption = (
-        f"After each task: accuracy on the {Naming.of(metrics).kind} images of all classes seen, share of equal"
-        " answers, largest"
-        " absolute difference of a logit, spikes that occur in only one network, wall-clock time."
+        "After each task: largest absolute difference of a logit, spikes that occur in only one network, wall-clock"
+        " time."
     )
     return html.table(columns, rows, caption, alarm="Mismatched")
-
-
-def class_table(metrics: Metrics) -> str:
-    """The classes of each task by their names; empty if there is one task."""
-    naming, seen = Naming.of(metrics), [0, *(task["classes_seen"] for task in metrics["tasks"])]
-    if len(metrics["tasks"]) == 1:
-        return ""
-    rows = [
-        [str(task["task"]), ", ".join(naming.names(range(*ends)))]
-        for task, ends in zip(metrics["tasks"], pairwise(seen), strict=True)
-    ]
-    return html.table(["Task", "Classes"], rows, "Classes in the order in which they were learnt.", text=2)
 
 
 def layer_table(metrics: Metrics) -> str:
