@@ -38,12 +38,21 @@ def parser(prog: str = "alade-brian perturb") -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"all, or: {PERTURBATIONS.choices}",
     )
-    p.add_argument("--strengths", nargs="+", type=float, metavar="S", help="default: the perturbation's own")
+    p.add_argument(
+        "--strengths",
+        nargs="+",
+        type=float,
+        metavar="S",
+        help="default: the perturbation's own; 0 is the unperturbed network",
+    )
     p.add_argument("--task", type=int, metavar="K", help="restrict a lesion to the extractor of this task")
     p.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="repeats of each random perturbation (default: 5)"
     )
-    p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
+    p.add_argument(
+        "--images", type=int, metavar="N",
+        help="number of images, of those that the run was evaluated on, spread over the classes (default: all)",
+    )  # fmt: skip
     p.add_argument("--data-root", metavar="DIR", help="where the data set's files are, if elsewhere than in training")
     add_simulation(p)
     p.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: RUN/perturbed/task-NN)")

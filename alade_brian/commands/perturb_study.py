@@ -43,7 +43,10 @@ def parser(prog: str = "alade-brian study") -> argparse.ArgumentParser:
     p.add_argument(
         "--repeats", type=int, default=2, metavar="N", help="repeats of each random perturbation (default: 2)"
     )
-    p.add_argument("--images", type=int, metavar="N", help="test images, spread over the classes (default: all)")
+    p.add_argument(
+        "--images", type=int, metavar="N",
+        help="number of images, of those that the run was evaluated on, spread over the classes (default: all)",
+    )  # fmt: skip
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="networks studied at once (default: 1)")
     p.add_argument("--report-only", action="store_true", help="tables and figures of what has been measured")
     p.set_defaults(interrupted="the same command continues")

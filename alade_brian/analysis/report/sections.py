@@ -120,7 +120,7 @@ def task_table(metrics: Metrics) -> str:
         for task, ends in zip(metrics["tasks"], pairwise(seen), strict=True)
     ]
     caption = (
-        f"After each task: accuracy on the {naming.kind} images of all classes seen, and share of equal answers. Classes"
+        f"After each task: accuracy on the {naming.kind} images of all classes seen, share of equal answers. Classes"
         " stand in the order in which they were learnt."
     )
     return html.table(columns, rows, caption, text=2)

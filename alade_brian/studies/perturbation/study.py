@@ -43,7 +43,10 @@ class Measurement:
 
 
 def measurements_of(perturbation: Perturbation, strengths: Sequence[float], repeats: int) -> Iterator[Measurement]:
-    """Every strength but 0, as often as there are repeats, where repeats differ."""
+    """Every strength but 0, as often as there are repeats, where repeats differ; 0 itself only if there is no other,
+    since there every perturbation leaves the network as it is."""
+    if not any(strengths):
+        yield Measurement(perturbation)
     for strength in (s for s in strengths if s):
         perturbation.check(strength)
         yield from (
@@ -68,10 +71,16 @@ class Study:
         elif not is_unused(folder):
             raise UserError(f"{folder} holds files but no study; choose another folder with --out")
         else:
-            tasks, counts = np.unique(subject.images.tasks, return_counts=True)
+            images = subject.images
+            tasks, counts = np.unique(images.tasks, return_counts=True)
+            brought = dict(zip(images.labels.tolist(), images.tasks.tolist(), strict=True))
             self.results = {
                 "format": FORMAT, "subject": subject.name, "digest": subject.digest, "classes": subject.classes,
                 "tasks": tasks.tolist(), "images_per_task": counts.tolist(), "best": subject.best,
+                "class_names": list(subject.class_names),
+                "images_per_class": np.bincount(images.labels, minlength=subject.classes).tolist(),
+                # None for a class without images.
+                "task_of_class": [brought.get(label) for label in range(subject.classes)],
                 "baseline": None, "perturbations": {},
             }  # fmt: skip
 
@@ -85,11 +94,20 @@ class Study:
         if measurement.perturbation is None:
             self.results["baseline"] = found
         else:
-            name, strength, repeat = measurement.keys
-            place = self.results["perturbations"].setdefault(
-                name, {"unit": measurement.perturbation.unit, "strengths": {}}
-            )
-            place["strengths"].setdefault(strength, {})[repeat] = found
+            _, strength, repeat = measurement.keys
+            self._place(measurement.perturbation)["strengths"].setdefault(strength, {})[repeat] = found
+        self._write()
+
+    def keep_unperturbed(self, perturbation: Perturbation) -> None:
+        """Enter a perturbation at strength 0, where the measurement is that of the unchanged network."""
+        self._place(perturbation)
+        self._write()
+
+    def _place(self, perturbation: Perturbation) -> dict[str, Any]:
+        new = {"unit": perturbation.unit, "whole": perturbation.whole, "strengths": {}}
+        return self.results["perturbations"].setdefault(perturbation.key, new)
+
+    def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, self.results)
 
@@ -116,6 +134,9 @@ def measure_missing(
         if name in refused:
             continue
         try:
+            if measurement.perturbation is not None and not measurement.strength:
+                study.keep_unperturbed(measurement.perturbation)
+                continue
             study.keep(measurement, measure(study.subject, measurement, settings))
         except UserError as error:
             if not pass_over or measurement.perturbation is None:
@@ -138,10 +159,9 @@ def measurements(
 
 
 def measure(subject: TrainedNetwork, measurement: Measurement, settings: SimulationSettings) -> dict[str, Any]:
-    """Of the perturbed network: accuracy on all images and on each task's, the share of all answers that are classes of
-    each task, right or wrong, and synaptic events per image."""
+    """Of the perturbed network: what `outcome` gives, and synaptic events per image."""
     images, events = subject.images, 0
-    answers = np.empty(len(images), np.int64)
+    logits = np.empty((len(images), subject.classes))
     if isinstance(measurement.perturbation, SelectiveLesion):
         measurement.perturbation.selectivity = subject.selectivity
     simulator = None
@@ -154,14 +174,34 @@ def measure(subject: TrainedNetwork, measurement: Measurement, settings: Simulat
         if simulator is None:
             simulator = open_simulator(shown.spec, settings)
         for chunk, found in simulator.packed_chunks(shown.images):
-            answers[part][chunk] = found.logits.argmax(1)
+            logits[part][chunk] = found.logits
             assert found.events is not None
             events += int(np.delete(found.events, sorted(shown.uncounted_projections), axis=1).sum())
-    hit, tasks = answers == images.labels, np.unique(images.tasks)
-    answered = [np.isin(answers, images.labels[images.tasks == task]) for task in tasks]
+    return {**outcome(logits, images.labels, images.tasks), "events_per_image": events / len(images)}
+
+
+def outcome(logits: np.ndarray, labels: np.ndarray, tasks: np.ndarray) -> dict[str, Any]:
+    """How often the answers of a network are right, and which answers it prefers.
+
+    logits          ``(n, classes)``
+    labels, tasks   ``(n,)``: class of each image, by its position in the class order, and the task that brought it
+
+    accuracy            on all images
+    per_task            on the images of each task
+    answers             share of all answers, right or wrong, that are classes of each task
+    recall              of each class, the share of its images that are answered with it; None if it has no image
+    answers_per_class   of each class, the share of all answers that it is
+    per_task_centred    `per_task` for the answers after every class's mean logit over all images has been subtracted:
+                        a preference for a class whatever is shown is then gone
+    """
+    answers, numbers, classes = logits.argmax(1), np.unique(tasks), logits.shape[1]
+    hit, centred = answers == labels, (logits - logits.mean(0)).argmax(1) == labels
+    shown, right = (np.bincount(labels[which], minlength=classes) for which in (slice(None), hit))
     return {
         "accuracy": float(hit.mean()),
-        "per_task": [float(hit[images.tasks == task].mean()) for task in tasks],
-        "answers": [float(of_task.mean()) for of_task in answered],
-        "events_per_image": events / len(images),
+        "per_task": [float(hit[tasks == task].mean()) for task in numbers],
+        "answers": [float(np.isin(answers, labels[tasks == task]).mean()) for task in numbers],
+        "recall": [float(of / n) if n else None for of, n in zip(right, shown, strict=True)],
+        "answers_per_class": (np.bincount(answers, minlength=classes) / len(labels)).tolist(),
+        "per_task_centred": [float(centred[tasks == task].mean()) for task in numbers],
     }
