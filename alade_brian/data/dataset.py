@@ -129,8 +129,9 @@ def make_dataset(
         class_names or (),
         mean,
         std,
-        *targets,
-        scale,
+        train_targets=targets[0],
+        test_targets=targets[1],
+        scale=scale,
     )
 
 

@@ -62,7 +62,7 @@ class Curve:
             np.quantile([np.inf if c is None else c[end] for c in found], quantile, method="nearest")
             for end, quantile in zip(ends, (0.025, 0.975), strict=True)
         )
-        return half_strength(self.strengths, self.mean, chance), (_finite(low), _finite(high))
+        return half_strength(self.strengths, self.mean, chance), (_finite(float(low)), _finite(float(high)))
 
     @property
     def between_measured(self) -> bool:
