@@ -88,8 +88,8 @@ def main(arguments: argparse.Namespace) -> int:
             figures = write_figures(out, record)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
-    print(f"images: {', '.join(shown_images(record))}")
     print("\n".join(table(found)))
+    print(f"images: {', '.join(shown_images(record))}")
     print(f"wrote {out}: states.npz and {figures} figures")
     differences = [state.largest_difference for state in found if state.largest_difference is not None]
     if not differences:
