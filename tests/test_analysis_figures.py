@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from test_analysis_synthetic import DT, flip, make_run, make_spikes
 
 from alade_brian.analysis import figures
-from alade_brian.analysis.figures.style import new_axes, new_stack, png_bytes, svg_bytes
+from alade_brian.analysis.figures.style import legend_above, new_axes, new_stack, png_bytes, svg_bytes
 from alade_brian.analysis.statistics.tuning import class_responses
 from alade_brian.errors import UserError
 
@@ -324,3 +324,18 @@ def test_files_are_the_same_every_time(metrics) -> None:
     assert (svg, png) == draw()
     assert svg.replace(b"http://www.w3.org/", b"").count(b"http") == 0
     assert png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("width", [3.4, 7.0])
+def test_a_legend_above_is_not_cut_off(width: float) -> None:
+    figure, ax = new_axes(width, 2.6)
+    for task in range(1, 6):
+        ax.plot([0, 1], [0, task], label=f"task {task}")
+    legend_above(ax, columns=3)
+    figure.draw_without_rendering()
+    legend = ax.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [f"task {k}" for k in range(1, 6)]
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    # Where there is room, as many columns as were asked for.
+    assert (box.width > 250) == (width == 7.0)

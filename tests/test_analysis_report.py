@@ -134,11 +134,11 @@ def test_numbers_as_given(wrong) -> None:
     assert percent(metrics["average_incremental_accuracy_brian2"]) in page.words
     assert "2.4e-06" in page.words
     for task in metrics["tasks"]:
-        (row,) = [row for row in page.rows if row[0] == str(task["task"]) and len(row) == 12]
-        assert row[1:3] == [str(task["classes_seen"]), str(task["images"])]
-        assert row[3:5] == [percent(task["accuracy_torch"]), percent(task["accuracy_brian2"])]
-        assert row[7:9] == [f"{task['spikes_compared']:,}", str(task["mismatched_spikes"])]
-        assert row[9] == f"{task['seconds']['train']:.1f} s"
+        learnt, compared = (row for row in page.rows if row[0] == str(task["task"]) and len(row) == 7)
+        assert learnt[2:4] == [str(task["classes_seen"]), str(task["images"])]
+        assert learnt[4:6] == [percent(task["accuracy_torch"]), percent(task["accuracy_brian2"])]
+        assert compared[2:4] == [f"{task['spikes_compared']:,}", str(task["mismatched_spikes"])]
+        assert compared[4] == f"{task['seconds']['train']:.1f} s"
     for layer in metrics["tasks"][-1]["layers"]:
         (row,) = [row for row in page.rows if row[0] == layer["name"] and len(row) == 9]
         counts = [layer[key] for key in ("neurons", "spikes_torch", "spikes_brian2", "mismatched_spikes")]
@@ -182,12 +182,15 @@ def test_classes_go_by_their_names_and_images_by_what_they_are(tmp_path: Path) -
     page = ReportPage(write_report(tmp_path))
     answer = metrics["class_names"][record.predictions_torch[0]]
     assert f"class zebra, PyTorch's answer {answer}," in page.text and "validation images" not in page.text
+    learnt = {row[0]: row[1] for row in page.rows if row[1:] and row[1] in ("zebra, yak", "wolf, vole")}
+    assert learnt == {"1": "zebra, yak", "2": "wolf, vole"}
     for name in ("tuning", "confusion"):
         assert "zebra" in (tmp_path / "figures" / f"{name}.svg").read_text()
     metrics["config"]["validation"] = 0.1
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     page = ReportPage(write_report(tmp_path))
     assert "validation images" in page.text and "test images" not in page.text
+    assert summary(metrics, tmp_path).splitlines()[0].split("  ")[2] == "validation images"
 
 
 def test_agreement(tmp_path: Path) -> None:

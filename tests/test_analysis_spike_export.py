@@ -17,14 +17,15 @@ from test_analysis_synthetic import LAYERS, flip, make_record, make_run, make_sp
 from alade_brian.errors import UserError
 from alade_brian.spikes import csv_file as spike_csv
 from alade_brian.spikes import neo_nwb as spike_export
-from alade_brian.spikes.csv_file import COLUMNS, read_csv, sidecar, write_csv
+from alade_brian.spikes.csv_file import COLUMNS, NAMED_COLUMNS, read_csv, sidecar, write_csv
 from alade_brian.spikes.neo_nwb import from_neo, to_dataframe, to_neo, write_nwb
 from alade_brian.spikes.spike_record import SpikeRecord, load_spikes, save_spikes
 from alade_brian.spikes.task_record import load_record, save_record
 
 PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "export_spikes.py"
 # dt of which no multiple is a short decimal; names that a table has to quote; a silent image.
-ODD = small(dt=1e-3 / 3, layers={'a,"b"\nc': np.arange(3), "größe 2": np.array([4, 7])})
+NAMES = ('=1,"2"\n', "größe")
+ODD = small(dt=1e-3 / 3, layers={'a,"b"\nc': np.arange(3), "größe 2": np.array([4, 7])}, class_names=NAMES)
 EMPTY = small().select(images=[5])
 
 
@@ -126,13 +127,14 @@ def test_neo_holds_the_times_and_who_fired() -> None:
     block = to_neo(ODD)
     first, second, third = block.segments
     assert [segment.annotations for segment in block.segments] == [
-        {"image": 2, "class": 0, "task": 1}, {"image": 5, "class": 1, "task": 1}, {"image": 9, "class": 0, "task": 1}
+        {"image": image, "class": label, "task": 1, "class_name": NAMES[label]} for image, label in ((2, 0), (5, 1), (9, 0))
     ]  # fmt: skip
     trains = [(t.annotations["layer"], t.annotations["neuron"], t.magnitude.tolist()) for t in first.spiketrains]
     assert trains == [('a,"b"\nc', 2, [0.0, ODD.dt]), ("größe 2", 4, [0.0])]
     assert len(second.spiketrains) == 0
     (train,) = third.spiketrains
-    assert train.annotations == {"layer": "größe 2", "neuron": 7, "image": 9, "class": 0, "task": 1}
+    shown = {"image": 9, "class": 0, "task": 1, "class_name": NAMES[0]}
+    assert train.annotations == {"layer": "größe 2", "neuron": 7, **shown}
     assert (str(train.units.dimensionality), float(train.t_start), float(train.t_stop)) == ("s", 0.0, 2 * ODD.dt)
     assert first.filter(layer="größe 2")[0].annotations["neuron"] == 4
 
@@ -212,6 +214,9 @@ def test_nwb_holds_everything(record: SpikeRecord, gap: float, tmp_path: Path) -
     np.testing.assert_array_equal(trials["stop_time"], record.starts(gap) + record.duration)
     for column, expected in (("image", record.images), ("class", record.labels), ("task", record.tasks)):
         np.testing.assert_array_equal(trials[column], expected)
+    assert ("class_name" in trials) == bool(record.class_names)
+    if record.class_names:
+        assert trials["class_name"].tolist() == [NAMES[0], NAMES[1], NAMES[0]]
     assert units["layer"].tolist() == [list(record.layers)[number] for number in record.units[0]]
     assert units["neuron"].tolist() == record.units[1].tolist()
     rasters = np.concatenate([record.raster(name) for name in record.layers], axis=2)
@@ -266,7 +271,8 @@ def test_nwb_of_nothing(tmp_path: Path) -> None:
 def test_pandas() -> None:
     pytest.importorskip("pandas")
     frame, record = to_dataframe(ODD), ODD
-    assert tuple(frame.columns) == COLUMNS and len(frame) == len(record)
+    assert tuple(frame.columns) == NAMED_COLUMNS and len(frame) == len(record)
+    assert frame["class_name"].tolist() == [NAMES[0]] * 5 and tuple(to_dataframe(small()).columns) == COLUMNS
     assert frame["layer"].tolist() == ['a,"b"\nc', "größe 2", 'a,"b"\nc', "größe 2", "größe 2"]
     assert list(frame["layer"].cat.categories) == list(record.layers)
     for column, expected in (("image", [2, 2, 2, 9, 9]), ("class", [0] * 5), ("task", [1] * 5), ("neuron", [2, 4, 2, 7, 7]), ("step", [0, 0, 1, 0, 1])):  # fmt: skip
@@ -293,7 +299,7 @@ def test_a_missing_package_names_the_extra(package: str, extra: str, export, tmp
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    make_run(tmp_path / "run", tasks=2, wrong=True, images=12)
+    make_run(tmp_path / "run", tasks=2, wrong=True, images=12, class_names=list(RUN_NAMES))
     spikes = make_spikes(np.random.default_rng(1), images=5, steps=3)
     save_record(tmp_path / "run" / "spikes" / "task-01.npz", make_record(spikes, flip(spikes, []), classes=2))
     return tmp_path / "run"
@@ -303,25 +309,45 @@ def command(*arguments: object) -> int:
     return call("export", *arguments)
 
 
+RUN_NAMES = ("zebra", "yak", "wolf", "vole")
+
+
 def test_the_command_writes_what_was_asked_for(run: Path, tmp_path: Path, capsys) -> None:
     last, first = (load_record(run / "spikes" / f"task-0{number}.npz") for number in (2, 1))
     assert command(run, "--to", tmp_path / "all.npz") == 0
-    assert_same(load_spikes(tmp_path / "all.npz"), SpikeRecord.of(last))
+    assert_same(load_spikes(tmp_path / "all.npz"), SpikeRecord.of(last, class_names=RUN_NAMES))
     assert (
         f"{len(SpikeRecord.of(last)):,} spikes of 480 neurons in 3 layers, 12 images of 8 ms" in capsys.readouterr().out
     )
-    options = ("--network", "torch", "--layer", "features", "--layer", "conv2", "--images", 9, "--classes", 3, 1)
+    options = (
+        "--network",
+        "torch",
+        "--layer",
+        "features",
+        "--layer",
+        "conv2",
+        "--images",
+        9,
+        "--class-names",
+        "vole",
+        "yak",
+    )
     assert command(run, *options, "--to", tmp_path / "some.csv") == 0
-    some = SpikeRecord.of(last, "torch").select(["conv2", "features"], range(9), [1, 3])
+    some = SpikeRecord.of(last, "torch", class_names=RUN_NAMES).select(["conv2", "features"], range(9), [1, 3])
     assert some.images.tolist() == [1, 3, 5, 7]
     assert_same(read_csv(tmp_path / "some.csv"), some)
+    lines = (tmp_path / "some.csv").read_text().splitlines()[1:]
+    assert {tuple(line.split(",")[1:8:6]) for line in lines} == {("1", "yak"), ("3", "vole")}
+    assert command(run, *options[:-3], "--classes", 3, 1, "--to", tmp_path / "same.csv") == 0
+    assert (tmp_path / "same.csv").read_text() == (tmp_path / "some.csv").read_text()
     assert len(some) != len(SpikeRecord.of(last).select(["conv2", "features"], range(9), [1, 3]))
     assert command(run, "--task", 1, "--to", tmp_path / "first.npz") == 0
-    assert_same(load_spikes(tmp_path / "first.npz"), SpikeRecord.of(first))
+    assert_same(load_spikes(tmp_path / "first.npz"), SpikeRecord.of(first, class_names=RUN_NAMES))
     assert command(run / "spikes" / "task-01.npz", "--to", tmp_path / "record.npz") == 0
-    assert_same(load_spikes(tmp_path / "record.npz"), SpikeRecord.of(first))
+    assert_same(load_spikes(tmp_path / "record.npz"), SpikeRecord.of(first, class_names=RUN_NAMES))
     assert command(tmp_path / "all.npz", "--layer", "conv1", "--images", 2, "--to", tmp_path / "less.npz") == 0
-    assert_same(load_spikes(tmp_path / "less.npz"), SpikeRecord.of(last, layers=["conv1"], images=[0, 1]))
+    expected = SpikeRecord.of(last, layers=["conv1"], images=[0, 1], class_names=RUN_NAMES)
+    assert_same(load_spikes(tmp_path / "less.npz"), expected)
 
 
 def test_the_command_writes_nwb(run: Path, tmp_path: Path) -> None:
@@ -353,6 +379,8 @@ BAD_USE = {
     "images": (("{run}", "--images", "13", "--to", "{tmp}/s.csv"), "the record has 12 images; give 1 to 12"),
     "no images": (("{tmp}/sparse.npz", "--images", "0", "--to", "{tmp}/s.csv"), "the record has 3 images; give 1 to 3"),
     "classes": (("{run}", "--classes", "9", "--to", "{tmp}/s.csv"), "no class 9; the record has 4, from 0 to 3"),
+    "class name": (("{run}", "--class-names", "emu", "--to", "{tmp}/s.csv"), "no class of this name; it has zebra, yak"),
+    "no class names": (("{tmp}/sparse.npz", "--class-names", "emu", "--to", "{tmp}/s.csv"), "does not name them; use --classes"),
     "folder is a file": (("{run}", "--to", "{tmp}/old.npz/s.csv"), "cannot be written"),
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ FIELDS = ("images", "labels", "tasks", "image", "step", "layer", "neuron")
 
 def assert_same(found: SpikeRecord, expected: SpikeRecord) -> None:
     assert (found.dt, found.steps, list(found.layers)) == (expected.dt, expected.steps, list(expected.layers))
+    assert found.class_names == expected.class_names
     for name, neurons in expected.layers.items():
         np.testing.assert_array_equal(found.layers[name], neurons)
     for name in FIELDS:

@@ -62,6 +62,15 @@ def test_the_table_says_mean_deviation_and_difference() -> None:
     assert column["events per image"] == ("10,001 ± 1", "20,001 ± 1")
 
 
+def test_the_table_says_which_images_were_evaluated() -> None:
+    content = made_up()
+    assert "of the same test images in both networks" in table.markdown(content)
+    for row in content["rows"].values():
+        row["config"] = {"validation": 0.1}
+    text = table.markdown(content)
+    assert "of the same validation images in both networks" in text and "test images" not in text
+
+
 def test_one_seed_has_no_deviation_and_no_difference_in_deviations() -> None:
     content = made_up()
     for row in content["rows"].values():

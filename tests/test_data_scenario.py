@@ -140,10 +140,18 @@ def test_class_order_leaves_numpys_global_numbers_alone() -> None:
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-@pytest.mark.parametrize(("init_cls", "increment"), [(1, 3), (2, 2), (4, 3)])
-def test_sizes_that_do_not_add_up_are_refused(dataset, init_cls: int, increment: int) -> None:
-    with pytest.raises(UserError, match=f"init_cls {init_cls} and increments of {increment} .*5 classes of 'made'"):
-        Scenario(dataset, init_cls, increment, ORDER)
+@pytest.mark.parametrize(
+    ("init_cls", "increment", "sizes"), [(1, 3, (1, 3, 1)), (2, 2, (2, 2, 1)), (4, 3, (4, 1)), (2, 9, (2, 3))]
+)
+def test_what_is_left_is_a_last_smaller_task(dataset, init_cls: int, increment: int, sizes: tuple[int, ...]) -> None:
+    scenario = Scenario(dataset, init_cls, increment, ORDER)
+    assert scenario.sizes == sizes
+    assert [task.classes_seen for task in scenario] == np.cumsum(sizes).tolist()
+    assert [c for task in scenario for c in task.classes] == list(ORDER)
+    last, whole = scenario[-1], scenario.test_set(scenario[-1])
+    assert list(last.labels) == list(range(5 - sizes[-1], 5)) and len(whole) == 10
+    assert np.bincount(whole.tasks)[1:].tolist() == [2 * size for size in sizes]
+    assert set(scenario.train_set(last).labels) == set(last.labels)
 
 
 @pytest.mark.parametrize(("init_cls", "increment"), [(0, 5), (-1, 2), (6, 1), (1, 0), (5, 0), (1, -2)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +14,17 @@ import numpy as np
 import pytest
 from command_line import call
 from networks import NUMPY, conv_net, convert, dyadic_, dyadic_images
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_digits
 from torch import nn
 
 from alade_brian.config.run import NetworkConfig, RunConfig
 from alade_brian.conversion.to_brian2.script import script, write_script
+from alade_brian.data import load_dataset
 from alade_brian.learning import Learner
-from alade_brian.learning.checkpoint import save_checkpoint
+from alade_brian.learning.checkpoint import read_header, save_checkpoint
 from alade_brian.models import LIF, FirstSpike, HoldCurrent
+from alade_brian.runs.model_file import load
 from alade_brian.simulation import simulate
 from alade_brian.spec import DECODINGS, Decoding, NetworkSpec, SpecError
 from alade_brian.spec.file import load_spec
@@ -49,7 +55,8 @@ def assert_equal(answers: dict[str, np.ndarray], expected: Responses) -> None:
     np.testing.assert_array_equal(answers["logits"], expected.logits)
     for name, raster in expected.spikes.items():
         listed = np.zeros_like(raster)
-        listed[answers[f"layer_{name}_image"], answers[f"layer_{name}_step"], answers[f"layer_{name}_neuron"]] = True
+        group = f"layer_{name}" if name[0].isdigit() else name.replace(".", "_")
+        listed[answers[f"{group}_image"], answers[f"{group}_step"], answers[f"{group}_neuron"]] = True
         assert raster.any()
         np.testing.assert_array_equal(listed, raster)
 
@@ -162,6 +169,73 @@ def test_every_ending_is_written(checkpoint: Path, tmp_path: Path) -> None:
     assert {f.name for f in tmp_path.iterdir()} == {"model.nir", "script.py", "script.npz", "model.npz"}
     answers = run_alone(tmp_path / "script.py", dyadic_images(2, 1, 8, 8))
     assert answers["logits"].shape == (2, 4)
+
+
+NAMES = ('"""', "{0} {images}", "\\", "a\nprint('no')", *"456789")
+
+
+@pytest.fixture(scope="module")
+def of_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as a run writes it."""
+    config = RunConfig(network=NetworkConfig(channels=(3,), strides=(2,), pool=2, steps=3))
+    learner, digits = Learner(config, (1, 8, 8)), load_dataset("digits")
+    learner.network.add_extractor()
+    learner.network.set_classifier(10)
+    how = {"scale": digits.scale, "mean": digits.mean.tolist(), "std": digits.std.tolist()}
+    path = tmp_path_factory.mktemp("digits") / "task-01.safetensors"
+    header = {"image_shape": [1, 8, 8], "class_names": NAMES, "normalisation": how}
+    save_checkpoint(path, learner.network, config, header)
+    return path
+
+
+def test_the_script_can_be_imported_names_classes_and_takes_raw_images(
+    of_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(of_digits, "--to", tmp_path / "model.py") == 0
+    monkeypatch.setattr(sys, "argv", ["notebook"])
+    where = importlib.util.spec_from_file_location("exported", tmp_path / "model.py")
+    assert where is not None and where.loader is not None
+    model = importlib.util.module_from_spec(where)
+    where.loader.exec_module(model)
+    digits, shown = load_dataset("digits"), slice(0, 3)
+    raw = load_digits().images[:, None][np.isin(np.arange(1797), places_of_test_images())][shown]
+    np.testing.assert_array_equal(model.normalise(raw), digits.test_images[shown])
+    expected = simulate(load(of_digits), digits.test_images[shown], NUMPY)
+    for _ in range(2):
+        assert_equal(model.run(model.normalise(raw)), expected)
+    assert tuple(model.CLASS_NAMES) == NAMES and len(model.build(digits.test_images[shown])) == 3
+    np.savez(tmp_path / "raw.npz", images=raw)
+    command = [sys.executable, "model.py", "--raw", "raw.npz", "answers.npz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"predictions: {[NAMES[k] for k in expected.logits.argmax(-1)]}\n"
+    with np.load(tmp_path / "answers.npz") as answers:
+        assert_equal(dict(answers), expected)
+
+
+def places_of_test_images() -> list[int]:
+    """Where the test images lie in scikit-learn's file: every fifth of a class."""
+    labels = load_digits().target
+    return [int(place) for label in range(10) for place in np.flatnonzero(labels == label)[4::5]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"normalisation": {"scale": 1, "mean": ["__import__('os')"], "std": [1]}}, "normalisation"),
+        ({"normalisation": {"scale": 1, "mean": [0, 0], "std": [1, 1]}}, "normalisation"),
+        ({"normalisation": None}, "normalisation"),
+        ({"class_names": ["one"]}, "1 class names, and the network has 10 outputs"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused(
+    of_digits: Path, tmp_path: Path, changes: dict, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.safetensors"
+    save_file(load_file(of_digits), wrong, {"alade_brian": json.dumps(read_header(of_digits) | changes)})
+    assert run(wrong, "--to", tmp_path / "model.py") == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not (tmp_path / "model.py").exists()
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model"])

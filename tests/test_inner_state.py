@@ -13,6 +13,7 @@ from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from tiny_grid import GRID, learnt
 from torch import nn
 
+from alade_brian.data import class_order
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, NEURONS, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.outputs import LOCK
@@ -165,7 +166,11 @@ def test_the_membranes_of_the_digits_network_are_the_same(
             assert np.array_equal(file[f"spikes:{name}"], layer.brian2()[[2, 7, 39]])
         assert len(record.layers) == 4
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + len(record.layers) and lines[0].split()[0] == "layer"
+    assert len(lines) == 3 + len(record.layers) and lines[0].split()[0] == "layer"
+    # The digits' classes are called as they look; the run learnt them in another order.
+    shown = [(k, class_order(1993, 10)[record.labels[k]]) for k in (2, 7, 39)]
+    assert lines[-2] == f"images: {', '.join(f'{number} (class {name})' for number, name in shown)}"
+    assert [k for k, name in shown if record.labels[k] != name] and "class_names" in np.load(out / "states.npz").files
 
 
 def test_the_backend_asked_for_records(

@@ -25,11 +25,11 @@ from alade_brian.spikes.task_record import load_record
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "experiments" / "run_cil.py"
-# Three tasks of the digits, a narrow network, few epochs and images: seconds instead of minutes.
+# Three tasks of the digits, the last one smaller, a narrow network, few epochs and images: seconds instead of minutes.
 QUICK = {
     "dataset": "digits",
     "init_cls": 4,
-    "increment": 3,
+    "increment": 4,
     "memory_size": 60,
     "verify_images": 12,
     "network": {"channels": [4, 6], "strides": [2, 1], "pool": 2, "steps": 3},
@@ -87,7 +87,8 @@ def test_a_network_that_never_fires_is_not_proven_and_says_so(
 
 def test_both_networks_agree_in_every_task(finished: Path) -> None:
     content = metrics(finished)
-    assert [t["classes_seen"] for t in content["tasks"]] == [4, 7, 10]
+    assert [t["classes_seen"] for t in content["tasks"]] == [4, 8, 10]
+    assert [len(t["classes"]) for t in content["tasks"]] == [4, 4, 2]
     for task in content["tasks"]:
         assert task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0
         assert task["accuracy_torch"] == task["accuracy_brian2"]
@@ -96,6 +97,11 @@ def test_both_networks_agree_in_every_task(finished: Path) -> None:
             layer["neurons"] for layer in task["layers"]
         )
         assert sum(layer["spikes_torch"] for layer in task["layers"]) > 0
+    assert "10 classes in tasks of 4, 4, 2, evaluated on 12 test images" in (finished / "report.html").read_text()
+    assert (
+        "the last of 3 tasks has 2 classes, those that increments of 4 leave of 10"
+        in (finished / "run.log").read_text()
+    )
     accuracies = [t["accuracy_brian2"] for t in content["tasks"]]
     assert content["average_incremental_accuracy_brian2"] == pytest.approx(np.mean(accuracies))
     assert content["last_accuracy_brian2"] == accuracies[-1]
@@ -124,7 +130,7 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
     assert {Path(f).suffix for f in found if f.startswith("figures/")} == {".png", ".svg"}
     assert not [f for f in found if ".tmp" in f]
     rows = list(csv.DictReader((finished / "metrics.csv").open()))
-    assert [r["classes_seen"] for r in rows] == ["4", "7", "10"]
+    assert [r["classes_seen"] for r in rows] == ["4", "8", "10"]
     assert torch.load(finished / "resume.pt", weights_only=True)["task"] == 3
     assert yaml.safe_load((finished / "config.yaml").read_text())["network"]["channels"] == [4, 6]
     assert json.loads((finished / "environment.json").read_text())["packages"]["torch"] == torch.__version__
@@ -139,7 +145,7 @@ def test_the_checkpoint_is_the_network_that_was_verified(finished: Path) -> None
     position = np.argsort(order)
     # All test images, in the order of the tasks, then the evenly spread 12 of them.
     labels = position[dataset.test_labels]
-    task = np.searchsorted([4, 7], labels, side="right")
+    task = np.searchsorted([4, 8], labels, side="right")
     chosen = np.argsort(task, kind="stable")[np.linspace(0, len(labels) - 1, 12).round().astype(int)]
     assert np.array_equal(labels[chosen], record.labels)
     with torch.no_grad():
@@ -331,7 +337,8 @@ BAD = {
     "type": (["--set", "init_cls=two"], "needs a whole number"),
     "range": (["--set", "network.decay=1.5"], "between 0 and 1"),
     "override": (["--set", "init_cls"], "key=value"),
-    "increments": (["--set", "increment=4"], "do not add up"),
+    "first task": (["--set", "init_cls=11"], "has only 10 classes"),
+    "last task": (["--method", "lwf", "--set", "increment=5"], "leave 1 of 10 classes for the last task"),
     "order": (["--set", "class_order=[0,1,2]"], "class_order"),
     "memory": (["--set", "memory_size=100000"], "training images"),
     "no memory": (["--set", "memory_size=0"], "needs exemplars"),

@@ -291,10 +291,16 @@ def test_tasks_of_one_class_are_refused(key: str) -> None:
 
 
 def test_too_many_tasks_are_refused_before_training_where_that_can_be_known() -> None:
-    make_learner().method.check(3)
+    make_learner().method.check([2] * 3)
     with pytest.raises(UserError, match=r"4 tasks.*13 of the 12 units.*dsd\.growth"):
-        make_learner().method.check(4)
-    make_learner(PRUNING).method.check(100)
+        make_learner().method.check([2] * 4)
+    make_learner(PRUNING).method.check([2] * 100)
+
+
+def test_a_last_task_of_one_class_is_refused() -> None:
+    make_learner().method.check([3, 3, 2])
+    with pytest.raises(UserError, match="leave 1 of 7 classes for the last task.*'dsd'"):
+        make_learner().method.check([3, 3, 1])
 
 
 def test_the_last_free_units_are_taken_with_a_warning_and_none_is_an_error(caplog) -> None:

@@ -332,7 +332,11 @@ def test_a_run_that_stops_in_a_task_goes_on_from_network_and_state_alone(method,
 
 def test_lwf_needs_two_new_classes_in_later_tasks() -> None:
     method = make_learner(replace(settings("lwf"), increment=1)).method
-    method.check(1)
+    method.check([5])
     with pytest.raises(UserError, match="increment is 1.*'lwf'.*at least 2"):
-        method.check(2)
-    make_learner(settings("lwf")).method.check(2)
+        method.check([4, 1])
+    other = make_learner(settings("lwf")).method
+    other.check([2, 2])
+    other.check([1])
+    with pytest.raises(UserError, match="init_cls 2 and increment 2 leave 1 of 5 classes for the last task.*'lwf'"):
+        other.check([2, 2, 1])

@@ -11,6 +11,7 @@ import pytest
 from command_line import call
 from tiny_grid import learnt
 
+from alade_brian.data import class_order
 from alade_brian.outputs import writing_to
 from alade_brian.studies.perturbation import study
 from alade_brian.studies.perturbation.curves import Curve
@@ -62,6 +63,20 @@ def test_another_network_is_refused(checkpoint: Path, tmp_path: Path, capsys: py
     first = checkpoint.with_name("task-01.safetensors")
     assert perturb(first, "--perturb", "delay", "--strengths", 1, *options(out)) == 2
     assert "another network" in capsys.readouterr().err
+
+
+def test_strength_0_is_the_unperturbed_network(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert perturb(checkpoint, "--perturb", "delay", "--strengths", 0, *options(tmp_path)) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    accuracy = f"{found['baseline']['accuracy']:.3f}"
+    assert found["perturbations"]["delay"]["strengths"] == {}
+    assert f"| delay | all | {accuracy} | not measured | {accuracy} at 0 |" in capsys.readouterr().out
+    assert found["class_names"] == [str(c) for c in class_order(1993, 10)]
+    # Other strengths are measured into the same study.
+    assert perturb(checkpoint, "--perturb", "delay", "--strengths", 0, 3, *options(tmp_path)) == 0
+    assert "| delay | all |" in (said := capsys.readouterr().out) and " at 3 |" in said
 
 
 def test_two_commands_do_not_write_one_study(
@@ -121,6 +136,14 @@ def test_half_strength_lies_on_the_line_between_measurements() -> None:
     assert half == pytest.approx(1.6)
     assert low == pytest.approx(1.5) and high == pytest.approx(1.75)
     assert line.half_strength(chance=0.95)[0] is None
+    # Between whole numbers nothing was measured, whatever repeats say; nor does one repeat say anything.
+    assert not line.between_measured
+    whole = Curve(line.strengths, repeats, whole=True)
+    assert whole.half_strength(chance=0.1) == (pytest.approx(1.6), (1, 2))
+    once = Curve(line.strengths, tuple(r[:1] for r in repeats))
+    assert once.half_strength(chance=0.1)[1] == (1, 2) and once.between_measured
+    never = Curve(line.strengths[:2], repeats[:2], whole=True)
+    assert never.half_strength(chance=0.1) == (None, (None, None))
     bottom, top = line.band()
     assert bottom[0] == top[0] == 0.9 and (bottom[2], top[2]) == (0, 1)
     wide = Curve(np.array([0.0]), (np.array([0.4, 0.5, 0.6]),))

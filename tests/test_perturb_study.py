@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,14 @@ from matplotlib.axes import Axes
 from tiny_grid import GRID
 
 from alade_brian.analysis.figures import style
+from alade_brian.analysis.problems import Classification
 from alade_brian.outputs import writing_to
 from alade_brian.simulation.engines.cpp import CppBackend
 from alade_brian.studies.perturbation.ages import broken
+from alade_brian.studies.perturbation.answer_bias import answer_bias
+from alade_brian.studies.perturbation.answer_tables import all_biases
+from alade_brian.studies.perturbation.answer_tables import csv_text as answers_csv
+from alade_brian.studies.perturbation.answer_tables import markdown as answers_markdown
 from alade_brian.studies.perturbation.trend_figures import plot_ages, plot_methods, plot_trends
 from alade_brian.studies.perturbation.trend_tables import csv_text, interval, markdown
 
@@ -90,6 +96,60 @@ def test_tables_hold_every_network() -> None:
     assert float(rows[0]["margin_left_task_1"]) < float(rows[0]["margin_left_task_3"]) and float(rows[0]["trend"]) > 0
 
 
+LABELS, TASKS = np.repeat(np.arange(4), 5), np.repeat([1, 2], 10)
+
+
+def outcome(logits: np.ndarray, labels: np.ndarray, tasks: np.ndarray) -> dict[str, Any]:
+    """What is kept of a network's answers."""
+    return dict(Classification().measurement(logits, SimpleNamespace(labels=labels, tasks=tasks, targets=None)))
+
+
+def preferring(label: int, by: float) -> dict[str, Any]:
+    """A network that knows all four classes of two tasks, and whose logit of one class is too large whatever it sees."""
+    return {**outcome(np.eye(4)[LABELS] + by * np.eye(4)[label], LABELS, TASKS), "events_per_image": 1.0}
+
+
+def test_answers_are_counted_by_class_and_without_a_preference() -> None:
+    found = preferring(3, 2.0)
+    assert found["accuracy"] == 0.25 and found["per_task"] == [0, 0.5] and found["answers"] == [0, 1]
+    assert found["recall"] == found["answers_per_class"] == [0, 0, 0, 1] and found["per_task_centred"] == [1, 1]
+    few = outcome(np.eye(3)[[0, 0, 2]], np.array([0, 2, 2]), np.array([1, 2, 2]))
+    assert few["recall"] == [1, None, 0.5] and few["answers_per_class"] == pytest.approx([2 / 3, 0, 1 / 3])
+
+
+def test_a_preference_for_the_newest_task_is_told_from_what_broke_first() -> None:
+    """All answers become the last class: by accuracy the old broke first; no image is distinguished from another."""
+    biased = {
+        "format": 2, "subject": "made up", "digest": "", "classes": 4, "tasks": [1, 2], "images_per_task": [10, 10],
+        "images_per_class": [5] * 4, "task_of_class": [1, 1, 2, 2], "best": None, "baseline": preferring(0, 0.0),
+        "perturbations": {"delay": {"unit": "steps", "whole": True, "strengths": {"1": {"0": preferring(3, 2.0)}}}},
+    }  # fmt: skip
+    found = answer_bias(biased, "delay")
+    # Half of the margin of 0.75 is gone half-way; of the old task's a third is left there, of the new one's two.
+    assert found.plain.half == pytest.approx(0.5)
+    assert found.trends == pytest.approx({"plain": 1 / 3, "corrected": 0, "centred": 0, "own": 0})
+    # Nothing is lost beside the preference: the greatest strength is taken.
+    assert (found.centred_left, found.own_strength, found.own_left) == (1, 1, 1)
+    np.testing.assert_allclose(found.corrected, [0.5, 0.5])
+    np.testing.assert_allclose(found.centred, [1, 1])
+    np.testing.assert_allclose(found.balanced, [0.75, 0.75])
+    np.testing.assert_allclose(found.answers, [0.25, 0.75])
+    np.testing.assert_allclose(found.answers_at_greatest, [0, 1])
+    results = {**RESULTS, "rows": {"replay": {"1": biased, "2": biased}, "joint": {"1": biased}}}
+    every = all_biases(results)
+    line, *_ = [line for line in answers_markdown(results, every).splitlines() if line.startswith("| delay | replay |")]
+    # Two equal seeds have an interval of no width, in bold by a rounding.
+    assert line.replace("**", "") == (
+        "| delay | replay | 2 | 25% | 75% | 100% | 50% | 100% | +33 (+33 to +33) | +0"
+        + " | +0 (+0 to +0) | +0" * 3
+        + " |"
+    )
+    row = next(csv.DictReader(answers_csv(every).splitlines()))
+    assert (row["trend_plain"], row["balanced_accuracy_task_1"], row["margin_left"]) == ("0.3333", "0.75", "0.5")
+    # Measured by an earlier version, which kept no answers.
+    assert all_biases(RESULTS) == {}
+
+
 def test_intervals_leave_out_what_is_not_known() -> None:
     assert interval([1.0, float("nan"), 3.0]) == pytest.approx((2.0, 2 - 12.706, 2 + 12.706), rel=1e-3)
     assert interval([5.0]) == (5.0, None, None) and np.isnan(interval([float("nan")])[0])
@@ -152,6 +212,8 @@ def test_from_a_grid_to_tables_and_on(
     assert lesion["0.8"]["0"]["events_per_image"] < lesion["0.1"]["0"]["events_per_image"]
     for name in ("methods", "trends", "ages-delay", "ages-selective-lesion"):
         assert (out / "perturbed" / "figures" / f"{name}.png").stat().st_size > 5000
+    assert "| delay | finetune | 2 |" in (out / "perturbed" / "answers.md").read_text()
+    assert (out / "perturbed" / "answers.csv").read_text().count("\n") == 1 + 2 * 4
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -315,3 +316,25 @@ def test_a_silent_network(browser: Chromium, tmp_path: Path) -> None:
     browser.open(file)
     assert RasterPage(browser, record).text == "0 of 0 spikes, 7 neurons, 4 images, 0 to 32 ms"
     assert len(browser.errors) == before
+
+
+@browser_needed
+def test_no_table_is_cut_off(browser: Chromium, run: Path, tmp_path: Path) -> None:
+    """With numbers as large as they get, in a window of an ordinary width."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for task in metrics["tasks"]:
+        task |= {"spikes_compared": 15_318_138_880, "mismatched_spikes": 1_234_567, "images": 10_000}
+        task["seconds"] = dict.fromkeys(task["seconds"], 7_000.0)
+        for layer in task["layers"]:
+            layer |= {key: 1_234_567_890 for key in ("neurons", "spikes_torch", "spikes_brian2", "mismatched_spikes")}
+            layer["name"] = f"extractors.4.stages.{layer['name']}"
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_report(folder)
+    size = {"height": 900, "deviceScaleFactor": 1, "mobile": False}
+    for width in (1280, 1024):
+        browser.call("Emulation.setDeviceMetricsOverride", width=width, **size)
+        browser.open(folder / "report.html")
+        tables = browser.evaluate("[...document.querySelectorAll('.wide')].map((e) => [e.scrollWidth, e.clientWidth])")
+        assert len(tables) >= 8 and all(inside <= shown for inside, shown in tables), (width, tables)
+    browser.call("Emulation.setDeviceMetricsOverride", width=1200, **size)

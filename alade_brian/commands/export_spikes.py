@@ -1,13 +1,14 @@
 """Give the spikes of a run to other programs: a table, an NWB file, or the sparse record of this one.
 
     alade-brian export runs/digits-alade-1993 --to spikes.nwb
-    alade-brian export runs/digits-alade-1993 --task 3 --network torch --classes 0 4 --to spikes.csv
+    alade-brian export runs/digits-alade-1993 --task 3 --network torch --class-names 0 4 --to spikes.csv
     alade-brian export runs/digits-alade-1993/spikes/task-05.npz --layer NAME --to spikes.npz
 
 RUN_OR_RECORD is a run folder, one of its spikes/task-NN.npz, or an .npz that this command wrote. The ending of --to
 decides what is written: .csv (a line for each spike, and a .json of the same name with the images, layers and the time
 step), .nwb (Neurodata Without Borders; Neo reads it with --gap 0), .npz (for load_spikes of
-alade_brian.spikes.spike_record; to_neo and to_dataframe of alade_brian.spikes.neo_nwb take it on).
+alade_brian.spikes.spike_record; to_neo and to_dataframe of alade_brian.spikes.neo_nwb take it on). Classes are numbered
+by their positions in the class order; where the run knows their names, these stand beside.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from typing import get_args
 
 import numpy as np
 
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.commands.options import IMAGES, LAYER, TASK, TO
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file
+from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.spikes.csv_file import sidecar, write_csv
 from alade_brian.spikes.neo_nwb import GAP, write_nwb
 from alade_brian.spikes.spike_record import Network, SpikeRecord, load_spikes, save_spikes
@@ -43,7 +46,11 @@ def parser(prog: str = "alade-brian export") -> argparse.ArgumentParser:
     p.add_argument("--network", choices=get_args(Network), help="of a run: the network that spiked (default: brian2)")
     LAYER.add(p, "default: all")
     IMAGES.add(p, "the first ones; default: all")
-    p.add_argument("--classes", type=int, nargs="+", metavar="C", help="only images of these classes (in class order)")
+    classes = p.add_mutually_exclusive_group()
+    classes.add_argument("--class-names", nargs="+", metavar="NAME", help="only images of the classes of these names")
+    classes.add_argument(
+        "--classes", type=int, nargs="+", metavar="C", help="the same, by their positions in the class order, from 0"
+    )
     p.add_argument("--gap", type=float, metavar="MS", help=f".nwb: ms between two images (default {GAP * 1e3:g})")
     return p
 
@@ -102,11 +109,32 @@ def read_spikes(path: Path, arguments: argparse.Namespace) -> SpikeRecord:
             raise UserError(f"--network is for a run, and {path} holds one network's spikes; leave it out")
         record = load_spikes(path)
         images = record.images[: _count(arguments.images, len(record.images))]
-        return record.select(arguments.layer, images, arguments.classes)
+        return record.select(arguments.layer, images, _classes(arguments, record))
     task = load_record(path)
     images = np.arange(_count(arguments.images, len(task.labels)))
-    record = SpikeRecord.of(task, arguments.network or "brian2", arguments.layer, images)
-    return record.select(classes=arguments.classes)
+    record = SpikeRecord.of(task, arguments.network or "brian2", arguments.layer, images, class_names(path))
+    return record.select(classes=_classes(arguments, record))
+
+
+def class_names(record: Path) -> tuple[str, ...]:
+    """Names of the classes in class order, from the metrics of the run that a record belongs to; none if it belongs to
+    none."""
+    metrics = RunFolder(record.resolve().parent.parent).metrics
+    return Naming.of(read_json(metrics)).classes if metrics.is_file() else ()
+
+
+def _classes(arguments: argparse.Namespace, record: SpikeRecord) -> list[int] | None:
+    """Positions of the classes asked for; UserError where a name is unknown."""
+    if arguments.class_names is None:
+        return arguments.classes
+    names = record.class_names
+    if not record.has_classes:
+        raise UserError("--class-names: the record has no classes, since values were learnt; leave it out")
+    for name in arguments.class_names:
+        if name not in names:
+            known = f"it has {', '.join(names)}" if names else "its run does not name them; use --classes"
+            raise UserError(f"--class-names {name}: the record has no class of this name; {known}")
+    return [label for label, name in enumerate(names) if name in arguments.class_names]
 
 
 def _targets(target: Path, force: bool) -> list[Path]:

@@ -44,10 +44,13 @@ def parser(prog: str = "alade-brian perturb") -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint(p)
     PERTURB.add(p, f"all, or: {PERTURBATIONS.choices}", required=True)
-    p.add_argument("--strengths", nargs="+", type=float, metavar="S", help="default: the perturbation's own")
+    p.add_argument(
+        "--strengths", nargs="+", type=float, metavar="S",
+        help="default: the perturbation's own; 0 is the unperturbed network",
+    )  # fmt: skip
     TASK.add(p, "to whose extractor a lesion is restricted; default: all")
     REPEATS.add(p, default=5)
-    IMAGES.add(p, "of the test images, spread over the classes; default: all")
+    IMAGES.add(p, "of those that the run was evaluated on, spread over the classes; default: all")
     DATA_ROOT.add(p, "default: as in training")
     OUT.add(p, "default: RUN/perturbed/task-NN")
     add_simulation(p)

@@ -5,7 +5,8 @@
 
 The first command trains the networks and verifies them; the second perturbs the last network of every row and seed.
 Both go on where they were stopped. Tables, figures and all numbers are then beside the grid's, in the folder
-`perturbed`.
+`perturbed`: table.md and table.csv say which tasks broke first, answers.md and answers.csv whether a preference of the
+failing networks for some answers explains it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from alade_brian.runs.subject import PARTS
 from alade_brian.studies.comparison.cells import Estimate, check_cell
 from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
 from alade_brian.studies.comparison.results import check_earlier
+from alade_brian.studies.perturbation import answer_tables
 from alade_brian.studies.perturbation.networks import PERTURBED, StudyPlan, collect, study_all
 from alade_brian.studies.perturbation.trend_figures import write_figures
 from alade_brian.studies.perturbation.trend_tables import csv_text, markdown
@@ -45,7 +47,7 @@ def parser(prog: str = "alade-brian study") -> argparse.ArgumentParser:
     add_grid(p)
     PERTURB.add(p, "default: all")
     REPEATS.add(p, default=2)
-    IMAGES.add(p, "of the test images, spread over the classes; default: all")
+    IMAGES.add(p, "of those that the run was evaluated on, spread over the classes; default: all")
     OUT.add(p, "the folder of the trained grid; default: runs/<grid>")
     add_simulation(p, cores="one for each core, or one beside other --jobs")
     p.set_defaults(interrupted="the same command continues")
@@ -87,6 +89,9 @@ def _write(results: Mapping[str, Any], folder: Path) -> str:
     table = markdown(results)
     write_text(folder / "table.md", table)
     write_text(folder / "table.csv", csv_text(results))
+    if biases := answer_tables.all_biases(results):
+        write_text(folder / "answers.md", answer_tables.markdown(results, biases))
+        write_text(folder / "answers.csv", answer_tables.csv_text(biases))
     write_figures(results, folder / "figures")
     return table
 

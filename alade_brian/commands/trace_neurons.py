@@ -4,7 +4,7 @@
     alade-brian trace CHECKPOINT --layer NAME --neurons 0 5 9 --images 3 12 --variable v --out traces
     alade-brian trace CHECKPOINT --layer all --neurons all
 
-Both networks are shown the test images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
+Both networks are shown the images of these numbers (as in spikes/task-NN.npz) in float64, and each variable is
 recorded as the threshold test sees it, before the reset. The folder then holds states.npz and, for each layer, variable
 and image, a figure of the first few neurons chosen. What is printed is the largest difference between both networks
 over all neurons of a layer; above 1e-12 the exit code is 1, and where nothing could be compared, since
@@ -37,6 +37,7 @@ from alade_brian.outputs import check_not_locked, is_unused, writing_to
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation.states import variables
 from alade_brian.spec import NetworkSpec
+from alade_brian.spikes.class_names import class_phrase
 from alade_brian.spikes.state_record import StateRecord, save_states
 from alade_brian.spikes.states import InnerState
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
@@ -54,7 +55,7 @@ def parser(prog: str = "alade-brian trace") -> argparse.ArgumentParser:
     add_checkpoint(p)
     LAYER.add(p, "or: all", required=True)
     NEURON_NUMBERS.add(p, default=["0", "1", "2"])
-    IMAGE_NUMBERS.add(p, "of the test images", default=[0])
+    IMAGE_NUMBERS.add(p, "of those that the run was evaluated on", default=[0])
     p.add_argument(
         "--variable", nargs="+", default=["v"], metavar="NAME", help="variables of the neurons' equations (default: v)"
     )
@@ -82,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
     neurons = {name: chosen_neurons(subject.spec, name, arguments.neurons) for name in wanted}
     found = inner_states(network, subject.spec, subject.images.images[images], wanted, settings)
     states = tuple(state.of(neurons[state.layer]) for state in found)
-    record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states)
+    record = StateRecord(subject.spec.dt, images, subject.images.labels[images], states, subject.class_names)
     try:
         with writing_to(out):
             _check_unused(out)
@@ -91,6 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); choose another with --out") from None
     print("\n".join(table(found)))
+    print(f"images: {', '.join(shown_images(record))}")
     print(f"wrote {out}: states.npz and {figures} figures")
     differences = [state.largest_difference for state in found if state.largest_difference is not None]
     if not differences:
@@ -139,9 +141,18 @@ def write_figures(out: Path, record: StateRecord) -> int:
     for state, row in every:
         _, ax = new_axes(7.0, 3.6)
         plot_inner_state(state.of(range(min(NEURONS_DRAWN, len(state.neurons)))), row, record.dt, ax)
-        ax.set_title(f"{literal(state.layer)}, image {record.images[row]}", fontsize=10)
+        ax.set_title(f"{literal(state.layer)}, image {literal(shown_images(record)[row])}", fontsize=10)
         write_figure(ax, out / f"{state.layer}-{state.variable}-image-{record.images[row]}")
     return len(every)
+
+
+def shown_images(record: StateRecord) -> list[str]:
+    """Number of each image, and its class if it has one."""
+    shown = []
+    for number, label in zip(record.images, record.labels, strict=True):
+        phrase = class_phrase(record.class_names, int(label))
+        shown.append(f"{number} ({phrase})" if phrase else str(number))
+    return shown
 
 
 def table(found: Sequence[InnerState]) -> list[str]:

@@ -3,9 +3,9 @@
     alade-brian witness runs/digits-alade-1993/checkpoints/task-05.safetensors --images 100
     alade-brian witness --dense fashion-mnist --images 1000
 
-The first reads the network of a checkpoint and shows it test images of all classes it has learnt. The second trains a
-fully connected network (pixels-256-128-classes) on a data set first. It ends with exit code 1 where a spike
-differs, or no neuron fired at all.
+The first reads the network of a checkpoint and shows it images that its run was evaluated on, of all classes it has
+learnt. The second trains a fully connected network (pixels-256-128-classes) on a data set first. It ends with exit code
+1 where a spike differs, or no neuron fired at all.
 Needs NEST: pip install 'alade-brian[nest]'. docs/nest.md says what is simulated, and how its conventions differ.
 """
 
@@ -41,7 +41,7 @@ def parser(prog: str = "alade-brian witness") -> argparse.ArgumentParser:
     add_checkpoint(p, nargs="?")
     p.add_argument("--dense", metavar="DATASET", help="instead: train a fully connected network on this data set")
     SEED.add(p, "of the training of --dense", default=1)
-    IMAGES.add(p, "of the test images, spread evenly", default=100)
+    IMAGES.add(p, "spread evenly", default=100)
     DATA_ROOT.add(p, "default: as in training")
     OUT.add(p, "default: nowhere", metavar="FILE.json")
     add_simulation(p, workers=1)

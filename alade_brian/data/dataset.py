@@ -23,6 +23,7 @@ class Dataset:
     """Images float32 ``(n, channels, height, width)``, or sequences of frames ``(n, steps, channels, height, width)``,
     normalised per channel by `mean` and `std` of the training images; labels int64 ``(n,)`` from 0.
 
+    scale     the value of a raw pixel that counted as 1: an image is ``(raw / scale - mean) / std``
     targets   None, or values to be learnt in place of classes, as they are: float32 vectors ``(n, k)`` or fields
               ``(n, channels, height, width)``. There are no `class_names` then, and every label is -1, no class.
     Validated on construction; UserError if something is inconsistent.
@@ -38,6 +39,7 @@ class Dataset:
     std: np.ndarray
     train_targets: np.ndarray | None = None
     test_targets: np.ndarray | None = None
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         train, test = (self.train_images, self.train_labels), (self.test_images, self.test_labels)
@@ -145,7 +147,9 @@ def make_dataset(
         class_names or (),
         mean,
         std,
-        *targets,
+        train_targets=targets[0],
+        test_targets=targets[1],
+        scale=scale,
     )
 
 

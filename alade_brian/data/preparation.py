@@ -51,7 +51,9 @@ def prepare(
         shift, factor = moments(train[0])
         train, test = (normalised(train[0], shift, factor), *train[1:]), (normalised(test[0], shift, factor), *test[1:])
         mean, std = mean + std * shift, std * factor
-    return Dataset(dataset.name, *train[:2], *test[:2], dataset.class_names, mean, std, train[2], test[2])
+    return Dataset(
+        dataset.name, *train[:2], *test[:2], dataset.class_names, mean, std, train[2], test[2], dataset.scale
+    )  # fmt: skip
 
 
 def _check(image_size: int | None, train_per_class: int | None, test_per_class: int | None, validation: float) -> None:

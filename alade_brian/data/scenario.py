@@ -79,10 +79,10 @@ class ImageSet:
 
 
 class Scenario:
-    """Tasks of a data set: `init_cls` classes first, then `increment` classes at a time.
+    """Tasks of a data set: `init_cls` classes first, then `increment` classes at a time; those left over are a last,
+    smaller task, as in PyCIL and Avalanche.
 
-    UserError where the data set has no classes, the numbers do not add up to them, or the order is no permutation of
-    them.
+    UserError where the data set has no classes, `init_cls` is more than it has, or the order is no permutation of them.
     """
 
     def __init__(self, dataset: Dataset, init_cls: int, increment: int, order: Sequence[int]) -> None:
@@ -106,6 +106,11 @@ class Scenario:
 
     def __getitem__(self, index: int) -> Task:
         return self._tasks[index]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes of each task."""
+        return tuple(len(task.classes) for task in self._tasks)
 
     def train_set(self, task: Task) -> ImageSet:
         """Training images of the task's own classes, in the data set's order."""
@@ -211,17 +216,10 @@ def _check_order(dataset: Dataset, order: Sequence[int]) -> None:
 
 
 def _check_sizes(dataset: Dataset, init_cls: int, increment: int) -> None:
-    classes, rest = dataset.classes, dataset.classes - init_cls
     for key, value in (("init_cls", init_cls), ("increment", increment)):
         if value < 1:
             raise UserError(f"{key} is {value}; use at least 1")
-    if rest < 0:
-        raise UserError(f"init_cls is {init_cls}, but '{dataset.name}' has only {classes} classes; use at most that")
-    if rest % increment:
-        increments = " or ".join(str(k) for k in range(1, rest + 1) if rest % k == 0)
-        nearest = min(range(classes, 0, -increment), key=lambda first: abs(first - init_cls))
+    if init_cls > dataset.classes:
         raise UserError(
-            f"init_cls {init_cls} and increments of {increment} do not add up to the {classes} classes of "
-            f"'{dataset.name}'; with this init_cls use increment {increments}, "
-            f"with this increment use init_cls {nearest}"
+            f"init_cls is {init_cls}, but '{dataset.name}' has only {dataset.classes} classes; use at most that"
         )

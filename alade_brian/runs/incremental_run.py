@@ -70,7 +70,7 @@ class IncrementalJob:
         self.scenario = make_scenario(config, self.dataset)
         self.memory = make_memory(config, self.scenario)
         self.learner = make_learner(config, self.dataset)
-        self.learner.method.check(len(self.scenario))
+        self.learner.method.check(self.scenario.sizes)
         check_job_memory(config, self.dataset, self.scenario, self.settings)
         self.tasks: list[dict[str, Any]] = []
         self.seconds_between_states = SECONDS_BETWEEN_STATES
@@ -100,6 +100,7 @@ class IncrementalJob:
             return {}
         handler = self.folder.log_to_file()
         try:
+            self._report_smaller_task()
             for task in list(self.scenario)[len(self.tasks) :]:
                 self._task(task)
             metrics = self.metrics()
@@ -109,6 +110,14 @@ class IncrementalJob:
         finally:
             logging.getLogger("alade_brian").removeHandler(handler)
             handler.close()
+
+    def _report_smaller_task(self) -> None:
+        sizes = self.scenario.sizes
+        if len(sizes) > 1 and sizes[-1] < self.config.increment:
+            log.warning(
+                "the last of %d tasks has %d classes, those that increments of %d leave of %d", len(sizes), sizes[-1],
+                self.config.increment, sum(sizes),
+            )  # fmt: skip
 
     def metrics(self) -> dict[str, Any]:
         """`metrics.json` for the tasks done so far."""
@@ -199,7 +208,10 @@ class IncrementalJob:
             "image_shape": list(self.dataset.image_shape),
             "sequence": self.dataset.sequence_steps is not None,
             **PROBLEMS.find(self.dataset.problem).header_facts(seen, names, self.dataset.target_shape),
-        }
+            "normalisation": {
+                "scale": self.dataset.scale, "mean": self.dataset.mean.tolist(), "std": self.dataset.std.tolist(),
+            },
+        }  # fmt: skip
         return lambda path: save_checkpoint(path, self.learner.network, self.config, header)
 
 

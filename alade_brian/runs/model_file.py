@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alade_brian.conversion.to_brian2.script import Normalisation, TrainedOn
 from alade_brian.errors import UserError
 from alade_brian.spec import NetworkSpec
 from alade_brian.spec.file import load_spec
@@ -47,6 +49,35 @@ def load(
         if value is not None:
             raise UserError(f"{option} is for a NIR graph, and {path} is none; leave it out")
     return load_spec(path) if path.suffix == ".npz" else _of_a_checkpoint(path)
+
+
+def trained_on(path: Path | str) -> TrainedOn:
+    """Class names and normalisation of the network in a checkpoint, as far as its header holds them; nothing of a NIR
+    graph or a specification.
+
+    Raises UserError where the header cannot be read, or its normalisation is none.
+    """
+    if Path(path).suffix in (".nir", ".npz"):
+        return TrainedOn()
+    from alade_brian.learning.checkpoint import read_header
+
+    header = read_header(Path(path))
+    names = tuple(map(str, header.get("class_names", ())))
+    if "normalisation" not in header:  # written by an earlier version
+        return TrainedOn(names)
+    how, channels = header["normalisation"], header["image_shape"][0]
+    try:
+        mean, std = (tuple(map(float, how[key])) for key in ("mean", "std"))
+        known = Normalisation(float(how["scale"]), mean, std)
+        sound = len(mean) == len(std) == channels and all(map(math.isfinite, (known.scale, *mean, *std)))
+    except (TypeError, ValueError, KeyError):
+        sound = False
+    if not sound:
+        raise UserError(
+            f"the checkpoint {path} is damaged (its normalisation is none of {channels} channels); use another "
+            "checkpoint"
+        )
+    return TrainedOn(names, known)
 
 
 def _of_a_checkpoint(path: Path) -> NetworkSpec:

@@ -30,10 +30,11 @@ PARTS: dict[str, Any] = {"reuse": True, "keep_answers": False}
 class TrainedNetwork:
     """A trained network and the test images of all its classes.
 
-    digest    of checkpoint and choice of images: what results belong to
-    outputs   as many as it has classes, or values
-    best      the best accuracy (of values: R2) ever on each task's test images while the tasks were learnt; None where
-              that is not known
+    digest       of checkpoint and choice of images: what results belong to
+    outputs      as many as it has classes, or values
+    best         the best accuracy (of values: R2) ever on each task's test images while the tasks were learnt; None
+                 where that is not known
+    class_names  in class order; empty where they are not known, or values were learnt
     """
 
     name: str
@@ -42,6 +43,7 @@ class TrainedNetwork:
     images: ImageSet
     outputs: int
     best: list[float] | None = None
+    class_names: tuple[str, ...] = ()
     _selectivity: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -79,7 +81,10 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **convert_options(dataset))
     best = _best(RunFolder(checkpoint.parent.parent), header["task"])
-    return TrainedNetwork(f"{header['dataset']}, {header['method']}", digest, spec, images, header["outputs"], best)
+    names = tuple(header.get("class_names", ()))
+    return TrainedNetwork(
+        f"{header['dataset']}, {header['method']}", digest, spec, images, header["outputs"], best, names
+    )  # fmt: skip
 
 
 def _best(run: RunFolder, task: int) -> list[float] | None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 from alade_brian.analysis.problems import problem_of
+from alade_brian.analysis.report.naming import Naming
 
 
 def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """Format how well both networks did, task by task, then over all, as aligned text."""
-    problem = problem_of(metrics)
+    problem, kind = problem_of(metrics), Naming.of(metrics).kind
     rows = [_row(task, problem.summary_cells(task)) for task in metrics["tasks"]]
-    head = list(rows[0])
+    head = [f"{kind} images" if title == "images" and kind != "test" else title for title in rows[0]]
     cells = [head, *(list(row.values()) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]

@@ -1,8 +1,9 @@
 """Spikes as a table: FILE.csv, a line for each spike, and FILE.json beside it with all other data.
 
-Columns: `image`, `class` (-1: none, values were learnt), `task`, `layer`, `neuron`, `step`, `time_s` (seconds since the
-image was switched on). The
-.json names time step, steps, layers with their neurons, and all images: those without a spike have no line.
+Columns: `image`, `class` (position in the class order; -1: none, values were learnt), `task`, `layer`, `neuron`,
+`step`, `time_s` (seconds since the image was switched on), and `class_name` if the names of classes are known.
+The .json names time step, steps, layers with their neurons, class names, and all images: those without a spike have
+no line.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from alade_brian.files import replacing, write_json
 from alade_brian.spikes.spike_record import SpikeRecord
 
 COLUMNS = ("image", "class", "task", "layer", "neuron", "step", "time_s")
+NAMED_COLUMNS = (*COLUMNS, "class_name")
 # Lines turned into text at one time.
 _BLOCK_LINES = 100_000
 
@@ -37,8 +40,10 @@ def write_csv(path: Path, record: SpikeRecord) -> None:
         record.image, record.labels[place], record.tasks[place], [layers[number] for number in record.layer],
         record.neuron, record.step, record.within.tolist(),
     ]  # fmt: skip
+    if record.class_names:
+        columns.append(np.array(record.shown, dtype=object)[place])
     with replacing(path) as file:
-        file.write((",".join(COLUMNS) + "\n").encode())
+        file.write((",".join(_columns(record.class_names)) + "\n").encode())
         for start in range(0, len(record), _BLOCK_LINES):
             text = io.StringIO()
             lines = zip(*(column[start : start + _BLOCK_LINES] for column in columns), strict=True)
@@ -51,7 +56,7 @@ def read_csv(path: Path) -> SpikeRecord:
     """Read the two files of `write_csv` without loss; UserError if one of them is missing, damaged or inconsistent."""
     path = Path(path)
     about = _read_description(sidecar(path))
-    columns = _read_lines(path)
+    columns = _read_lines(path, _columns(about.get("class_names", ())))
     names = list(about["layers"])
     try:
         layer = [names.index(name) for name in columns["layer"]]
@@ -61,14 +66,19 @@ def read_csv(path: Path) -> SpikeRecord:
         per_image: dict[str, Any] = {key: np.array(about[key]) for key in ("images", "labels", "tasks")}
         per_spike: dict[str, Any] = {key: numbers[key] for key in ("image", "step", "neuron")}
         record = SpikeRecord(
-            float(about["dt_s"]), about["steps"], layers, layer=np.array(layer), **per_image, **per_spike
-        )
+            float(about["dt_s"]), about["steps"], layers, layer=np.array(layer), **per_image, **per_spike,
+            class_names=about.get("class_names", ()),
+        )  # fmt: skip
     except (ValueError, TypeError, OverflowError, UserError) as error:
         raise UserError(
             f"The spikes in {path} are damaged or not those that {sidecar(path)} describes ({error})."
         ) from None
-    _check_repeated(path, record, numbers, times, about["spikes"])
+    _check_repeated(path, record, numbers, times, about["spikes"], columns.get("class_name"))
     return record
+
+
+def _columns(class_names: Sequence[str]) -> tuple[str, ...]:
+    return NAMED_COLUMNS if class_names else COLUMNS
 
 
 def _description(record: SpikeRecord) -> dict[str, Any]:
@@ -80,6 +90,7 @@ def _description(record: SpikeRecord) -> dict[str, Any]:
         # A layer that was recorded wholly is said by its size.
         "layers": {name: len(n) if whole[name] else n.tolist() for name, n in record.layers.items()},
         **{key: getattr(record, key).tolist() for key in ("images", "labels", "tasks")},
+        **({"class_names": list(record.class_names)} if record.class_names else {}),
     }
 
 
@@ -97,7 +108,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     return about
 
 
-def _read_lines(path: Path) -> dict[str, tuple[str, ...]]:
+def _read_lines(path: Path, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
@@ -105,16 +116,18 @@ def _read_lines(path: Path) -> dict[str, tuple[str, ...]]:
         raise UserError(f"There is no table of spikes {path}.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"The table of spikes {path} cannot be read ({error}).") from None
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise UserError(f"{path} is no table of spikes; its first line must be {','.join(COLUMNS)}.")
+    if not lines or tuple(lines[0]) != names:
+        raise UserError(f"{path} is no table of spikes; its first line must be {','.join(names)}.")
     for number, line in enumerate(lines, start=1):
-        if len(line) != len(COLUMNS):
-            raise UserError(f"{path}, line {number}, has {len(line)} columns instead of {len(COLUMNS)}.")
-    cells = zip(*lines[1:], strict=True) if len(lines) > 1 else [()] * len(COLUMNS)
-    return dict(zip(COLUMNS, cells, strict=True))
+        if len(line) != len(names):
+            raise UserError(f"{path}, line {number}, has {len(line)} columns instead of {len(names)}.")
+    cells = zip(*lines[1:], strict=True) if len(lines) > 1 else [()] * len(names)
+    return dict(zip(names, cells, strict=True))
 
 
-def _check_repeated(path: Path, record: SpikeRecord, numbers: dict[str, Any], times: Any, spikes: int) -> None:
+def _check_repeated(
+    path: Path, record: SpikeRecord, numbers: dict[str, Any], times: Any, spikes: int, names: Sequence[str] | None
+) -> None:
     """UserError if a redundant column contradicts the other columns or the sidecar."""
     if len(record) != spikes:
         raise UserError(
@@ -122,6 +135,8 @@ def _check_repeated(path: Path, record: SpikeRecord, numbers: dict[str, Any], ti
         )
     place = np.searchsorted(record.images, numbers["image"])
     same = (numbers["class"] == record.labels[place]) & (numbers["task"] == record.tasks[place])
+    if names is not None:
+        same &= np.array(record.shown, dtype=object)[place] == np.array(names, dtype=object)
     # A spreadsheet may have rounded the times on its way.
     same &= np.abs(times / record.dt - numbers["step"]) < 1e-6
     if not same.all():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
+from alade_brian.spikes.class_names import class_name
 from alade_brian.spikes.spike_record import SpikeRecord
 
 # Seconds between two presentations on the one time axis of an NWB file.
@@ -32,17 +33,20 @@ def to_neo(record: SpikeRecord, silent: bool = False) -> Any:
     """Convert a record to a neo.Block: a Segment per image, a SpikeTrain per neuron that spiked (`silent`: for all).
 
     Times are seconds since the image was switched on, from 0 to the length of a presentation. A segment is annotated
-    with `image`, `class` (-1: none) and `task`, a train with these and `layer` and `neuron`. UserError where Neo is
-    missing.
+    with `image`, `class` (position in the class order; -1: none), `task`, and `class_name` if names are known; a train
+    with these and `layer` and `neuron`. UserError where Neo is missing.
     """
     neo = _package("neo")
-    block = neo.Block(name="spikes", dt=record.dt, steps=record.steps, layers=dict(record.layers))
+    known: dict[str, Any] = {"class_names": list(record.class_names)} if record.class_names else {}
+    block = neo.Block(name="spikes", dt=record.dt, steps=record.steps, layers=dict(record.layers), **known)
     layer_of, neuron_of = record.units
     names, ends = list(record.layers), np.searchsorted(record.image, record.images, side="right")
     starts, units, times = np.concatenate([[0], ends[:-1]]), record.unit, record.within
     timing = {"units": "s", "t_start": 0.0, "t_stop": record.duration}
     for start, end, *facts in zip(starts, ends, record.images, record.labels, record.tasks, strict=True):
-        shown = dict(zip(("image", "class", "task"), map(int, facts), strict=True))
+        shown: dict[str, Any] = dict(zip(("image", "class", "task"), map(int, facts), strict=True))
+        if known:
+            shown["class_name"] = class_name(record.class_names, shown["class"])
         segment = neo.Segment(name=f"image {shown['image']}", index=shown["image"], **shown)
         for unit, train in _trains(units[start:end], times[start:end], len(neuron_of) if silent else None):
             who = {"layer": names[layer_of[unit]], "neuron": int(neuron_of[unit])}
@@ -72,20 +76,22 @@ def from_neo(block: Any) -> SpikeRecord:
             who = [np.full_like(step, number) for number in (image, list(layers).index(name), neuron)]
             rows.append(np.stack([who[0], step, *who[1:]], axis=1))
     image, step, layer, neuron = np.concatenate(rows).T
-    return SpikeRecord(dt, steps, layers, images, labels, tasks, image, step, layer, neuron)
+    names_known = tuple(block.annotations.get("class_names", ()))
+    return SpikeRecord(dt, steps, layers, images, labels, tasks, image, step, layer, neuron, names_known)
 
 
 def to_dataframe(record: SpikeRecord, gap: float | None = None) -> Any:
     """Convert a record to a pandas.DataFrame with a row for each spike.
 
-    Columns: image, class, task, layer (categorical), neuron, step, time_s.
+    Columns: image, class (position in the class order; -1: none), task, layer (categorical), neuron, step, time_s, and
+    class_name if names are known.
 
     `time_s`: seconds since the image was switched on; with `gap`, `time_s` runs on over all images, that many seconds
     between two presentations. UserError where pandas is missing.
     """
     pandas = _package("pandas")
     place = record.presentation
-    return pandas.DataFrame(
+    frame = pandas.DataFrame(
         {
             "image": record.image,
             "class": record.labels[place],
@@ -96,6 +102,9 @@ def to_dataframe(record: SpikeRecord, gap: float | None = None) -> Any:
             "time_s": record.within if gap is None else record.times(gap),
         }
     )
+    if record.class_names:
+        frame["class_name"] = np.array(record.shown, dtype=object)[place]
+    return frame
 
 
 def write_nwb(
@@ -167,7 +176,7 @@ def _trials(pynwb: Any, record: SpikeRecord, gap: float) -> Any:
     columns = [
         *_column("start_time", "the image is switched on, seconds", starts),
         *_column("stop_time", "the image is switched off, seconds", starts + record.duration),
-        *_column("image", "number of the image among the test images", record.images),
+        *_column("image", "number of the image among those that the network was evaluated on", record.images),
         *_column(
             "class",
             "class of the image, as its place in the order of learning; -1: none, values were learnt",
@@ -175,6 +184,8 @@ def _trials(pynwb: Any, record: SpikeRecord, gap: float) -> Any:
         ),
         *_column("task", "task in which the class was learnt, from 1", record.tasks),
     ]
+    if record.class_names:
+        columns += _column("class_name", "name of the image's class", record.shown)
     return pynwb.epoch.TimeIntervals(name="trials", description="presentations, one image each", columns=columns)
 
 

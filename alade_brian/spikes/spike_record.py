@@ -6,7 +6,7 @@ numbers when some are chosen: neuron 7 of a layer is the same neuron in every se
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from alade_brian.errors import UserError
 from alade_brian.spikes.archive import reading_archive, write_archive
+from alade_brian.spikes.class_names import names_of
 from alade_brian.spikes.task_record import NO_CLASS, LayerRecord, TaskRecord
 
 Network = Literal["brian2", "torch"]
@@ -36,7 +37,8 @@ class SpikeRecord:
     `images`, `labels`, `tasks` (images,): the number of each presented image, rising; its class (`NO_CLASS`, -1, if
     target values were learnt in place of classes); its class's task.
     `image`, `step`, `layer`, `neuron` (spikes,) int32: of every spike the number of its image, its step, the place of
-    its layer in `layers` and the number of its neuron there. Raises UserError where these contradict each other.
+    its layer in `layers` and the number of its neuron there. `class_names`: in class order, in which `labels` count;
+    empty if they are not known. Raises UserError where these contradict each other.
     """
 
     dt: float
@@ -49,6 +51,7 @@ class SpikeRecord:
     step: NDArray[np.int32]
     layer: NDArray[np.int32]
     neuron: NDArray[np.int32]
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.dt) and self.dt > 0 and self.steps >= 1):
@@ -66,6 +69,15 @@ class SpikeRecord:
             self._check_length(name, "images")
         for name in ("step", "layer", "neuron"):
             self._check_length(name, "image")
+        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+        if (
+            self.class_names
+            and self.labels.size
+            and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names)
+        ):
+            raise UserError(
+                f"A spike record holds {len(self.class_names)} class names, but the class {self.labels.max()}."
+            )
         self._check_ranges()
         self._sort()
 
@@ -100,6 +112,7 @@ class SpikeRecord:
         network: Network = "brian2",
         layers: Collection[str] | None = None,
         images: ArrayLike | None = None,
+        class_names: Sequence[str] = (),
     ) -> SpikeRecord:
         """The spikes of `network` in a task's record; only the requested `layers` and `images` are unpacked.
 
@@ -116,7 +129,9 @@ class SpikeRecord:
         neurons = {name: np.arange(layer.shape[2]) for name, layer in chosen.items()}
         labels, tasks = record.labels[numbers], record.tasks[numbers]
         columns = dict(zip(_PER_SPIKE, np.concatenate(found, axis=1), strict=True))
-        return cls(record.dt, lengths.pop(), neurons, numbers, labels, tasks, **columns)
+        return cls(
+            record.dt, lengths.pop(), neurons, numbers, labels, tasks, **columns, class_names=tuple(class_names)
+        )  # fmt: skip
 
     @classmethod
     def from_rasters(
@@ -137,6 +152,16 @@ class SpikeRecord:
     def __len__(self) -> int:
         """Number of spikes."""
         return len(self.image)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether classes were learnt, and not values."""
+        return bool((self.labels != NO_CLASS).any())
+
+    @property
+    def shown(self) -> list[str]:
+        """Name of each image's class, (images,), or its position in the class order if names are not known."""
+        return names_of(self.class_names, self.labels)
 
     @property
     def duration(self) -> float:
@@ -203,7 +228,7 @@ class SpikeRecord:
         wanted = dict(neurons or {})
         _chosen_names(wanted.keys() or None, names)
         kept = {name: _chosen(f"neuron of layer {name}", wanted.get(name), self.layers[name]) for name in names}
-        if classes is not None and (self.labels == NO_CLASS).all():
+        if classes is not None and not self.has_classes:
             raise UserError("The images of this record have no classes: values were learnt; leave out the classes.")
         shown = np.isin(self.images, _chosen("image", images, self.images))
         shown &= np.isin(self.labels, _chosen("class", classes, np.unique(self.labels)))
@@ -224,6 +249,8 @@ def save_spikes(path: Path, record: SpikeRecord) -> None:
     arrays |= {"dt": np.float64(record.dt), "steps": np.int64(record.steps)}
     arrays["layers"] = np.array(list(record.layers), dtype=np.str_)
     arrays |= {f"neurons_{number}": neurons for number, neurons in enumerate(record.layers.values())}
+    if record.class_names:
+        arrays["class_names"] = np.array(record.class_names, dtype=np.str_)
     write_archive(Path(path), arrays)
 
 
@@ -232,7 +259,8 @@ def load_spikes(path: Path) -> SpikeRecord:
     with reading_archive(path, "spike record", lacking="incomplete or of another kind") as file:
         layers = {str(name): file[f"neurons_{number}"] for number, name in enumerate(file["layers"])}
         columns = {name: file[name] for name in (*_PER_IMAGE, *_PER_SPIKE)}
-        return SpikeRecord(float(file["dt"]), int(file["steps"]), layers, **columns)
+        names = tuple(file["class_names"]) if "class_names" in file else ()
+        return SpikeRecord(float(file["dt"]), int(file["steps"]), layers, **columns, class_names=names)
 
 
 def _integers(name: str, values: ArrayLike) -> Integers:

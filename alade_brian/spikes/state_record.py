@@ -1,6 +1,7 @@
 """State variables of neurons in every step of both networks: `states.npz`, and `membranes/task-NN.npz` of a run.
 
-Keys of the file: `dt` (seconds), `images` (their numbers), `labels`; by layer `neurons:LAYER` (their numbers) and
+Keys of the file: `dt` (seconds), `images` (their numbers), `labels` (positions in the class order), `class_names` (in
+class order, if known); by layer `neurons:LAYER` (their numbers) and
 `spikes:LAYER`, by layer and variable `brian2:LAYER:VARIABLE`, `torch:...` and `threshold:...`, each of shape (images,
 steps, neurons). What is not known has no key.
 """
@@ -23,6 +24,7 @@ from alade_brian.spikes.states import InnerState
 @dataclass(frozen=True, eq=False)
 class StateRecord:
     """`states` at n images. `dt`: seconds per step. `images`: their numbers among the test images; `labels`: (n,).
+    `class_names`: in class order, in which labels count; empty if they are not known.
 
     UserError where a part has other images.
     """
@@ -31,6 +33,7 @@ class StateRecord:
     images: NDArray[Any]
     labels: NDArray[Any]
     states: tuple[InnerState, ...]
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         counts = {len(self.images), len(self.labels), *(len(each.brian2) for each in self.states)}
@@ -41,6 +44,8 @@ class StateRecord:
 def save_states(path: Path, record: StateRecord) -> None:
     """Write `record` to `path` (.npz, compressed), atomically; OSError from the file system is passed on."""
     arrays: dict[str, Any] = {"dt": np.float64(record.dt), "images": record.images, "labels": record.labels}
+    if record.class_names:
+        arrays["class_names"] = np.array(record.class_names, dtype=np.str_)
     for state in record.states:
         name = f"{state.layer}:{state.variable}"
         found = {
@@ -56,7 +61,8 @@ def load_states(path: Path) -> StateRecord:
     with reading_archive(path, "record of states") as file:
         names = [key.split(":", 1)[1] for key in file.files if key.startswith("brian2:")]
         states = tuple(_state(file, *name.rsplit(":", 1)) for name in names)
-        return StateRecord(float(file["dt"]), file["images"], file["labels"], states)
+        known = tuple(str(name) for name in file.get("class_names", ()))
+        return StateRecord(float(file["dt"]), file["images"], file["labels"], states, known)
 
 
 def _state(file: Mapping[str, NDArray[Any]], layer: str, variable: str) -> InnerState:

@@ -6,11 +6,14 @@ import dataclasses
 import io
 import keyword
 import re
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 
+from alade_brian.conversion.to_brian2 import script_templates as templates
 from alade_brian.conversion.to_brian2.text import (
     GroupText,
     group_text,
@@ -29,114 +32,37 @@ from alade_brian.spec.presentation import period_steps, pixel_offset
 from alade_brian.spec.readouts import expression, words
 from alade_brian.spec.synapses import live_projections, projection_synapses, weighted_projections
 
-_HEAD = '''"""A trained spiking network as a Brian2 model. Needs brian2 and numpy, and {numbers_text} beside this file.
 
-    python {script} images.npz answers.npz
+@dataclass(frozen=True)
+class Normalisation:
+    """How images were brought to the form that a network was trained on: ``(raw / scale - mean) / std``; mean and std
+    for each channel."""
 
-images.npz holds {inputs}, normalised as the network was trained on.
-answers.npz then holds `logits` {logits}, and for every layer the neurons and steps of its spikes:
-`<layer>_image`, `<layer>_step`, `<layer>_neuron`.
-"""
-
-import sys
-from pathlib import Path
-
-import numpy as np
-from brian2 import (
-    Network, NeuronGroup, SpikeMonitor, StateMonitor, Synapses, TimedArray, {linked}prefs, second,
-)
-
-prefs.codegen.target = "numpy"  # "cython" is faster and needs a C++ compiler
-
-NUMBERS = np.load(Path(__file__).with_name({numbers!r}))
-DT = {dt!r} * second
-STEPS = {steps}  # of one presentation
-PERIOD = {period}  # from one presentation to the next: longer where spikes are delayed
-PRESENTATION = PERIOD * DT
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def give_numbers(owner):
-    """Weights, biases and parameters of one object; the underscore gives a number without its unit."""
-    for key in NUMBERS.files:
-        name, variable = key.rsplit(":", 1)
-        if name == owner.name and variable not in ("pre", "post"):
-            value = NUMBERS[key]
-            setattr(owner, variable + "_", value if value.ndim else float(value))
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a specification does not hold of what its network was trained on.
+
+    class_names     of the outputs, in their order; empty if they are not known
+    normalisation   of the images; None if it is not known
+    """
+
+    class_names: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
 
 
-def connect(synapses):
-    """One synapse per (pre, post) pair."""
-    synapses.connect(i=NUMBERS[synapses.name + ":pre"], j=NUMBERS[synapses.name + ":post"])
-    give_numbers(synapses)
-
-
-{reading}
-network = Network()
-
-# Within a time step: all states follow their equations (slot "groups"), then what is held comes in ("inputs"), then
-# delayed spikes arrive ("delayed"), then layer by layer the neuron's own update, threshold, synapses, reset: a layer
-# sees the spikes of the layer before it in the same step, as in PyTorch. Brian2's own slot names must stay in the list.
-network.schedule = {schedule}
-
-# {shown}
-pixels = NeuronGroup({pixels}, "x : 1", dt=DT, name="pixels")
-pixels.run_regularly("x = stimulus(t, i)", dt={every}, when="start")
-network.add(pixels)
-'''
-
-_READING = {
-    "direct": """given = np.load(sys.argv[1])
-images = np.concatenate([given[name].reshape(len(given[name]), -1) for name in {names}], axis=1).astype(float)
-stimulus = TimedArray(images, dt=PRESENTATION)""",
-    "sequence": """given = np.load(sys.argv[1])
-for name in {names}:
-    if given[name].shape[1:2] != (STEPS,):
-        sys.exit(f"{{name}} has the shape {{given[name].shape}}; give (images, {{STEPS}} steps, ...)")
-images = np.concatenate([given[name].reshape(len(given[name]), STEPS, -1) for name in {names}], axis=2).astype(float)
-silence = np.zeros((len(images), PERIOD - STEPS, images.shape[2]))
-stimulus = TimedArray(np.concatenate([images, silence], axis=1).reshape(len(images) * PERIOD, -1), dt=DT)""",
-}
-
-_MONITORS = """
-
-monitors = {{layer.name: SpikeMonitor(layer, when="end") for layer in [{spiking}]}}
-network.add(*monitors.values())
-"""
-
-_ANSWER = """
-# The readout's membrane in every step, taken {moment}.
-answer = StateMonitor({readout}, "{membrane}", record=True, when="{slot}", dt=DT)
-network.add(answer)
-"""
-
-_TAIL = """
-if __name__ == "__main__":
-    network.run(len(images) * PERIOD * DT)
-    # Brian2 takes Ctrl-C for a wish to end early.
-    if round(float(network.t / DT)) != len(images) * PERIOD:
-        sys.exit("the run ended before all of its steps were done; nothing is written")
-    spikes = {{}}
-    results = {{}}
-    for name, monitor in monitors.items():
-        image, step = np.divmod(np.rint(np.asarray(monitor.t / DT)).astype(int), PERIOD)
-        neuron = np.asarray(monitor.i)
-        spikes[name] = np.zeros((len(images), STEPS, len(monitor.source)))
-        spikes[name][image, step, neuron] = 1
-        results |= {{f"{{name}}_image": image, f"{{name}}_step": step, f"{{name}}_neuron": neuron}}
-    values = {values}
-    results["logits"] = {logits}
-    np.savez_compressed(sys.argv[2], **results)
-    print({told})
-"""
-
-
-def write_script(spec: NetworkSpec, path: Path) -> Path:
+def write_script(spec: NetworkSpec, path: Path, trained_on: TrainedOn | None = None) -> Path:
     """Write ``path`` (a .py file) and its numbers beside it (the same name, .npz); returns the latter's path.
 
-    The script presents one image after the other and gives the spikes of this package's own simulation.
+    The script presents one image after the other and gives the spikes of this package's own simulation; imported, it
+    gives functions that do so.
     """
     numbers = path.with_suffix(".npz")
-    text = script(spec, path.name, numbers.name)
+    text = script(spec, path.name, numbers.name, trained_on)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **_numbers(spec))  # type: ignore[arg-type]
     write_bytes(numbers, buffer.getvalue())
@@ -144,23 +70,34 @@ def write_script(spec: NetworkSpec, path: Path) -> Path:
     return numbers
 
 
-def script(spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz") -> str:
-    """The script's text. SpecError where synapses fail by chance, which no script can say by itself."""
+def script(
+    spec: NetworkSpec, name: str = "model.py", numbers: str = "model.npz", trained_on: TrainedOn | None = None
+) -> str:
+    """The script's text. SpecError where synapses fail by chance, which no script can say by itself, or the number of
+    class names is not that of the outputs."""
     require(all(p.release is None for p in spec.projections), "a script has no synapses that fail by chance")
+    known = trained_on or TrainedOn()
+    require(
+        len(known.class_names) in (0, _outputs(spec)),
+        f"there are {len(known.class_names)} class names, and the network has {_outputs(spec)} outputs",
+    )
     texts = [group_text(spec, index) for index in range(len(spec.populations))]
     names = _variables(spec, [text.name for text in texts])
-    parts = [_head(spec, name, numbers)]
+    parts = []
     for text, population in zip(texts, spec.populations, strict=True):
         parts.append(_group(text, names[population.name], population))
     for index, _ in live_projections(spec):
         parts.append(_projection(spec, index, names))
-    return "\n".join(part.strip("\n") + "\n" for part in [*parts, *_tail(spec, names)])
+    body = "\n".join(part.strip("\n") + "\n" for part in [*parts, *_monitors(spec, names)])
+    head, tail = _head(spec, name, numbers, known), _tail(spec, known)
+    return f"{head}\n{indent(body, '    ')}\n\n{tail.strip()}\n"
 
 
 def _variables(spec: NetworkSpec, groups: list[str]) -> dict[str, str]:
     """The script's variable for every population: its group's name, unless Python or the script uses that itself."""
-    templates = [_HEAD, *_READING.values(), _MONITORS, _ANSWER, _TAIL]
-    reserved = {*keyword.kwlist, *re.findall(r"[A-Za-z_]\w*", " ".join(templates))}.union(*map(words, DECODINGS))
+    texts = [text for name, text in vars(templates).items() if name.isupper() and isinstance(text, str)]
+    texts += templates.READING.values()
+    reserved = {*keyword.kwlist, *re.findall(r"[A-Za-z_]\w*", " ".join(texts))}.union(*map(words, DECODINGS))
     reserved |= {projection_name(spec, index) for index in range(len(spec.projections))}
     if _reads_windows(spec):
         reserved |= {"linked_var", "place", "read"}
@@ -180,15 +117,17 @@ def _prose(text: str) -> str:
     return plain.replace("\\", "\\\\").replace('"', "'")
 
 
-def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
-    direct = spec.stimulus.coding == "direct"
+def _head(spec: NetworkSpec, name: str, numbers: str, known: TrainedOn) -> str:
+    """Everything before the populations."""
+    direct, stimuli, raw = spec.stimulus.coding == "direct", _named(spec), known.normalisation is not None
     axes = "n" if direct else "n, steps"
-    inputs = " and ".join(
-        f"`{_prose(s.name)}` of the shape ({axes}, {', '.join(map(str, s.shape))})" for s in _named(spec)
-    )
-    outputs = spec.population(spec.readout.population).size // spec.readout.neurons_per_output
-    return _HEAD.format(
+    inputs = " and ".join(f"`{_prose(s.name)}` of the shape ({axes}, {', '.join(map(str, s.shape))})" for s in stimuli)
+    outputs = _outputs(spec)
+    head = templates.HEAD.format(
         script=_prose(name),
+        options="[--raw] " if raw else "",
+        or_raw=", or raw with --raw" if raw else "",
+        also=";\n`normalise(raw)` brings raw images into the form that both take" if raw else "",
         numbers=numbers,
         numbers_text=_prose(numbers),
         inputs=inputs,
@@ -196,13 +135,32 @@ def _head(spec: NetworkSpec, name: str, numbers: str) -> str:
         dt=spec.dt,
         steps=spec.steps,
         period=period_steps(spec),
-        reading=_READING["direct" if direct else "sequence"].format(names=[s.name for s in _named(spec)]),
-        schedule=_list(schedule(spec)),
-        shown="The image: its values are held for a whole presentation." if direct else "The input of every step.",
-        pixels=sum(s.size for s in spec.stimuli),
-        every="PRESENTATION" if direct else "DT",
+        class_names=list(known.class_names),
         linked="linked_var, " if _reads_windows(spec) else "",
     )
+    names, every = [s.name for s in stimuli], "PRESENTATION" if direct else "DT"
+    build = templates.BUILD.format(
+        first=names[0],
+        reading=templates.READING["direct" if direct else "sequence"].format(names=names),
+        by_name=_by_name(spec),
+        schedule=indent(_list(schedule(spec)), "    ").lstrip(),
+        held="The image: its values are held for a whole presentation." if direct else "The input of every step.",
+        pixels=sum(s.size for s in stimuli),
+        every=every,
+    )
+    if known.normalisation is None:
+        return head + build
+    how = known.normalisation
+    return head + templates.NORMALISATION.format(scale=how.scale, mean=list(how.mean), std=list(how.std)) + build
+
+
+def _outputs(spec: NetworkSpec) -> int:
+    return spec.population(spec.readout.population).size // spec.readout.neurons_per_output
+
+
+def _by_name(spec: NetworkSpec) -> str:
+    """Where there are several inputs, how they are given."""
+    return ", by the names above" if len(spec.stimuli) > 1 else ""
 
 
 def _named(spec: NetworkSpec) -> tuple[Stimulus, ...]:
@@ -210,26 +168,45 @@ def _named(spec: NetworkSpec) -> tuple[Stimulus, ...]:
     return spec.stimuli if len(spec.stimuli) > 1 else (dataclasses.replace(spec.stimulus, name="images"),)
 
 
-def _tail(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
+def _monitors(spec: NetworkSpec, names: dict[str, str]) -> list[str]:
+    """What records the spikes and the answer."""
     readout, population = spec.readout, spec.population(spec.readout.population)
-    name, membrane = names[population.name], population.neuron.membrane
+    monitors = templates.MONITORS.format(spiking=", ".join(names[p.name] for p in spec.spiking))
+    if spec.answers_in_spikes:
+        return [monitors, templates.ANSWER_IN_SPIKES.format(readout=names[population.name])]
+    moment = "behind the reset" if readout.sampled == "after_reset" else "before the reset"
+    return [
+        monitors,
+        templates.ANSWER.format(
+            readout=names[population.name], membrane=population.neuron.membrane, slot=readout_slot(spec), moment=moment
+        ),
+    ]
+
+
+def _tail(spec: NetworkSpec, known: TrainedOn) -> str:
+    """The run, and the program."""
+    readout, population = spec.readout, spec.population(spec.readout.population)
     decoding = DECODINGS[readout.decoding]
-    parts = [_MONITORS.format(spiking=", ".join(names[p.name] for p in spec.spiking))]
-    values = f"spikes[{name}.name]"
-    if spec.answers_in_spikes and "amplitude" in population.neuron.parameters:
-        values += f" * np.asarray({name}.amplitude_)"
-        values += " != 0" * (decoding.reads == "firing")
     if not spec.answers_in_spikes:
-        moment = "behind the reset" if readout.sampled == "after_reset" else "before the reset"
-        parts.append(_ANSWER.format(readout=name, membrane=membrane, slot=readout_slot(spec), moment=moment))
-        values = f"np.asarray(answer.{membrane}).T.reshape(len(images), PERIOD, -1)[:, :STEPS]"
+        values = f"np.asarray(answer.{population.neuron.membrane}).T.reshape(count, PERIOD, -1)[:, :STEPS]"
+    elif "amplitude" in population.neuron.parameters:
+        values = "spikes[answer.name] * np.asarray(answer.amplitude_)" + " != 0" * (decoding.reads == "firing")
+    else:
+        values = "spikes[answer.name]"
     logits = expression(readout.decoding, "STEPS")
     if readout.neurons_per_output > 1:
         logits = f"({logits}).reshape(*({logits}).shape[:-1], -1, {readout.neurons_per_output}).{decoding.group}(-1)"
     elif decoding.note:
         logits += f"  # {decoding.note}"
-    told = '"predictions:", results["logits"].argmax(-1)' if readout.decision == "class" else 'results["logits"]'
-    return [*parts, _TAIL.format(values=values, logits=logits, told=told)]
+    told = 'results["logits"]'
+    if readout.decision == "class":
+        told = '"predictions:", results["logits"].argmax(-1)'
+        if known.class_names:
+            told = '"predictions:", [CLASS_NAMES[k] for k in results["logits"].argmax(-1).ravel()]'
+    return templates.TAIL.format(
+        values=values, logits=logits, told=told, by_name=_by_name(spec), first=_named(spec)[0].name,
+        main=templates.PLAIN_MAIN if known.normalisation is None else templates.RAW_MAIN,
+    )  # fmt: skip
 
 
 def _numbers(spec: NetworkSpec) -> dict[str, np.ndarray]:

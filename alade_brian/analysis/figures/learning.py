@@ -64,7 +64,8 @@ def plot_confusion(
     """Heat map of image counts: true class in rows, predicted in columns, shaded by the share of the true class.
 
     `matrix`: (classes, classes) counts in the order of `class_names`. `borders`: number of classes seen after each
-    task, drawn as lines. Names and counts are written where they can be read. UserError when the shapes differ.
+    task, drawn as lines. Counts are written where they can be read; of more than 40 classes every few are named.
+    UserError when the shapes differ.
     """
     counts = np.asarray(matrix)
     size = len(class_names)
@@ -77,12 +78,13 @@ def plot_confusion(
     for border in (borders or [])[:-1]:
         ax.axhline(border - 0.5, color="white", linewidth=1)
         ax.axvline(border - 0.5, color="white", linewidth=1)
-    if size <= 40:
-        names = [style.literal(name) for name in class_names]
-        short = max(len(str(name)) for name in class_names) <= 2
-        ax.set_xticks(range(size), names, rotation=0 if short else 90)
-        ax.set_yticks(range(size), names)
-        ax.tick_params(labelsize=9 if size <= 20 else 6)
-    ax.set_xlabel("predicted class" if size <= 40 else "predicted class (position in the class order)")
-    ax.set_ylabel("true class" if size <= 40 else "true class (position in the class order)")
+    # Of many classes every few are named.
+    places = range(0, size, -(-size // 40))
+    names = [style.literal(class_names[place]) for place in places]
+    short = max(len(str(name)) for name in class_names) <= 2
+    ax.set_xticks(places, names, rotation=0 if short else 90)
+    ax.set_yticks(places, names)
+    ax.tick_params(labelsize=9 if size <= 20 else 6)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
     return style.tidy(ax, grid=None)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alade_brian.analysis.figures import style
 from alade_brian.errors import UserError
+from alade_brian.spikes.class_names import class_name
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.task_record import NO_CLASS
 
@@ -181,9 +182,8 @@ def _label_images(record: SpikeRecord, ax: Axes, above: Axes, class_names: Seque
     if len(record.images) <= 12:
         for start, label, image in zip(starts, record.labels, record.images, strict=True):
             # An image without a class goes by its number.
-            what = "image" if label == NO_CLASS else "class"
-            known = class_names[label] if 0 <= label < len(class_names) else label
-            name = style.literal(image if label == NO_CLASS else known)
+            what, known = ("image", image) if label == NO_CLASS else ("class", class_name(class_names, label))
+            name = style.literal(known)
             above.text(
                 start, 1.0, f" {what} {name}" if start == starts[0] else f" {name}", va="top", fontsize=7,
                 color=style.GREY, transform=above.get_xaxis_transform(),

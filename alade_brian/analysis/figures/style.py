@@ -95,8 +95,15 @@ def whole_ticks(ax: Axes, count: int, first: int = 1) -> None:
 
 
 def legend_above(ax: Axes, columns: int) -> None:
-    """A legend over the axes, where no bar or line can lie under it."""
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, borderaxespad=0.2)
+    """A legend over the axes, where no bar or line can lie under it; of at most so many columns, and no more than fit.
+
+    The layout makes room for a legend above the axes, but what reaches beyond the figure's right end is cut off.
+    """
+    for count in range(columns, 0, -1):
+        legend = ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=count, borderaxespad=0.2)
+        # Before the layout, which may move the axes to the right a little, but not make them narrower than that.
+        if legend.get_window_extent().width <= ax.get_window_extent().width:
+            return
 
 
 def time_axis(ax: Axes, steps: int, dt: float, above: Axes | None = None) -> None:

@@ -86,7 +86,7 @@ def accuracy_per_task(predictions: ArrayLike, labels: ArrayLike, tasks: ArrayLik
     present = np.unique(numbers)
     missing = sorted(set(range(int(present[0]), int(present[-1]) + 1)) - set(present.tolist()))
     if missing:
-        raise UserError(f"Task {missing[0]} has no image to be tested on; test more images.")
+        raise UserError(f"Task {missing[0]} has no image to be evaluated on; use more images.")
     right = predicted == true
     return [float(np.mean(right[numbers == task])) for task in present]
 

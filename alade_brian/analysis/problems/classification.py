@@ -115,7 +115,10 @@ class Classification(Problem):
 
     def content(self, metrics: Metrics) -> str:
         """See `Problem`."""
-        return f"{metrics['tasks'][-1]['classes_seen']} classes"
+        sizes = [len(task["classes"]) for task in metrics["tasks"]]
+        smaller = len(sizes) > 1 and sizes[-1] < (metrics.get("config") or {}).get("increment", 0)
+        uneven = f" in tasks of {', '.join(map(str, sizes))}" if smaller else ""
+        return f"{metrics['tasks'][-1]['classes_seen']} classes{uneven}"
 
     def score_tiles(self, metrics: Metrics) -> list[Tile]:
         """See `Problem`."""
@@ -128,7 +131,7 @@ class Classification(Problem):
         """See `Problem`."""
         largest = html.number(max(float(task[self.difference]) for task in metrics["tasks"]))
         return [
-            ("Prediction agreement", agreement, "over all tested images"),
+            ("Prediction agreement", agreement, f"over all {Naming.of(metrics).kind} images compared"),
             ("Largest logit difference", largest, "absolute, over images and classes"),
         ]
 
@@ -139,7 +142,8 @@ class Classification(Problem):
         beside = [show(picture) for picture in others if not picture.wide]
         maps: list[str] = [html.pair(beside)] if beside else []
         maps += [show(picture) for picture in others if picture.wide]
-        return [sections.summary_table(metrics), show(first), sections.task_table(metrics), *maps]
+        tables = [sections.task_table(metrics), sections.comparison_table(metrics)]
+        return [sections.summary_table(metrics), show(first), *tables, *maps]
 
     def training(self, metrics: Metrics) -> tuple[str, str]:
         """Loss, and the gap between the logits of old and new classes."""
@@ -186,23 +190,42 @@ class Classification(Problem):
             "drift": lambda: figures.plot_drift(drift, tasks=list(records)),
         }
 
-    def study_facts(self, outputs: int) -> Metrics:
-        """See `Problem`."""
-        return {"classes": outputs}
+    def study_facts(self, outputs: int, tested: Tested, names: Sequence[str]) -> Metrics:
+        """The classes, how many images each has, and the task that brought it (None for one without images)."""
+        brought = dict(zip(tested.labels.tolist(), tested.tasks.tolist(), strict=True))
+        return {
+            "classes": outputs,
+            "class_names": list(names),
+            "images_per_class": np.bincount(tested.labels, minlength=outputs).tolist(),
+            "task_of_class": [brought.get(label) for label in range(outputs)],
+        }
 
     def chance(self, results: Metrics) -> float:
         """That of a random class."""
         return 1 / results["classes"]
 
     def measurement(self, outputs: Array, tested: Tested) -> Metrics:
-        """Accuracy, and as ``answers`` the share of all answers that are classes of each task, right or wrong."""
-        found, tasks = self.predictions(outputs), np.unique(tested.tasks)
-        hit = found == tested.labels
-        answered = [np.isin(found, tested.labels[tested.tasks == task]) for task in tasks]
+        """How often the answers of a network are right, and which answers it prefers.
+
+        accuracy            on all images
+        per_task            on the images of each task
+        answers             share of all answers, right or wrong, that are classes of each task
+        recall              of each class, the share of its images that are answered with it; None if it has no image
+        answers_per_class   of each class, the share of all answers that it is
+        per_task_centred    `per_task` for the answers after every class's mean logit over all images has been
+                            subtracted: a preference for a class whatever is shown is then gone
+        """
+        labels, tasks, classes = tested.labels, np.unique(tested.tasks), outputs.shape[1]
+        found, centred = self.predictions(outputs), self.predictions(outputs - outputs.mean(0)) == labels
+        hit, of_task = found == labels, [tested.tasks == task for task in tasks]
+        shown, right = (np.bincount(labels[which], minlength=classes) for which in (slice(None), hit))
         return {
             "accuracy": float(hit.mean()),
-            "per_task": [float(hit[tested.tasks == task].mean()) for task in tasks],
-            "answers": [float(of_task.mean()) for of_task in answered],
+            "per_task": [float(hit[which].mean()) for which in of_task],
+            "answers": [float(np.isin(found, labels[which]).mean()) for which in of_task],
+            "recall": [float(of / n) if n else None for of, n in zip(right, shown, strict=True)],
+            "answers_per_class": (np.bincount(found, minlength=classes) / len(labels)).tolist(),
+            "per_task_centred": [float(centred[which].mean()) for which in of_task],
         }
 
     def by_task(self, task: Metrics) -> list[float]:

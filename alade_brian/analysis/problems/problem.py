@@ -168,8 +168,8 @@ class Problem(ABC):
     # Studies of perturbations
 
     @abstractmethod
-    def study_facts(self, outputs: int) -> Metrics:
-        """What results.json says of the network that has so many outputs."""
+    def study_facts(self, outputs: int, tested: Tested, names: Sequence[str]) -> Metrics:
+        """What results.json says of the network that has so many outputs, JSON-ready; `names`: of its classes."""
 
     @abstractmethod
     def chance(self, results: Metrics) -> float:

@@ -98,7 +98,7 @@ class Regression(Problem):
     def agreement_tiles(self, metrics: Metrics, agreement: str) -> list[Tile]:
         """See `Problem`."""
         return [
-            ("Output agreement", agreement, "of the tested images, but for rounding"),
+            ("Output agreement", agreement, f"of the {Naming.of(metrics).kind} images, but for rounding"),
             ("Largest output difference", self._largest(metrics), "absolute, over images and values"),
         ]
 
@@ -133,7 +133,7 @@ class Regression(Problem):
         record = records[max(records)]
         return {"outputs": lambda: value_figures.plot_outputs(record)}
 
-    def study_facts(self, outputs: int) -> Metrics:
+    def study_facts(self, outputs: int, tested: Tested, names: Sequence[str]) -> Metrics:
         """See `Problem`."""
         return {"problem": self.name, "outputs": outputs}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alade_brian.spikes.task_record import NO_CLASS
+from alade_brian.spikes.class_names import class_name, class_phrase, names_of
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Naming:
 
     def name(self, label: int) -> str:
         """A class by its place in class order; the place itself where its name is not known."""
-        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+        return class_name(self.classes, label)
 
     def shown(self, label: int) -> str:
         """The class of an image in words, "class zebra"; empty for an image without one."""
-        return "" if label == NO_CLASS else f"class {self.name(label)}"
+        return class_phrase(self.classes, label)
 
     def names(self, labels: Iterable[int]) -> list[str]:
         """The same for several."""
-        return [self.name(int(label)) for label in labels]
+        return names_of(self.classes, labels)

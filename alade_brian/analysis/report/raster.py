@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from alade_brian.analysis.report import html
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.spikes.spike_record import SpikeRecord
-from alade_brian.spikes.task_record import NO_CLASS, TaskRecord
+from alade_brian.spikes.task_record import TaskRecord
 
 # About one byte each, a third more in base64.
 MOST_SPIKES = 100_000
@@ -50,15 +50,10 @@ class Raster:
             spikes = spikes.select(neurons={name: numbers[::every] for name, numbers in spikes.layers.items()})
         return cls(spikes, every, record.predictions_brian2[spikes.images])
 
-    @property
-    def of_classes(self) -> bool:
-        """Whether the images have classes to be chosen by."""
-        return bool((self.spikes.labels != NO_CLASS).any())
-
     def caption(self, images: int, naming: Naming = UNNAMED) -> str:
         """What is shown and how it is looked at; `images`: how many the record has."""
         of = "every" if self.every == 1 else f"every {self.every}th"
-        spread = ", spread over the classes," if self.of_classes else ""
+        spread = ", spread over the classes," if self.spikes.has_classes else ""
         return (
             f"Brian2's spikes for {len(self.spikes.images)} of {images:,} {naming.kind} images{spread} shown"
             f" one after the other: {len(self.spikes):,} spikes, {of} neuron of each layer. Draw a rectangle to zoom"
@@ -86,7 +81,7 @@ class Raster:
                     "number": int(number),
                     "label": int(label),
                     "task": int(task),
-                    **({"class": naming.name(label), "answer": naming.name(answer)} if self.of_classes else {}),
+                    **({"class": naming.name(label), "answer": naming.name(answer)} if self.spikes.has_classes else {}),
                 }
                 for number, label, task, answer in images
             ],
@@ -101,7 +96,7 @@ class Raster:
         """
         spikes = self.spikes
         layers = [(str(number), name) for number, name in enumerate(spikes.layers)]
-        classes = [(str(label), naming.name(label)) for label in np.unique(spikes.labels) if self.of_classes]
+        classes = [(str(label), naming.name(label)) for label in np.unique(spikes.labels) if self.spikes.has_classes]
         tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
         script = resources.files("alade_brian.analysis.report").joinpath("raster.js").read_text(encoding="utf-8")
         return html.render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from alade_brian.analysis.metrics.incremental import average_incremental_accuracy
@@ -29,7 +30,8 @@ def progress(metrics: Metrics, content: str) -> str:
     last = metrics["tasks"][-1]
     how = f"All {planned} tasks" if done >= planned > 1 else f"{done} of {planned} task{'s' if planned > 1 else ''}"
     unfinished = "" if done >= planned else " The run is unfinished; averages are over the finished tasks."
-    return f"{how} learnt: {content}, tested on {last['images']:,} images at the end.{unfinished}"
+    kind = Naming.of(metrics).kind
+    return f"{how} learnt: {content}, evaluated on {last['images']:,} {kind} images at the end.{unfinished}"
 
 
 def verdict(metrics: Metrics, answer: str) -> str:
@@ -95,17 +97,34 @@ def summary_table(metrics: Metrics) -> str:
 
 
 def task_table(metrics: Metrics) -> str:
-    """One row per task."""
-    columns = ["Task", "Classes seen", "Images", "PyTorch", "Brian2", "Same answer", "Logit difference"]
-    columns += ["Entries compared", "Mismatched", "Train", "Build", "Simulate"]
+    """One row per task: its classes, and accuracies after it."""
+    naming, seen = Naming.of(metrics), [0, *(task["classes_seen"] for task in metrics["tasks"])]
+    columns = ["Task", "Its classes", "Classes seen", "Images", "PyTorch", "Brian2", "Same answer"]
     rows = [
         [
             str(task["task"]),
+            ", ".join(naming.names(range(*ends))),
             html.number(task["classes_seen"]),
             html.number(task["images"]),
             html.percent(task["accuracy_torch"]),
             html.percent(task["accuracy_brian2"]),
             html.percent(task["prediction_agreement"]),
+        ]
+        for task, ends in zip(metrics["tasks"], pairwise(seen), strict=True)
+    ]
+    caption = (
+        f"After each task: accuracy on the {naming.kind} images of all classes seen, share of equal answers. Classes"
+        " stand in the order in which they were learnt."
+    )
+    return html.table(columns, rows, caption, text=2)
+
+
+def comparison_table(metrics: Metrics) -> str:
+    """One row per task: how far both networks are the same, and the time it took."""
+    columns = ["Task", "Logit difference", "Entries compared", "Mismatched", "Train", "Build", "Simulate"]
+    rows = [
+        [
+            str(task["task"]),
             html.number(task["logit_max_abs_difference"]),
             html.number(task["spikes_compared"]),
             html.number(task["mismatched_spikes"]),
@@ -114,9 +133,8 @@ def task_table(metrics: Metrics) -> str:
         for task in metrics["tasks"]
     ]
     caption = (
-        f"After each task: accuracy on the {Naming.of(metrics).kind} images of all classes seen, share of equal"
-        " answers, largest"
-        " absolute difference of a logit, spikes that occur in only one network, wall-clock time."
+        "After each task: largest absolute difference of a logit, spikes that occur in only one network, wall-clock"
+        " time."
     )
     return html.table(columns, rows, caption, alarm="Mismatched")
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alade_brian.analysis.metrics.seeds import mean_std, pooled_difference
+from alade_brian.analysis.report.naming import Naming
 from alade_brian.studies.comparison.results import COSTS, NETWORKS, SUMMARIES, disagreeing, unproven
 
 Results = Mapping[str, Any]
@@ -91,10 +92,12 @@ def _aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 
 def _explanation(results: Results, reference: str | None) -> list[str]:
     seeds = ", ".join(map(str, results["seeds"]))
+    kinds = dict.fromkeys(Naming.of(row).kind for row in results["rows"].values())
     text = [
         f"Mean ± sample standard deviation (n - 1) over seeds; the grid's are {seeds}. Accuracies and forgetting in"
-        " percent, of the same test images in both networks. Training: wall-clock seconds of all tasks; of a task that"
-        " was stopped, those since it went on. Events: synaptic events of one image in the network after the last task."
+        f" percent, of the same {' or '.join(kinds)} images in both networks. Training: wall-clock seconds of all"
+        " tasks; of a task that was stopped, those since it went on. Events: synaptic events of one image in the"
+        " network after the last task."
     ]
     if reference is not None:
         text.append(

@@ -44,10 +44,15 @@ class Broken:
     def trend(self) -> float:
         """Margin left of the newest task minus that of the oldest, on the least-squares line through all tasks; nan
         if fewer than two tasks were learnt."""
-        known = np.flatnonzero(np.isfinite(self.by_task))
-        if len(known) < 2:
-            return np.nan
-        return float(np.polyfit(known, self.by_task[known], 1)[0] * (len(self.by_task) - 1))
+        return trend_of(self.by_task)
+
+
+def trend_of(by_task: np.ndarray) -> float:
+    """Newest minus oldest task on the least-squares line through all; nan if fewer than two are known."""
+    known = np.flatnonzero(np.isfinite(by_task))
+    if len(known) < 2:
+        return np.nan
+    return float(np.polyfit(known, by_task[known], 1)[0] * (len(by_task) - 1))
 
 
 def broken(results: Results, name: str) -> Broken:

@@ -29,11 +29,13 @@ class Curve:
     strengths   ``(k,)``, rising from 0
     repeats     for each strength the accuracies of its repeats
     low         no smaller one is possible; None: there is no such bound. 1 is the greatest
+    whole       whether strengths are whole numbers
     """
 
     strengths: np.ndarray
     repeats: tuple[np.ndarray, ...]
     low: float | None = 0.0
+    whole: bool = False
 
     @property
     def mean(self) -> np.ndarray:
@@ -53,23 +55,46 @@ class Curve:
 
     def half_strength(self, chance: float) -> tuple[float | None, tuple[float | None, float | None]]:
         """The least strength at which half of the margin above chance is gone, between measured strengths by a straight
-        line, and its 95 % interval (percentile bootstrap over repeats); None: not within the strengths measured."""
+        line, and an interval; None: not within the strengths measured.
+
+        The interval is a 95 % one (percentile bootstrap over repeats). Where nothing was repeated, or strengths are
+        whole numbers, the line says nothing of what lies between two measurements: the ends are then measured
+        strengths.
+        """
         draw = np.random.default_rng(0)
         means = [draw.choice(r, (RESAMPLES, len(r))).mean(1) for r in self.repeats]
-        found = [half_strength(self.strengths, mean, chance) for mean in np.stack(means, axis=1)]
-        low, high = np.quantile(np.array([np.inf if h is None else h for h in found]), [0.025, 0.975], method="nearest")
-        return half_strength(self.strengths, self.mean, chance), (_finite(low), _finite(high))
+        found = [crossing(self.strengths, mean, chance) for mean in np.stack(means, axis=1)]
+        # Either both ends are where the line crosses, or they are the measured strengths before and behind it.
+        ends = (0, 2) if self.between_measured else (1, 1)
+        low, high = (
+            np.quantile([np.inf if c is None else c[end] for c in found], quantile, method="nearest")
+            for end, quantile in zip(ends, (0.025, 0.975), strict=True)
+        )
+        return half_strength(self.strengths, self.mean, chance), (_finite(float(low)), _finite(float(high)))
+
+    @property
+    def between_measured(self) -> bool:
+        """Whether the interval of a half-strength is one between measured strengths."""
+        return self.whole or all(len(r) == 1 for r in self.repeats)
 
 
 def half_strength(strengths: np.ndarray, mean: np.ndarray, chance: float) -> float | None:
     """Strength at which half of the margin above chance is lost, see `Curve.half_strength`."""
+    found = crossing(strengths, mean, chance)
+    return None if found is None else found[1]
+
+
+def crossing(strengths: np.ndarray, mean: np.ndarray, chance: float) -> tuple[float, float, float] | None:
+    """The last measured strength before half of the margin above chance is lost, the strength at which it is, on a
+    straight line, and the first measured one behind; None if it is not within the strengths measured."""
     level = chance + (mean[0] - chance) / 2
     below = np.flatnonzero(mean < level)
     if mean[0] <= chance or not below.size:
         return None
     k = int(below[0])
     part = (mean[k - 1] - level) / (mean[k - 1] - mean[k])
-    return float(strengths[k - 1] + part * (strengths[k] - strengths[k - 1]))
+    before, behind = float(strengths[k - 1]), float(strengths[k])
+    return before, float(before + part * (strengths[k] - strengths[k - 1])), behind
 
 
 def _finite(value: float) -> float | None:
@@ -87,13 +112,15 @@ def curve(results: Results, name: str, task: int | None = None) -> Curve:
 
     measured = [[results["baseline"]], *(found[s].values() for s in strengths)]
     repeats = tuple(np.array([number(cell) for cell in cells]) for cells in measured)
-    return Curve(np.array([0.0, *map(float, strengths)]), repeats, measure.low)
+    whole = results["perturbations"][name].get("whole", False)
+    return Curve(np.array([0.0, *map(float, strengths)]), repeats, measure.low, whole)
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
     """For every perturbation, on all images and on those of each task: accuracy without and at the greatest strength,
-    the half-strength with its interval, and the share of all answers that are classes of the task, without and there;
-    None for all tasks, and where an earlier version of this program measured. Of values: R2, and no such shares."""
+    the half-strength with its interval and what that is, and the share of all answers that are classes of the task,
+    without and there; None for all tasks, and where an earlier version of this program measured. Of values: R2, and no
+    such shares."""
     problem, found = problem_of(results), []
     key, chance = problem.measure.key, problem.chance(results)
     for name in results["perturbations"]:
@@ -110,6 +137,7 @@ def rows(results: Results) -> list[dict[str, Any]]:
                     "perturbation": name, "task": "all" if task is None else task, key: line.mean[0],
                     "greatest_strength": line.strengths[-1], f"{key}_there": line.mean[-1],
                     "half_strength": half, "half_low": low, "half_high": high,
+                    "half_ends": "measured strengths" if line.between_measured else "95 % over repeats",
                     **(shares if problem.measure.shares else {}),
                     "events": results["baseline"]["events_per_image"],
                     "events_there": float(np.mean([cell["events_per_image"] for cell in there])),
@@ -119,9 +147,9 @@ def rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _at_greatest(results: Results, name: str) -> list[Mapping[str, Any]]:
-    """Select the repeats at the greatest strength measured."""
+    """Select the repeats at the greatest strength measured, which may be 0."""
     found = results["perturbations"][name]["strengths"]
-    return list(found[max(found, key=float)].values())
+    return list(found[max(found, key=float)].values()) if found else [results["baseline"]]
 
 
 def _answers(cells: Sequence[Mapping[str, Any]], results: Results, task: int | None) -> float | None:
@@ -143,7 +171,7 @@ def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
 def markdown(found: Sequence[Mapping[str, Any]], measure: Measure) -> str:
     """Format the rows as a Markdown table."""
     key, title = measure.key, measure.title
-    head = ["perturbation", "task", title, "half-strength (95 %)", f"{title} at the greatest strength"]
+    head = ["perturbation", "task", title, "half-strength", f"{title} at the greatest strength"]
     head += ["answers"] if measure.shares else []
     lines = [f"| {' | '.join(head)} |", f"{'|---' * len(head)}|"]
     for row in found:
@@ -153,13 +181,18 @@ def markdown(found: Sequence[Mapping[str, Any]], measure: Measure) -> str:
             *([_shares(row)] if measure.shares else []),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    if not measure.shares:
-        return "\n".join(lines) + "\n"
     lines += [
         "",
-        "Answers: share of all answers, right or wrong, that are classes of the task; without the perturbation"
-        " → at the greatest strength.",
+        "Half-strength: where half of the margin above chance is lost, on a straight line between measured strengths;"
+        " in brackets its 95 % interval over repeats, or, where nothing was repeated or strengths are whole numbers,"
+        " the measured strengths between which it lies.",
     ]
+    if measure.shares:
+        lines += [
+            "",
+            "Answers: share of all answers, right or wrong, that are classes of the task; without the perturbation"
+            " → at the greatest strength.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -170,7 +203,10 @@ def _shares(row: Mapping[str, Any]) -> str:
 
 
 def _interval(row: Mapping[str, Any]) -> str:
+    if not row["greatest_strength"]:
+        return "not measured"
     if row["half_strength"] is None:
         return f"above {row['greatest_strength']:.3g}"
-    ends = (f"{row[end]:.3g}" if row[end] is not None else "..." for end in ("half_low", "half_high"))
-    return f"{row['half_strength']:.3g} ({' to '.join(ends)})"
+    low, high = (f"{row[end]:.3g}" if row[end] is not None else "..." for end in ("half_low", "half_high"))
+    ends = f"between {low} and {high}" if row["half_ends"] == "measured strengths" else f"{low} to {high}"
+    return f"{row['half_strength']:.3g} ({ends})"

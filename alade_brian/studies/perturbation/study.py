@@ -43,7 +43,10 @@ class Measurement:
 
 
 def measurements_of(perturbation: Perturbation, strengths: Sequence[float], repeats: int) -> Iterator[Measurement]:
-    """Every strength but 0, as often as there are repeats, where repeats differ."""
+    """Every strength but 0, as often as there are repeats, where repeats differ; 0 itself only if there is no other,
+    since there every perturbation leaves the network as it is."""
+    if not any(strengths):
+        yield Measurement(perturbation)
     for strength in (s for s in strengths if s):
         perturbation.check(strength)
         yield from (
@@ -68,10 +71,11 @@ class Study:
         elif not is_unused(folder):
             raise UserError(f"{folder} holds files but no study; choose another folder with --out")
         else:
-            tasks, counts = np.unique(subject.images.tasks, return_counts=True)
+            images = subject.images
+            tasks, counts = np.unique(images.tasks, return_counts=True)
             self.results = {
                 "format": FORMAT, "subject": subject.name, "digest": subject.digest,
-                **subject.problem.study_facts(subject.outputs),
+                **subject.problem.study_facts(subject.outputs, images, subject.class_names),
                 "tasks": tasks.tolist(), "images_per_task": counts.tolist(), "best": subject.best,
                 "baseline": None, "perturbations": {},
             }  # fmt: skip
@@ -86,11 +90,20 @@ class Study:
         if measurement.perturbation is None:
             self.results["baseline"] = found
         else:
-            name, strength, repeat = measurement.keys
-            place = self.results["perturbations"].setdefault(
-                name, {"unit": measurement.perturbation.unit, "strengths": {}}
-            )
-            place["strengths"].setdefault(strength, {})[repeat] = found
+            _, strength, repeat = measurement.keys
+            self._place(measurement.perturbation)["strengths"].setdefault(strength, {})[repeat] = found
+        self._write()
+
+    def keep_unperturbed(self, perturbation: Perturbation) -> None:
+        """Enter a perturbation at strength 0, where the measurement is that of the unchanged network."""
+        self._place(perturbation)
+        self._write()
+
+    def _place(self, perturbation: Perturbation) -> dict[str, Any]:
+        new = {"unit": perturbation.unit, "whole": perturbation.whole, "strengths": {}}
+        return self.results["perturbations"].setdefault(perturbation.key, new)
+
+    def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, self.results)
 
@@ -117,6 +130,9 @@ def measure_missing(
         if name in refused:
             continue
         try:
+            if measurement.perturbation is not None and not measurement.strength:
+                study.keep_unperturbed(measurement.perturbation)
+                continue
             study.keep(measurement, measure(study.subject, measurement, settings))
         except UserError as error:
             if not pass_over or measurement.perturbation is None:
@@ -139,8 +155,7 @@ def measurements(
 
 
 def measure(subject: TrainedNetwork, measurement: Measurement, settings: SimulationSettings) -> dict[str, Any]:
-    """Of the perturbed network: accuracy on all images and on each task's, the share of all answers that are classes of
-    each task, right or wrong (of values: see `Regression.measurement`), and synaptic events per image."""
+    """Of the perturbed network: what `Problem.measurement` gives, and synaptic events per image."""
     images, events = subject.images, 0
     outputs = np.empty((len(images), subject.outputs))
     if isinstance(measurement.perturbation, SelectiveLesion):

@@ -123,10 +123,10 @@ def _cells(found: Sequence[Broken]) -> list[str]:
 
 def _trend_cells(results: Results, trends: Trends, row: str) -> list[str]:
     """A row's trend with its interval and, if there is a control, the difference from the control's."""
-    own = _trend(list(trends[row].values()))
+    own = trend_text(list(trends[row].values()))
     if not compared(results):
         return [own]
-    return [own, "" if row == CONTROL else _trend(above_control(trends, row))]
+    return [own, "" if row == CONTROL else trend_text(above_control(trends, row))]
 
 
 def half_text(found: Sequence[Broken]) -> str:
@@ -159,7 +159,7 @@ def points(share: float) -> str:
     return f"{round(100 * share):+d}"
 
 
-def _trend(trends: Sequence[float]) -> str:
+def trend_text(trends: Sequence[float]) -> str:
     """Format the mean of trends in percentage points with its interval, in bold if it excludes 0."""
     return _with_interval(interval(trends), points)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alade_brian.config.run import RunConfig
+from alade_brian.errors import UserError
 from alade_brian.learning.incremental.task_data import TaskData, time_first
 from alade_brian.learning.stage import Stage
 from alade_brian.models import ExpandableNetwork
@@ -40,8 +41,8 @@ class Method(ABC):
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         self.config, self.network = config, network
 
-    def check(self, tasks: int) -> None:  # noqa: B027 - most methods have nothing to refuse
-        """UserError where a run of so many tasks cannot end well; called before it begins."""
+    def check(self, sizes: Sequence[int]) -> None:  # noqa: B027 - most methods have nothing to refuse
+        """UserError where a run of tasks with these numbers of classes cannot end well; called before it begins."""
 
     @abstractmethod
     def begin_task(self, data: TaskData) -> None:
@@ -73,6 +74,16 @@ class Method(ABC):
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Go on from a `state`."""
+
+
+def require_two_classes(config: RunConfig, sizes: Sequence[int]) -> None:
+    """UserError where the last of several tasks has one class, for a method that distinguishes only those of a task."""
+    if len(sizes) > 1 and sizes[-1] < 2:
+        raise UserError(
+            f"init_cls {config.init_cls} and increment {config.increment} leave {sizes[-1]} of {sum(sizes)} classes "
+            f"for the last task, but the method '{config.method}' distinguishes only the classes of one task; use "
+            "another increment"
+        )
 
 
 def mean_features(

@@ -6,7 +6,7 @@ Han, Zhao, Zhao, Li, Zeng, Shen, IJCAI 2023 (arXiv 2308.04749).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
-from alade_brian.learning.incremental.methods.base import Method
+from alade_brian.learning.incremental.methods.base import Method, require_two_classes
 from alade_brian.learning.incremental.methods.observed import CrossEntropyStage
 from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.incremental.units import Guard, Units
@@ -56,9 +56,11 @@ class Dsd(Method):
                 )
         super().__init__(config, network)
 
-    def check(self, tasks: int) -> None:
-        """UserError where a run of so many tasks is bound to run out of free units; with pruning nobody can know."""
-        switches = self.config.dsd
+    def check(self, sizes: Sequence[int]) -> None:
+        """UserError where the last task has one class, or a run of so many tasks is bound to run out of free units;
+        with pruning nobody can know."""
+        require_two_classes(self.config, sizes)
+        switches, tasks = self.config.dsd, len(sizes)
         for width in self.config.network.channels:
             wanted = _units(switches.initial, width) + (tasks - 1) * _units(switches.growth, width)
             if not switches.prune and wanted > width:

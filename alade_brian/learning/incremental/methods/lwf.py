@@ -5,9 +5,11 @@ Li and Hoiem, ECCV 2016 and TPAMI 2018 (arXiv 1606.09282).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from alade_brian.errors import UserError
+from alade_brian.learning.incremental.methods.base import require_two_classes
 from alade_brian.learning.incremental.methods.distilling import Distilling
 
 
@@ -22,10 +24,11 @@ class Lwf(Distilling):
     name = "lwf"
     new_only: ClassVar[bool] = True
 
-    def check(self, tasks: int) -> None:
+    def check(self, sizes: Sequence[int]) -> None:
         increment = self.config.increment
-        if tasks > 1 and increment < 2:
+        if len(sizes) > 1 and increment < 2:
             raise UserError(
                 f"increment is {increment}, but the method 'lwf' distinguishes only the new classes of one "
                 "task; use at least 2"
             )
+        require_two_classes(self.config, sizes)
