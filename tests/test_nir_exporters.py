@@ -138,6 +138,14 @@ def test_open_ends_become_inputs_and_outputs() -> None:
     assert list(network.inputs) == ["input_w"] and list(network.outputs) == ["sub.output"]
 
 
+def test_names_may_be_numbers_or_bytes() -> None:
+    """As Lava's converter makes them in memory."""
+    nodes = {0: nir.Linear(DENSE), 1: lif(3), b"input": ports((6,))["input"], "output": ports((3,))["output"]}
+    graph = nir.NIRGraph(nodes, [(b"input", 0), (0, 1), (1, "output")], type_check=False)
+    network = open_nir(graph, 4, DT)
+    assert list(network.inputs) == ["input"] and list(network.neurons) == ["1"]
+
+
 def test_an_edge_to_a_node_of_another_name_is_refused_once() -> None:
     """As the sub-graphs of some public files: the node is 'lif1', four edges say 'lif'."""
     nodes = {**ports((3,)), "lif1": lif(3), "back": nir.Linear(np.eye(3))}
