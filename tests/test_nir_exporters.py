@@ -99,7 +99,9 @@ def test_an_input_as_the_graph_declares_it_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_axis_of_more_than_1_is_never_left_out() -> None:
-    with pytest.raises(RefusedNodes, match="its input has the shape"):
+    with pytest.raises(
+        RefusedNodes, match="its input has the shape .2, 6.; leave the first axis out of the Input's shape"
+    ):
         read_nir(chain((2, 6), (3,), w=nir.Linear(DENSE), n=lif(3)), 4)
     with pytest.raises(RefusedNodes, match="node 'output': shape"):
         read_nir(chain((6,), (2, 3), w=nir.Linear(DENSE), n=lif(3)), 4)
