@@ -219,6 +219,15 @@ def test_an_input_weight_that_is_a_matrix_is_named(shape: Shape, tmp_path: Path)
             read_nir(graph, 4)
 
 
+def test_an_input_weight_may_be_the_only_number_with_axes(tmp_path: Path) -> None:
+    weights = np.array([1.0, 2.0, 4.0])
+    once = {"tau_syn": 4 * DT, "tau_mem": 4 * DT, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.25, "v_reset": 0.0}
+    path = rewritten(tmp_path / "net.nir", cuba(), lambda n: put(n["n"], w_in=weights, **once))
+    (population,) = read_nir(path, 4, DT).populations
+    gain = population.neuron.parameters["gain_syn"].value
+    assert population.shape == (3,) and np.array_equal(gain / gain[0], weights)
+
+
 @pytest.mark.parametrize(
     ("r", "dt", "warned"),
     [
