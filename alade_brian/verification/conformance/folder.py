@@ -37,8 +37,9 @@ def graph_files(folder: Path) -> list[Path]:
 def compared_files(
     files: list[Path], presentations: int, steps: int, seed: int, settings: SimulationSettings
 ) -> Iterator[ConformanceRow]:
-    """Each graph against every framework, on the input `NAME.npz` beside it or else on random spikes; and a graph of a
-    single neuron against the traces `*.csv` beside it: input, membrane, spikes, a row for each step."""
+    """Each graph `NAME.nir` against every framework, on the input `NAME.npz` beside it or else on random spikes; against
+    recordings `NAME.SOURCE.npz`, the spikes of some of its nodes by their names, as `run-nir` writes them; and a graph of
+    a single neuron against the traces `*.csv` beside it: input, membrane, spikes, a row for each step."""
     for path in files:
         try:
             shown = _shown(path, presentations, steps, seed)
@@ -46,6 +47,7 @@ def compared_files(
             yield ConformanceRow(path.name, "none", 0, 0, None, None, str(error))
             continue
         yield from compared_with_frameworks(shown, settings)
+        yield from _compared_recordings(path, shown, settings)
         (array,) = shown.inputs.values()
         if array[0, 0].size == 1:
             yield from _compared_traces(path, shown, settings)
@@ -69,6 +71,23 @@ def _shown(path: Path, presentations: int, steps: int, seed: int) -> ShownGraph:
         size = (presentations, steps, *network.spec.shape(name))
         array = (draw.random(size) < RATE).astype(np.float64)
     return ShownGraph(path.name, graph, dt, {node: array})
+
+
+def _compared_recordings(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:
+    """A row for each recording beside a graph; of the nodes that it holds."""
+    for recording in sorted(path.parent.glob(f"{path.stem}.*.npz")):
+        ours, arrays = spikes_in_brian2(shown, "euler", settings), read_arrays(recording)
+        name = f"recorded in {recording.name}"
+        held = {node: spikes for node, spikes in ours.items() if node in arrays}
+        wrong = [node for node, spikes in held.items() if arrays[node].size != spikes.size]
+        if wrong or not held:
+            listed = (
+                ", ".join(f"'{node}' of shape {arrays[node].shape}" for node in wrong) or "none of the spiking nodes"
+            )
+            yield conformance_row(shown.title, name, held, None, f"not compared: it holds {listed}")
+            continue
+        theirs = {node: arrays[node].reshape(spikes.shape) > 0 for node, spikes in held.items()}
+        yield conformance_row(shown.title, name, held, theirs)
 
 
 def _compared_traces(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:
