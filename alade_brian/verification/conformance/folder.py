@@ -37,9 +37,12 @@ def graph_files(folder: Path) -> list[Path]:
 def compared_files(
     files: list[Path], presentations: int, steps: int, seed: int, settings: SimulationSettings
 ) -> Iterator[ConformanceRow]:
-    """Each graph `NAME.nir` against every framework, on the input `NAME.npz` beside it or else on random spikes; against
-    recordings `NAME.SOURCE.npz`, the spikes of some of its nodes by their names, as `run-nir` writes them; and a graph of
-    a single neuron against the traces `*.csv` beside it: input, membrane, spikes, a row for each step."""
+    """Each graph `NAME.nir` against every framework, and against what was recorded.
+
+    Its input is `NAME.npz` beside it, or else random spikes. Recordings are `NAME.SOURCE.npz`, the spikes of some of its
+    nodes by their names, as `run-nir` writes them; and `*.csv` for a graph of a single neuron: input, membrane, spikes, a
+    row for each step.
+    """
     for path in files:
         try:
             shown = _shown(path, presentations, steps, seed)
@@ -81,10 +84,9 @@ def _compared_recordings(path: Path, shown: ShownGraph, settings: SimulationSett
         held = {node: spikes for node, spikes in ours.items() if node in arrays}
         wrong = [node for node, spikes in held.items() if arrays[node].size != spikes.size]
         if wrong or not held:
-            listed = (
-                ", ".join(f"'{node}' of shape {arrays[node].shape}" for node in wrong) or "none of the spiking nodes"
-            )
-            yield conformance_row(shown.title, name, held, None, f"not compared: it holds {listed}")
+            shapes = ", ".join(f"'{node}' of shape {arrays[node].shape}" for node in wrong)
+            note = f"not compared: it holds {shapes or 'none of the spiking nodes'}"
+            yield conformance_row(shown.title, name, held, None, note)
             continue
         theirs = {node: arrays[node].reshape(spikes.shape) > 0 for node, spikes in held.items()}
         yield conformance_row(shown.title, name, held, theirs)
