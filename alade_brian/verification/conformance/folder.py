@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,9 +40,9 @@ def compared_files(
 ) -> Iterator[ConformanceRow]:
     """Each graph `NAME.nir` against every framework, and against what was recorded.
 
-    Its input is `NAME.npz` beside it, or else random spikes. Recordings are `NAME.SOURCE.npz`, the spikes of some of its
-    nodes by their names, as `run-nir` writes them; and `*.csv` for a graph of a single neuron: input, membrane, spikes, a
-    row for each step.
+    Its input is `NAME.npz` beside it, or else random spikes. Recordings are `NAME.SOURCE.npz`, the spikes of some of
+    its nodes by their names, as `run-nir` writes them; and `*.csv` for a graph of a single neuron: input, membrane,
+    spikes, a row for each step.
     """
     for path in files:
         try:
@@ -78,9 +79,15 @@ def _shown(path: Path, presentations: int, steps: int, seed: int) -> ShownGraph:
 
 def _compared_recordings(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:
     """A row for each recording beside a graph; of the nodes that it holds."""
-    for recording in sorted(path.parent.glob(f"{path.stem}.*.npz")):
-        ours, arrays = spikes_in_brian2(shown, "euler", settings), read_arrays(recording)
+    recordings = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*.npz"))
+    ours = spikes_in_brian2(shown, "euler", settings) if recordings else {}
+    for recording in recordings:
         name = f"recorded in {recording.name}"
+        try:
+            arrays = read_arrays(recording)
+        except UserError as error:
+            yield conformance_row(shown.title, name, {}, None, f"not compared: {error}")
+            continue
         held = {node: spikes for node, spikes in ours.items() if node in arrays}
         wrong = [node for node, spikes in held.items() if arrays[node].size != spikes.size]
         if wrong or not held:
