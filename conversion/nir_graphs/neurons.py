@@ -78,7 +78,7 @@ def neuron_faults(node: nir.NIRNode) -> list[CannotLower]:
 def check_weight(w_in: np.ndarray, shape: Shape) -> None:
     """CannotLower where the input weight of a neuron of that shape is a matrix: NIR has it element by element."""
     inside = without_leading_ones(w_in.shape, len(shape))
-    if w_in.size > 1 and len(inside) > len(shape):
+    if prod(shape) > 1 and len(inside) > len(shape):
         raise CannotLower(
             "w_in",
             f"of shape {w_in.shape}",
