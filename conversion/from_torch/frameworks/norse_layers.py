@@ -140,6 +140,7 @@ FRAMEWORK = Framework(
     title="Norse",
     version="1.1.0",
     modules=("norse.torch",),
+    networks=("norse.torch.models",),
     neurons={
         norse.LIFCell: _lif,
         norse.LIFRecurrentCell: _lif_recurrent,

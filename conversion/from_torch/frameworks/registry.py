@@ -35,6 +35,7 @@ class Framework:
     version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, and
                     another one is refused. Empty: any, for layers that are kept beside their adapter
     modules         where it keeps the classes that networks are built of
+    networks        where it keeps whole networks, which are looked into
     neurons         by class, how a layer of it is understood
     layers          by class, how its other layers are lowered
     containers      classes that only call the layers in them
@@ -49,6 +50,7 @@ class Framework:
     title: str
     version: str = ""
     modules: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     neurons: Mapping[type[nn.Module], NeuronAdapter]
     layers: Mapping[type[nn.Module], LowerFunction] = field(default_factory=lambda: MappingProxyType({}))
     containers: tuple[type[nn.Module], ...] = ()
@@ -64,7 +66,7 @@ class Framework:
         for path in self.modules:
             for name, cls in sorted(vars(importlib.import_module(path)).items()):
                 layer = inspect.isclass(cls) and issubclass(cls, nn.Module) and not name.startswith("_")
-                if layer and cls.__module__.split(".")[0] == self.name:
+                if layer and cls.__module__.split(".")[0] == self.name and not cls.__module__.startswith(self.networks):
                     found.setdefault(cls, name)
         return MappingProxyType(found)
 
