@@ -44,11 +44,12 @@ def row_of(example: Example) -> Row:
         first, others = refused.refusals[0], len(refused.refusals) - 1
         more = f" (and {others} more)" if others else ""
         return Row(example.title, 0, f"refused: {_reason(first)}{more}")
-    if not found.agrees:
-        return Row(example.title, len(found.layers), f"differs: {found.mismatched_spikes} spikes")
     # What only gives its membrane need not fire.
     silent = [layer.name for layer in found.layers if not layer.spikes_reference and layer.name != answer]
-    return Row(example.title, len(found.layers), "exact" if not silent else f"exact, but silent: {', '.join(silent)}")
+    if silent:
+        return Row(example.title, len(found.layers), f"silent: {', '.join(silent)}")
+    differs = f"differs: {found.mismatched_spikes} spikes, logits by {found.logit_max_abs_difference:.1g}"
+    return Row(example.title, len(found.layers), "exact" if found.agrees else differs)
 
 
 def compared(example: Example) -> tuple[Verification, str]:

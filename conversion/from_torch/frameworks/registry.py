@@ -199,8 +199,10 @@ def container_kind(module: nn.Module) -> str | None:
 def in_double(model: nn.Module) -> nn.Module:
     """The model itself, made to run in float64 throughout where a framework, or a forward that makes its spikes
     float32, would fall back to that."""
+    known = ("torch", "alade_brian", *FRAMEWORKS)
+    by_hand = any(type(module).__module__.split(".")[0] not in known for module in model.modules())
     for module in model.modules():
-        if isinstance(getattr(module, "weight", None), Tensor):
+        if by_hand and isinstance(getattr(module, "weight", None), Tensor):
             module.register_forward_pre_hook(_as_exact)
         framework = framework_of(module)
         if framework is not None and framework.in_double is not None and neuron_adapter(module) is not None:
