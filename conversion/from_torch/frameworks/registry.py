@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -44,6 +45,8 @@ class Framework:
     containers_return_state   a container returns its output and its layers' states
     reset           method that brings a layer to rest; empty: they keep no state
     in_double       makes a neuron run in float64 throughout where it would fall back to float32
+    membranes       the membranes before the reset of a neuron layer that begins at rest and is given these inputs, one
+                    for each step; it may change the layer
     """
 
     name: str
@@ -58,6 +61,7 @@ class Framework:
     containers_return_state: bool = False
     reset: str = ""
     in_double: Callable[[Any], None] | None = None
+    membranes: Callable[[Any, Sequence[Tensor]], list[Tensor]] | None = None
 
     @cached_property
     def classes(self) -> Mapping[type[nn.Module], str]:
@@ -212,6 +216,18 @@ def in_double(model: nn.Module) -> nn.Module:
 
 def _as_exact(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in inputs)
+
+
+def membranes_of(module: nn.Module, received: Sequence[Tensor]) -> Tensor | None:
+    """Membranes before the reset, ``(steps, images, ...)``, of a framework's neuron layer; None if none are known.
+
+    received   what the layer was given, call by call: one tensor for each step, or one with all steps
+    """
+    framework, adapter = framework_of(module), neuron_adapter(module)
+    if framework is None or framework.membranes is None or adapter is None:
+        return None
+    whole = len(received) == 1 and adapter(module).over_steps
+    return torch.stack(framework.membranes(copy.deepcopy(module), received[0] if whole else received))
 
 
 def reset_states(model: nn.Module) -> None:
