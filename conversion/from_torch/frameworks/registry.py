@@ -227,7 +227,7 @@ def membranes_of(module: nn.Module, received: Sequence[Tensor]) -> Tensor | None
     if framework is None or framework.membranes is None or adapter is None:
         return None
     whole = len(received) == 1 and adapter(module).over_steps
-    return torch.stack(framework.membranes(copy.deepcopy(module), received[0] if whole else received))
+    return torch.stack(framework.membranes(copy.deepcopy(module), list(received[0]) if whole else received))
 
 
 def reset_states(model: nn.Module) -> None:
