@@ -60,6 +60,9 @@ COMMANDS = (
     Command(
         "support-table", "support_table", "write the table of what is converted into the documentation", hidden=True
     ),
+    Command(
+        "zoo-table", "zoo_table", "write the table of other frameworks' networks into the documentation", hidden=True
+    ),
 )
 
 

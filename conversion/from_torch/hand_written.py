@@ -49,12 +49,11 @@ def with_hand_written(model: nn.Module, known: Collection[type[nn.Module]]) -> n
 
 
 def _may_be_a_neuron(module: nn.Module, known: Collection[type[nn.Module]]) -> bool:
-    kind = type(module)
-    theirs = framework_of(module) is not None or kind.__module__.split(".")[0] in ("torch", "alade_brian")
+    theirs = framework_of(module) is not None or type(module).__module__.startswith("torch.")
     if theirs or isinstance(module, (*known, HandWritten, fx.GraphModule)):
         return False
     # A surrogate has no weights; whatever has some is a part of a network.
-    plain = all(not any(child.parameters()) and not any(child.children()) for child in module.children())
+    plain = all(len(list(child.parameters())) == 0 and len(list(child.children())) == 0 for child in module.children())
     return plain and len(_arguments(module)) == 2
 
 

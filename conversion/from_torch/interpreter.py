@@ -123,7 +123,7 @@ class ValueInterpreter(fx.Interpreter):
             same = same_class(kind, framework.layers)
             if same is None:
                 raise refuse_layer(module, framework)
-            function = framework.layers[same]
+            function: LowerFunction | None = framework.layers[same]
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None

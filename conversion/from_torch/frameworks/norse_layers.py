@@ -6,13 +6,15 @@ then the current decays. It fires where ``v > v_th`` and is reset at once; the m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import norse.torch as norse
 import numpy as np
+import torch
 from norse.torch.functional.reset import reset_subtract, reset_value
+from norse.torch.module.snn import SNN, SNNRecurrent
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import Framework, numbers, parameter
@@ -21,6 +23,8 @@ from alade_brian.conversion.lowering import CannotLower
 from alade_brian.spec import NeuronEquations, Parameter, constant
 
 _METHODS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc")
+# A threshold that no membrane reaches; it is multiplied by 0 spikes where a reset subtracts it.
+_NEVER = 1e300
 _MEMBRANE = "dv/dt = (v_leak - v)/tau : 1"
 
 
@@ -97,6 +101,19 @@ def _li_box(module: Any) -> ForeignNeuron:
     return ForeignNeuron(equations, ("spikes", "state"), sampled="after_reset", passes_state=True)
 
 
+def _membranes(module: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The membrane of every step as it would be if the neuron did not fire in it."""
+    silent = module.p._replace(v_th=torch.tensor(_NEVER, dtype=torch.float64))
+    weights = (module.input_weights, module.recurrent_weights) if hasattr(module, "recurrent_weights") else ()
+    over_time = isinstance(module, SNN | SNNRecurrent)
+    state = module.state_fallback(inputs[0].unsqueeze(0) if over_time else inputs[0])
+    seen = []
+    for current in inputs:
+        seen.append(module.activation(current, state, *weights, silent, module.dt)[1].v)
+        state = module.activation(current, state, *weights, module.p, module.dt)[1]
+    return seen
+
+
 def _membrane(module: Any) -> dict[str, Parameter]:
     part = _part(module, module.p.tau_mem_inv)
     return {"tau": constant(1 / part, "step"), "gain": constant(part), "v_leak": parameter(module.p.v_leak)}
@@ -140,6 +157,7 @@ FRAMEWORK = Framework(
     title="Norse",
     version="1.1.0",
     modules=("norse.torch",),
+    networks=("norse.torch.models",),
     neurons={
         norse.LIFCell: _lif,
         norse.LIFRecurrentCell: _lif_recurrent,
@@ -153,4 +171,5 @@ FRAMEWORK = Framework(
     containers=(norse.SequentialState, norse.Lift),
     container_kind=_container_kind,
     containers_return_state=True,
+    membranes=_membranes,
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -35,6 +36,7 @@ class Framework:
     version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, and
                     another one is refused. Empty: any, for layers that are kept beside their adapter
     modules         where it keeps the classes that networks are built of
+    networks        where it keeps whole networks, which are looked into
     neurons         by class, how a layer of it is understood
     layers          by class, how its other layers are lowered
     containers      classes that only call the layers in them
@@ -43,12 +45,15 @@ class Framework:
     containers_return_state   a container returns its output and its layers' states
     reset           method that brings a layer to rest; empty: they keep no state
     in_double       makes a neuron run in float64 throughout where it would fall back to float32
+    membranes       the membranes before the reset of a neuron layer that begins at rest and is given these inputs, one
+                    for each step; it may change the layer
     """
 
     name: str
     title: str
     version: str = ""
     modules: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     neurons: Mapping[type[nn.Module], NeuronAdapter]
     layers: Mapping[type[nn.Module], LowerFunction] = field(default_factory=lambda: MappingProxyType({}))
     containers: tuple[type[nn.Module], ...] = ()
@@ -56,6 +61,7 @@ class Framework:
     containers_return_state: bool = False
     reset: str = ""
     in_double: Callable[[Any], None] | None = None
+    membranes: Callable[[Any, Sequence[Tensor]], list[Tensor]] | None = None
 
     @cached_property
     def classes(self) -> Mapping[type[nn.Module], str]:
@@ -64,7 +70,7 @@ class Framework:
         for path in self.modules:
             for name, cls in sorted(vars(importlib.import_module(path)).items()):
                 layer = inspect.isclass(cls) and issubclass(cls, nn.Module) and not name.startswith("_")
-                if layer and cls.__module__.split(".")[0] == self.name:
+                if layer and cls.__module__.split(".")[0] == self.name and not cls.__module__.startswith(self.networks):
                     found.setdefault(cls, name)
         return MappingProxyType(found)
 
@@ -197,8 +203,10 @@ def container_kind(module: nn.Module) -> str | None:
 def in_double(model: nn.Module) -> nn.Module:
     """The model itself, made to run in float64 throughout where a framework, or a forward that makes its spikes
     float32, would fall back to that."""
+    known = ("torch", "alade_brian", *FRAMEWORKS)
+    by_hand = any(type(module).__module__.split(".")[0] not in known for module in model.modules())
     for module in model.modules():
-        if isinstance(getattr(module, "weight", None), Tensor):
+        if by_hand and isinstance(getattr(module, "weight", None), Tensor):
             module.register_forward_pre_hook(_as_exact)
         framework = framework_of(module)
         if framework is not None and framework.in_double is not None and neuron_adapter(module) is not None:
@@ -208,6 +216,18 @@ def in_double(model: nn.Module) -> nn.Module:
 
 def _as_exact(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in inputs)
+
+
+def membranes_of(module: nn.Module, received: Sequence[Tensor]) -> Tensor | None:
+    """Membranes before the reset, ``(steps, images, ...)``, of a framework's neuron layer; None if none are known.
+
+    received   what the layer was given, call by call: one tensor for each step, or one with all steps
+    """
+    framework, adapter = framework_of(module), neuron_adapter(module)
+    if framework is None or framework.membranes is None or adapter is None:
+        return None
+    whole = len(received) == 1 and adapter(module).over_steps
+    return torch.stack(framework.membranes(copy.deepcopy(module), list(received[0]) if whole else received))
 
 
 def reset_states(model: nn.Module) -> None:

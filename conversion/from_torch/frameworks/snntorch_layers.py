@@ -6,7 +6,7 @@ step; where it acts there (before the leak, behind it, behind the input) differs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,22 @@ def _in_double(module: Any) -> None:
         return spike(membrane).to(membrane.dtype)
 
     module.spike_grad = exact
+
+
+def _membranes(module: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the neuron compares with its threshold, step by step."""
+    seen: list[Tensor] = []
+    fire = module.fire
+
+    def watched(membrane: Tensor) -> Tensor:
+        seen.append(membrane)
+        return fire(membrane)
+
+    module.fire = watched
+    module.reset_mem()
+    for current in inputs:
+        module(current)
+    return seen
 
 
 def _lower_one_to_one(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
@@ -220,4 +236,5 @@ FRAMEWORK = Framework(
     layers={rleaky.RecurrentOneToOne: _lower_one_to_one, rsynaptic.RecurrentOneToOne: _lower_one_to_one},
     reset="reset_mem",
     in_double=_in_double,
+    membranes=_membranes,
 )

@@ -6,13 +6,14 @@ where that is None, by subtraction of the threshold. Its membrane begins at `v_r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.ann2snn.modules import ChannelVoltageScaler, VoltageScaler
-from torch import nn
+from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import Framework, comparison_of, numbers
 from alade_brian.conversion.from_torch.layers import lower_delay
@@ -33,6 +34,30 @@ def _container_kind(module: Any) -> str:
     if isinstance(module, layer.StepModeContainer):
         return "chain" if module.step_mode == "s" else "driven" if module.stateful else "folded"
     return "folded" if isinstance(module, layer.SeqToANNContainer) else "driven"
+
+
+class _Watched(nn.Module):
+    """A surrogate that keeps what it is given: the distances from the threshold."""
+
+    def __init__(self, surrogate: nn.Module) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+        self.seen: list[Tensor] = []
+
+    def forward(self, distance: Tensor) -> Tensor:
+        self.seen.append(distance)
+        return self.surrogate(distance)
+
+
+def _membranes(module: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the neuron, perhaps one in a container, compares with its threshold, step by step."""
+    node = next(part for part in module.modules() if isinstance(part, neuron.BaseNode))
+    node.surrogate_function = watched = _Watched(node.surrogate_function)
+    functional.set_step_mode(module, "s")
+    functional.reset_net(module)
+    for current in inputs:
+        module(current)
+    return [distance + node.v_threshold for distance in watched.seen]
 
 
 def _lower_voting(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
@@ -168,4 +193,5 @@ FRAMEWORK = Framework(
     containers=(layer.SeqToANNContainer, layer.MultiStepContainer, layer.StepModeContainer),
     container_kind=_container_kind,
     reset="reset",
+    membranes=_membranes,
 )
