@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,12 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.frameworks.probe import difference
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.models.neurons.leaky import time_constant
 from alade_brian.registry import Registry
-from alade_brian.spec.neuron import Parameter, constant
+from alade_brian.spec.neuron import NeuronEquations, Parameter, constant
+
+log = logging.getLogger(__name__)
 
 NeuronAdapter = Callable[[Any], ForeignNeuron]
 
@@ -30,11 +36,13 @@ class Framework:
 
     name            its importable package
     title           as its authors write it
-    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, and
-                    another one is refused. Empty: any, for layers that are kept beside their adapter
+    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, so an
+                    older one is refused, and of a newer one the neurons whose steps are found to be the same are taken.
+                    Empty: any, for layers that are kept beside their adapter
     modules         where it keeps the classes that networks are built of
     neurons         by class, how a layer of it is understood
     layers          by class, how its other layers are lowered
+    refused         by class, why it has no exact counterpart
     containers      classes that only call the layers in them
     container_kind  how a container calls its layers: ``chain``, one after the other; ``folded``, so too, with steps and
                     images as one axis; ``driven``, step by step
@@ -49,6 +57,7 @@ class Framework:
     modules: tuple[str, ...] = ()
     neurons: Mapping[type[nn.Module], NeuronAdapter]
     layers: Mapping[type[nn.Module], LowerFunction] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[type[nn.Module], str] = field(default_factory=lambda: MappingProxyType({}))
     containers: tuple[type[nn.Module], ...] = ()
     container_kind: Callable[[Any], str] = lambda module: "chain"
     containers_return_state: bool = False
@@ -86,26 +95,58 @@ def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
     if framework is None:
         return None
     # A class of its own may step differently from the class it derives from: only the very class is taken.
-    adapter = framework.neurons.get(type(module))
-    return None if adapter is None else _of_its_version(framework, adapter)
+    kind = type(module)
+    if kind in framework.neurons:
+        return _of_its_version(framework, framework.neurons[kind])
+    known = kind in framework.layers or kind in framework.containers
+    return None if known or kind not in framework.refused else _refusing(framework.refused[kind])
+
+
+def _refusing(reason: str) -> NeuronAdapter:
+    """An adapter of a class that has no exact counterpart."""
+
+    def refuse(module: Any) -> ForeignNeuron:
+        raise CannotLower("class", type(module).__name__, reason)
+
+    return refuse
 
 
 def _of_its_version(framework: Framework, adapter: NeuronAdapter) -> NeuronAdapter:
-    """The adapter itself, or one that refuses where another version of the framework is installed."""
+    """The adapter itself, or one that is wary where another version of the framework is installed."""
     if not framework.version:
         return adapter
-    name = framework.name
-    found, known = version(name), ".".join(framework.version.split(".")[:2])
-    if found.split(".")[:2] == known.split("."):
+    found, known = version(framework.name), framework.version
+    if _major_minor(found) == _major_minor(known):
         return adapter
+    name, last = framework.name, ".".join(known.split(".")[:2])
+    remedy = f"whose rules are known here; install {name}=={last}.*"
 
     def refuse(module: Any) -> ForeignNeuron:
-        said = (
-            f"may step otherwise than version {known}, whose rules are known here; install {framework.name}=={known}.*"
-        )
-        raise CannotLower(f"version of {framework.name}", found, said)
+        raise CannotLower(f"version of {name}", found, f"may step otherwise than version {last}, {remedy}")
 
-    return refuse
+    def probe(module: Any) -> ForeignNeuron:
+        neuron = adapter(module)
+        differs = difference(module, neuron, framework.reset, framework.in_double)
+        if differs:
+            said = f"steps {type(module).__name__} otherwise than version {last} ({differs}), {remedy}"
+            raise CannotLower(f"version of {name}", found, said)
+        _warn_once(name, found, type(module).__name__, last)
+        return neuron
+
+    return refuse if _major_minor(found) < _major_minor(known) else probe
+
+
+@cache
+def _warn_once(name: str, found: str, kind: str, known: str) -> None:
+    log.warning(
+        "%s %s is newer than %s, whose rules are known here; %s was tried on random input and steps as in %s",
+        name, found, known, kind, known,
+    )  # fmt: skip
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def container_kind(module: nn.Module) -> str | None:
@@ -159,6 +200,27 @@ def comparison_of(spike: Any, argument: str) -> Literal[">", ">="]:
 def parameter(tensor: Any) -> Parameter:
     """A number or tensor as a parameter that meets the neurons' shape from the right, without an axis for images."""
     return constant(numbers(tensor))
+
+
+def decaying(
+    decays: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter], arguments: str = "beta, alpha"
+) -> NeuronEquations:
+    """A neuron without reset whose variables decay, each by its factor per step; the last one is the membrane.
+
+    decays      by variable its factor, between 0 (excluded) and 1
+    arguments   what the factors are called in the framework, for a refusal
+    """
+    lines, more = [], dict(parameters)
+    for name, decay in decays.items():
+        tau = f"tau_{name}" if name != "v" else "tau"
+        if np.all(decay == 1):
+            lines.append(f"{name} : 1")
+        elif np.all((decay > 0) & (decay < 1)):
+            lines.append(f"d{name}/dt = -{name}/{tau} : 1")
+            more[tau] = time_constants(decay)
+        else:
+            raise CannotLower(arguments, np.unique(decay).tolist(), "must lie between 0 and 1, or be 1 for all neurons")
+    return NeuronEquations("\n".join(lines), more, membrane=tuple(decays)[-1], reset="none")
 
 
 def time_constants(decay: Any) -> Parameter:
