@@ -105,7 +105,7 @@ class _Stepped:
 
     def __init__(self, equations: NeuronEquations, like: Tensor) -> None:
         self.equations = equations
-        self.values = {name: torch.from_numpy(p.value) for name, p in equations.parameters.items()}
+        self.values = {name: torch.from_numpy(p.value.copy()) for name, p in equations.parameters.items()}
         begin = dict.fromkeys(equations.states, torch.zeros((), dtype=torch.float64))
         begin |= {name: self.values[f"{name}_initial"] for name in begin if f"{name}_initial" in self.values}
         if "v_initial" in self.values:

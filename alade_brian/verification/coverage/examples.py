@@ -11,6 +11,7 @@ from torch import nn
 from alade_brian.verification.coverage.network import STEPS, Example
 
 Examples = Mapping[str, tuple[Example, ...]]
+Maker = Callable[[], Examples]
 
 
 def snntorch_examples() -> Examples:
@@ -119,6 +120,13 @@ def spikingjelly_examples() -> Examples:
         "NoisyCUBALIFNode": (steps(neuron.NoisyCUBALIFNode, 5, **quiet),),
         "NoisyILCCUBALIFNode": (steps(neuron.NoisyILCCUBALIFNode, 2, 3, size=6, **quiet),),
         "NoisyNonSpikingIFNode": (decoded(neuron.NoisyNonSpikingIFNode, 3, decode="mean-mem", **quiet),),
+        # Refused.
+        "MPBNBaseNode": (loop(neuron.MPBNBaseNode, out_features=5),),
+        "PSN": (steps(neuron.PSN, STEPS),),
+        "MaskedPSN": (steps(neuron.MaskedPSN, 2, STEPS),),
+        "FlexSN": (steps(neuron.FlexSN, lambda x, v: (v + x, v + x), 1),),
+        "LIAFNode": (loop(neuron.LIAFNode, act=nn.ReLU(), threshold_related=False),),
+        "STBIFNode": (loop(neuron.STBIFNode, q_threshold=1.0, level=4),),
     }
 
 

@@ -256,7 +256,7 @@ NEURONS: Mapping[type[nn.Module], NeuronAdapter] = MappingProxyType(
 
 _OVER_TIME = "runs over all steps in one call; use {} in a loop over x[step]"
 _STOCHASTIC = "draws its spikes at random; encode the images before, and give the network a sequence"
-_ENCODER = "turns images into spikes outside of the network; encode them before, and give the network a sequence"
+_ENCODER = "encodes images outside of neurons and weights; encode them before, and give the network a sequence"
 _COUPLED = "lets membranes charge each other at once, without spikes; use {}"
 _WEIGHTS = "makes its kernels anew in every call; copy them into nn.Conv2d"
 
