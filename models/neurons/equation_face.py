@@ -185,7 +185,7 @@ class _Stepped:
 
     def _evaluate(self, tree: ast.expr) -> Tensor:
         match tree:
-            case ast.Constant(value=value):
+            case ast.Constant(value=int() | float() | bool() as value):
                 return torch.tensor(float(value), dtype=torch.float64)
             case ast.Name(id=name):
                 return self.values[name] if name in self.values else _given(name)

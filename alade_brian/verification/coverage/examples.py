@@ -49,85 +49,103 @@ def snntorch_examples() -> Examples:
 
 def spikingjelly_examples() -> Examples:
     """By class of SpikingJelly."""
+    return {**_core_nodes(), **_research_nodes()}
+
+
+def _core_nodes() -> Examples:
     from spikingjelly.activation_based import neuron
 
-    def loop(kind: Callable[..., nn.Module], **keywords: Any) -> Example:
-        return Example(partial(kind, **keywords), _said((), keywords))
+    return {
+        "IFNode": (*_both(neuron.IFNode), *_both(neuron.IFNode, v_reset=None)),
+        "SimpleIFNode": (*_both(neuron.SimpleIFNode), *_both(neuron.SimpleIFNode, v_reset=None)),
+        "HalfThresholdIFNode": _both(neuron.HalfThresholdIFNode),
+        "ActivationAwareIFNode": (
+            *_both(neuron.ActivationAwareIFNode),
+            *_both(neuron.ActivationAwareIFNode, v_offset=0.3, v_reset=0.1),
+        ),
+        "NonSpikingIFNode": tuple(_decoded(neuron.NonSpikingIFNode, decode=how) for how in ("mean-mem", "max-mem")),
+        "LIFNode": (*_both(neuron.LIFNode), *_both(neuron.LIFNode, v_reset=None, decay_input=False, v_threshold=0.5)),
+        "SimpleLIFNode": (
+            *_both(neuron.SimpleLIFNode, tau=2.0, decay_input=True),
+            *_both(neuron.SimpleLIFNode, tau=2.0, decay_input=False, v_reset=0.1),
+        ),
+        "NonSpikingLIFNode": tuple(
+            _decoded(neuron.NonSpikingLIFNode, decode=how) for how in ("mean-mem", "max-mem", "last_mem")
+        ),
+        "ParametricLIFNode": (*_both(neuron.ParametricLIFNode), *_both(neuron.ParametricLIFNode, v_reset=None)),
+        "QIFNode": (*_both(neuron.QIFNode), *_both(neuron.QIFNode, tau=3.0, a0=0.5, v_reset=None)),
+        "EIFNode": (*_both(neuron.EIFNode), *_both(neuron.EIFNode, tau=4.0, delta_T=0.5, v_reset=None)),
+        "IzhikevichNode": (*_both(neuron.IzhikevichNode), *_both(neuron.IzhikevichNode, a=0.3, b=0.4, w_rest=0.2)),
+        "RAFNode": (*_both(neuron.RAFNode), *_both(neuron.RAFNode, omega=2.0, dt=0.5, v_reset=None)),
+        "SlidingPSN": (*_both(neuron.SlidingPSN, k=3), *_both(neuron.SlidingPSN, k=2, exp_init=False)),
+    }
 
-    def both(kind: Callable[..., nn.Module], gain: float = 2.0, **keywords: Any) -> tuple[Example, Example]:
-        """Once called for every step, once for all of them."""
-        alone, whole = partial(kind, **keywords), partial(kind, **keywords, step_mode="m")
-        said = _said((), keywords)
-        return Example(alone, said, gain=gain), Example(whole, _said((), {**keywords, "step_mode": "m"}), "steps")
 
-    def steps(kind: Callable[..., nn.Module], *arguments: Any, size: int = 5, **keywords: Any) -> Example:
-        said = _said(arguments, keywords)
-        return Example(partial(kind, *arguments, **keywords), said, "steps", inputs=size, outputs=size)
-
-    def decoded(kind: Callable[..., nn.Module], *arguments: Any, **keywords: Any) -> Example:
-        said = _said(arguments, keywords)
-        return Example(partial(kind, *arguments, **keywords), said, "steps", inputs=3, outputs=3, decoded=True)
+def _research_nodes() -> Examples:
+    from spikingjelly.activation_based import neuron
 
     quiet = {"T": STEPS, "is_training": False}
     return {
-        "IFNode": (*both(neuron.IFNode), *both(neuron.IFNode, v_reset=None)),
-        "SimpleIFNode": (*both(neuron.SimpleIFNode), *both(neuron.SimpleIFNode, v_reset=None)),
-        "HalfThresholdIFNode": both(neuron.HalfThresholdIFNode),
-        "ActivationAwareIFNode": (
-            *both(neuron.ActivationAwareIFNode),
-            *both(neuron.ActivationAwareIFNode, v_offset=0.3, v_reset=0.1),
-        ),
-        "NonSpikingIFNode": tuple(decoded(neuron.NonSpikingIFNode, decode=how) for how in ("mean-mem", "max-mem")),
-        "LIFNode": (*both(neuron.LIFNode), *both(neuron.LIFNode, v_reset=None, decay_input=False, v_threshold=0.5)),
-        "SimpleLIFNode": (
-            *both(neuron.SimpleLIFNode, tau=2.0, decay_input=True),
-            *both(neuron.SimpleLIFNode, tau=2.0, decay_input=False, v_reset=0.1),
-        ),
-        "NonSpikingLIFNode": tuple(
-            decoded(neuron.NonSpikingLIFNode, decode=how) for how in ("mean-mem", "max-mem", "last_mem")
-        ),
-        "ParametricLIFNode": (*both(neuron.ParametricLIFNode), *both(neuron.ParametricLIFNode, v_reset=None)),
-        "SLTTLIFNode": (loop(neuron.SLTTLIFNode), loop(neuron.SLTTLIFNode, v_reset=None)),
-        "OTTTLIFNode": (loop(neuron.OTTTLIFNode), loop(neuron.OTTTLIFNode, decay_input=True, v_reset=0.0)),
+        "SLTTLIFNode": (_loop(neuron.SLTTLIFNode), _loop(neuron.SLTTLIFNode, v_reset=None)),
+        "OTTTLIFNode": (_loop(neuron.OTTTLIFNode), _loop(neuron.OTTTLIFNode, decay_input=True, v_reset=0.0)),
         "KLIFNode": (
-            *both(neuron.KLIFNode),
+            *_both(neuron.KLIFNode),
             Example(partial(_with_gain, neuron.KLIFNode, 1.3), "k=1.3"),
-            *both(neuron.KLIFNode, scale_reset=True, v_reset=None),
-            *both(neuron.KLIFNode, scale_reset=True, decay_input=False, v_reset=0.1),
+            *_both(neuron.KLIFNode, scale_reset=True, v_reset=None),
+            *_both(neuron.KLIFNode, scale_reset=True, decay_input=False, v_reset=0.1),
             Example(partial(_with_gain, neuron.KLIFNode, 0.7, scale_reset=True), "scale_reset=True, k=0.7"),
         ),
-        "ComplementaryLIFNode": both(neuron.ComplementaryLIFNode),
-        "CUBALIFNode": (loop(neuron.CUBALIFNode), loop(neuron.CUBALIFNode, v_reset=None)),
+        "ComplementaryLIFNode": _both(neuron.ComplementaryLIFNode),
+        "CUBALIFNode": (_loop(neuron.CUBALIFNode), _loop(neuron.CUBALIFNode, v_reset=None)),
         "GatedLIFNode": (
             Example(partial(neuron.GatedLIFNode, STEPS), f"{STEPS}", "steps", image=True),
             Example(partial(neuron.GatedLIFNode, STEPS, inplane=5), f"{STEPS}, inplane=5", "steps", image=True),
         ),
         "MPBNLIFNode": (
-            *both(neuron.MPBNLIFNode, out_features=5),
-            *both(neuron.MPBNLIFNode, out_features=5, learnable_vth=True, v_reset=None),
-            *both(neuron.MPBNLIFNode, out_features=5, mpbn=False, decay_input=True),
+            *_both(neuron.MPBNLIFNode, out_features=5),
+            *_both(neuron.MPBNLIFNode, out_features=5, learnable_vth=True, v_reset=None),
+            *_both(neuron.MPBNLIFNode, out_features=5, mpbn=False, decay_input=True),
         ),
-        "QIFNode": (*both(neuron.QIFNode), *both(neuron.QIFNode, tau=3.0, a0=0.5, v_reset=None)),
-        "EIFNode": (*both(neuron.EIFNode), *both(neuron.EIFNode, tau=4.0, delta_T=0.5, v_reset=None)),
-        "IzhikevichNode": (*both(neuron.IzhikevichNode), *both(neuron.IzhikevichNode, a=0.3, b=0.4, w_rest=0.2)),
-        "RAFNode": (*both(neuron.RAFNode), *both(neuron.RAFNode, omega=2.0, dt=0.5, v_reset=None)),
-        "SlidingPSN": (*both(neuron.SlidingPSN, k=3), *both(neuron.SlidingPSN, k=2, exp_init=False)),
-        "DSRIFNode": (steps(neuron.DSRIFNode), steps(neuron.DSRIFNode, v_threshold=1.0, v_threshold_training=False)),
-        "DSRLIFNode": (steps(neuron.DSRLIFNode), steps(neuron.DSRLIFNode, v_threshold=0.15, tau=0.3)),
-        "ILCIFNode": (steps(neuron.ILCIFNode, 2, 3, size=6),),
-        "ILCLIFNode": (steps(neuron.ILCLIFNode, 2, 3, size=6),),
-        "ILCCUBALIFNode": (steps(neuron.ILCCUBALIFNode, 2, 3, size=6),),
-        "NoisyCUBALIFNode": (steps(neuron.NoisyCUBALIFNode, 5, **quiet),),
-        "NoisyILCCUBALIFNode": (steps(neuron.NoisyILCCUBALIFNode, 2, 3, size=6, **quiet),),
-        "NoisyNonSpikingIFNode": (decoded(neuron.NoisyNonSpikingIFNode, 3, decode="mean-mem", **quiet),),
+        "DSRIFNode": (_steps(neuron.DSRIFNode), _steps(neuron.DSRIFNode, v_threshold=1.0, v_threshold_training=False)),
+        "DSRLIFNode": (_steps(neuron.DSRLIFNode), _steps(neuron.DSRLIFNode, v_threshold=0.15, tau=0.3)),
+        "ILCIFNode": (_steps(neuron.ILCIFNode, 2, 3, size=6),),
+        "ILCLIFNode": (_steps(neuron.ILCLIFNode, 2, 3, size=6),),
+        "ILCCUBALIFNode": (_steps(neuron.ILCCUBALIFNode, 2, 3, size=6),),
+        "NoisyCUBALIFNode": (_steps(neuron.NoisyCUBALIFNode, 5, **quiet),),
+        "NoisyILCCUBALIFNode": (_steps(neuron.NoisyILCCUBALIFNode, 2, 3, size=6, **quiet),),
+        "NoisyNonSpikingIFNode": (_decoded(neuron.NoisyNonSpikingIFNode, 3, decode="mean-mem", **quiet),),
         # Refused.
-        "MPBNBaseNode": (loop(neuron.MPBNBaseNode, out_features=5),),
-        "PSN": (steps(neuron.PSN, STEPS),),
-        "MaskedPSN": (steps(neuron.MaskedPSN, 2, STEPS),),
-        "FlexSN": (steps(neuron.FlexSN, lambda x, v: (v + x, v + x), 1),),
-        "LIAFNode": (loop(neuron.LIAFNode, act=nn.ReLU(), threshold_related=False),),
-        "STBIFNode": (loop(neuron.STBIFNode, q_threshold=1.0, level=4),),
+        "MPBNBaseNode": (_loop(neuron.MPBNBaseNode, out_features=5),),
+        "PSN": (_steps(neuron.PSN, STEPS),),
+        "MaskedPSN": (_steps(neuron.MaskedPSN, 2, STEPS),),
+        "FlexSN": (_steps(neuron.FlexSN, lambda x, v: (v + x, v + x), 1),),
+        "LIAFNode": (_loop(neuron.LIAFNode, act=nn.ReLU(), threshold_related=False),),
+        "STBIFNode": (_loop(neuron.STBIFNode, q_threshold=1.0, level=4),),
     }
+
+
+def _loop(kind: Callable[..., nn.Module], **keywords: Any) -> Example:
+    """Called for every step."""
+    return Example(partial(kind, **keywords), _said((), keywords))
+
+
+def _both(kind: Callable[..., nn.Module], gain: float = 2.0, **keywords: Any) -> tuple[Example, Example]:
+    """Once called for every step, once for all of them."""
+    alone, whole = partial(kind, **keywords), partial(kind, **keywords, step_mode="m")
+    said = _said((), keywords)
+    return Example(alone, said, gain=gain), Example(whole, _said((), {**keywords, "step_mode": "m"}), "steps")
+
+
+def _steps(kind: Callable[..., nn.Module], *arguments: Any, size: int = 5, **keywords: Any) -> Example:
+    """Called for all steps at once, with `size` neurons."""
+    said = _said(arguments, keywords)
+    return Example(partial(kind, *arguments, **keywords), said, "steps", inputs=size, outputs=size)
+
+
+def _decoded(kind: Callable[..., nn.Module], *arguments: Any, **keywords: Any) -> Example:
+    """Called for all steps at once, whose answer is the network's."""
+    said = _said(arguments, keywords)
+    return Example(partial(kind, *arguments, **keywords), said, "steps", inputs=3, outputs=3, decoded=True)
 
 
 def norse_examples() -> Examples:

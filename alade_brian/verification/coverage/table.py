@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -80,12 +80,13 @@ def _tries(cls: type[nn.Module], row: Row, made: Mapping[str, tuple[Example, ...
 def _bare(cls: type[nn.Module]) -> nn.Module:
     """A layer of a class that is refused, whatever its arguments: where it needs some, made by a base class alone."""
     made = cls.__new__(cls)
-    next(base for base in cls.__mro__ if "__init__" in vars(base) and not _needs_arguments(base)).__init__(made)
+    own = (vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
+    next(begin for begin in own if not _needs_arguments(begin))(made)
     return made
 
 
-def _needs_arguments(cls: type) -> bool:
-    _, *arguments = inspect.signature(cls.__init__).parameters.values()
+def _needs_arguments(begin: Callable[..., None]) -> bool:
+    _, *arguments = inspect.signature(begin).parameters.values()
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return any(a.default is a.empty and a.kind not in variable for a in arguments)
 

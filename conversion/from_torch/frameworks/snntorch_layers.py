@@ -158,7 +158,8 @@ def _leaky_parallel(module: Any) -> ForeignNeuron:
     return ForeignNeuron(equations, enters=_input_layer(module.rnn), over_steps=True)
 
 
-def _input_layer(rnn: nn.RNN) -> nn.Linear:
+def _input_layer(rnn: Any) -> nn.Linear:
+    """What stands between an input and the units of a recurrent layer."""
     weight = rnn.weight_ih_l0.detach()
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=bool(rnn.bias))
     made.weight.data = weight

@@ -19,7 +19,7 @@ _DECODED = MappingProxyType({"mean-mem": "mean", "max-mem": "max", "last_mem": "
 def leaky(module: Any, part: np.ndarray, **more: Any) -> NeuronEquations:
     """``v += part * (x - (v - v_rest))``, the input inside or outside the bracket."""
     rest = 0.0 if module.v_reset is None else float(module.v_reset)
-    constants = {"tau": constant(1 / part, "step"), "v_rest": constant(rest)}
+    constants: dict[str, Any] = {"tau": constant(1 / part, "step"), "v_rest": constant(rest)}
     model = "dv/dt = (v_rest - v)/tau : 1"
     if not module.decay_input:
         return charged(module, model, **constants, **more)

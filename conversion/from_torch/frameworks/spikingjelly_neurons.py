@@ -115,7 +115,7 @@ def _izhikevich(module: Any) -> ForeignNeuron:
 
 def _nonlinear(module: Any, model: str, names: tuple[str, ...]) -> NeuronEquations:
     """A membrane with the time constant tau, whose input is divided by tau too; `names` are constants of the model."""
-    constants = {name: constant(getattr(module, name)) for name in names}
+    constants: dict[str, Any] = {name: constant(getattr(module, name)) for name in names}
     constants |= {"tau": constant(module.tau, "step"), "gain": constant(1 / module.tau)}
     return charged(module, f"{model}\ndrive : 1", input="drive", update="v += gain*drive\ndrive = 0", **constants)
 
@@ -123,7 +123,11 @@ def _nonlinear(module: Any, model: str, names: tuple[str, ...]) -> NeuronEquatio
 def _resonating(module: Any) -> ForeignNeuron:
     """A damped oscillation, turned by the angle ``omega*dt`` in a step; the input comes to `u`, `v` is compared."""
     angle = module.omega * module.dt
-    constants = {"damping": math.exp(module.b * module.dt), "cosine": math.cos(angle), "sine": math.sin(angle)}
+    constants: dict[str, Any] = {
+        "damping": constant(math.exp(module.b * module.dt)),
+        "cosine": constant(math.cos(angle)),
+        "sine": constant(math.sin(angle)),
+    }
     update = [
         "turned = damping*(u*cosine - v*sine) + x",
         "v = damping*(u*sine + v*cosine)",
@@ -135,7 +139,7 @@ def _resonating(module: Any) -> ForeignNeuron:
         "u : 1\nv : 1\nturned : 1\nx : 1",
         input="x",
         update="\n".join(update),
-        **{name: constant(value) for name, value in constants.items()},
+        **constants,
     )
     return as_neuron(module, equations)
 

@@ -122,7 +122,7 @@ def batch_normed(module: Any) -> ForeignNeuron:
     more: dict[str, Parameter] = {}
     update = plain.update
     if isinstance(module.vbn, nn.BatchNorm1d | nn.BatchNorm2d):
-        norm = module.vbn
+        norm: Any = module.vbn
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         shift = norm.bias - norm.running_mean * gain
         more = {name: constant(numbers(v.view(-1, *axes))) for name, v in (("scale", gain), ("shift", shift))}
@@ -215,7 +215,7 @@ def _connected(module: Any, equations: NeuronEquations) -> ForeignNeuron:
     for k in range(conv.out_channels):
         first = k // size * size
         weight[k, first : first + size] = conv.weight.detach()[k, 0]
-    recurrent = nn.Linear(*weight.shape, bias=False)
+    recurrent = nn.Linear(conv.out_channels, conv.out_channels, bias=False)
     recurrent.weight.data = weight
     # Its bias comes in from the second step on, as the first has no spikes before it.
     v = equations.input_variable
