@@ -74,4 +74,5 @@ def test_a_wrong_row_is_noticed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     found = list(tried_rows("snntorch"))
     assert [row.path for row in found] == ["differs"] * 3
     assert found[0].how == "has no example" and "never fires" in found[1].how and "base class" in found[2].how
+    assert call("coverage", "snntorch") == 1 and "0 exact, 0 refused, 3 differs" in capsys.readouterr().out
     assert call("coverage", "nothing") == 2 and "there is no framework 'nothing'" in capsys.readouterr().err

@@ -200,6 +200,26 @@ def norse_examples() -> Examples:
         "LILinearCell": (cell(norse.LILinearCell, 5, 5),),
         "LIBoxCell": (cell(norse.LIBoxCell), with_p(norse.LIBoxCell, norse.LIBoxParameters, **leaking)),
         "SequentialState": (cell(norse.SequentialState, norse.LIFCell(), said="LIFCell()"),),
+        **_norse_over_time(),
+    }
+
+
+def _norse_over_time() -> Examples:
+    """Classes of Norse that run over all steps in one call."""
+    import norse.torch as norse
+
+    plain = "LIF", "LI", "IAF", "LIFEx", "LIFAdEx", "LSNN"
+    recurrent = "LIF", "LIFEx", "LIFAdEx", "LIFRefrac", "LIFAdExRefrac", "LSNN"
+    kinds = {name: partial(getattr(norse, name)) for name in plain}
+    kinds |= {f"{name}Recurrent": partial(getattr(norse, f"{name}Recurrent"), 5, 5) for name in recurrent}
+    bursting = {
+        "Izhikevich": partial(norse.Izhikevich, norse.tonic_bursting),
+        "IzhikevichRecurrent": partial(norse.IzhikevichRecurrent, 5, 5, norse.tonic_bursting),
+    }
+    return {
+        **{name: (Example(build, form="steps", gain=5.0),) for name, build in kinds.items()},
+        **{name: (Example(build, "tonic_bursting", "steps", gain=40.0),) for name, build in bursting.items()},
+        "Lift": (Example(lambda: norse.Lift(norse.LIFCell()), "LIFCell()", "steps", gain=5.0),),
     }
 
 
