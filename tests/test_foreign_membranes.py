@@ -26,7 +26,7 @@ from torch import nn
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.simulation.states import record_states
-from alade_brian.spec.network import constant
+from alade_brian.spec import constant
 from alade_brian.verification.torch_reference import TorchReference
 from alade_brian.verification.verify import verify
 

@@ -115,7 +115,6 @@ class ValueInterpreter(fx.Interpreter):
 
     def _lowering_of(self, module: nn.Module) -> LowerFunction:
         kind, framework = type(module), framework_of(module)
-        function: LowerFunction | None
         if kind in self.known:
             return self.known[kind]
         refuse_class(module)

@@ -244,6 +244,9 @@ def _form(population: Population) -> _Form:
 
     if neuron.spiking and neuron.threshold != "v_threshold":
         raise refuse(f"the threshold '{neuron.threshold}'")
+    begins = [f"{name}_initial" for name in neuron.states if f"{name}_initial" in neuron.parameters]
+    if begins and begins != ["v_initial"]:
+        raise refuse(f"a variable that begins at '{', '.join(begins)}'")
     if neuron.on_spike:
         raise refuse(f"'{'; '.join(neuron.on_spike.splitlines())}' at every spike")
     equations = "; ".join(line.strip() for line in [*neuron.model.splitlines(), *neuron.update.splitlines()])

@@ -6,9 +6,11 @@ import copy
 import importlib
 import importlib.util
 import inspect
+import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,12 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.frameworks.probe import difference
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.models.neurons.leaky import time_constant
 from alade_brian.registry import Registry
-from alade_brian.spec import Parameter, constant
+from alade_brian.spec import NeuronEquations, Parameter, constant
+
+log = logging.getLogger(__name__)
 
 NeuronAdapter = Callable[[Any], ForeignNeuron]
 
@@ -33,12 +38,14 @@ class Framework:
 
     name            its importable package
     title           as its authors write it
-    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, and
-                    another one is refused. Empty: any, for layers that are kept beside their adapter
+    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, so an
+                    older one is refused, and of a newer one the neurons whose steps are found to be the same are taken.
+                    Empty: any, for layers that are kept beside their adapter
     modules         where it keeps the classes that networks are built of
     networks        where it keeps whole networks, which are looked into
     neurons         by class, how a layer of it is understood
     layers          by class, how its other layers are lowered
+    refused         by class, why it has no exact counterpart
     containers      classes that only call the layers in them
     container_kind  how a container calls its layers: ``chain``, one after the other; ``folded``, so too, with steps and
                     images as one axis; ``driven``, step by step
@@ -46,7 +53,7 @@ class Framework:
     reset           method that brings a layer to rest; empty: they keep no state
     in_double       makes a neuron run in float64 throughout where it would fall back to float32
     membranes       the membranes before the reset of a neuron layer that begins at rest and is given these inputs, one
-                    for each step; it may change the layer
+                    for each step, or None where they are not known; it may change the layer
     """
 
     name: str
@@ -56,12 +63,13 @@ class Framework:
     networks: tuple[str, ...] = ()
     neurons: Mapping[type[nn.Module], NeuronAdapter]
     layers: Mapping[type[nn.Module], LowerFunction] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[type[nn.Module], str] = field(default_factory=lambda: MappingProxyType({}))
     containers: tuple[type[nn.Module], ...] = ()
     container_kind: Callable[[Any], str] = lambda module: "chain"
     containers_return_state: bool = False
     reset: str = ""
     in_double: Callable[[Any], None] | None = None
-    membranes: Callable[[Any, Sequence[Tensor]], list[Tensor]] | None = None
+    membranes: Callable[[Any, Sequence[Tensor]], list[Tensor] | None] | None = None
 
     @cached_property
     def classes(self) -> Mapping[type[nn.Module], str]:
@@ -128,8 +136,21 @@ def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
     framework = framework_of(module)
     if framework is None:
         return None
-    base = same_class(type(module), framework.neurons)
-    return None if base is None else _of_its_version(framework, framework.neurons[base])
+    kind = type(module)
+    base = same_class(kind, framework.neurons)
+    if base is not None:
+        return _of_its_version(framework, framework.neurons[base])
+    known = kind in framework.layers or kind in framework.containers
+    return None if known or kind not in framework.refused else _refusing(framework.refused[kind])
+
+
+def _refusing(reason: str) -> NeuronAdapter:
+    """An adapter of a class that has no exact counterpart."""
+
+    def refuse(module: Any) -> ForeignNeuron:
+        raise CannotLower("class", type(module).__name__, reason)
+
+    return refuse
 
 
 # What a derived class may define without changing what its base computes.
@@ -175,21 +196,41 @@ def refuse_layer(module: nn.Module, framework: Framework) -> CannotLower:
 
 
 def _of_its_version(framework: Framework, adapter: NeuronAdapter) -> NeuronAdapter:
-    """The adapter itself, or one that refuses where another version of the framework is installed."""
+    """The adapter itself, or one that is wary where another version of the framework is installed."""
     if not framework.version:
         return adapter
-    name = framework.name
-    found, known = version(name), ".".join(framework.version.split(".")[:2])
-    if found.split(".")[:2] == known.split("."):
+    found, known = version(framework.name), framework.version
+    if _major_minor(found) == _major_minor(known):
         return adapter
+    name, last = framework.name, ".".join(known.split(".")[:2])
+    remedy = f"whose rules are known here; install {name}=={last}.*"
 
     def refuse(module: Any) -> ForeignNeuron:
-        said = (
-            f"may step otherwise than version {known}, whose rules are known here; install {framework.name}=={known}.*"
-        )
-        raise CannotLower(f"version of {framework.name}", found, said)
+        raise CannotLower(f"version of {name}", found, f"may step otherwise than version {last}, {remedy}")
 
-    return refuse
+    def probe(module: Any) -> ForeignNeuron:
+        neuron = adapter(module)
+        differs = difference(module, neuron, framework.reset, framework.in_double)
+        if differs:
+            said = f"steps {type(module).__name__} otherwise than version {last} ({differs}), {remedy}"
+            raise CannotLower(f"version of {name}", found, said)
+        _warn_once(name, found, type(module).__name__, last)
+        return neuron
+
+    return refuse if _major_minor(found) < _major_minor(known) else probe
+
+
+@cache
+def _warn_once(name: str, found: str, kind: str, known: str) -> None:
+    log.warning(
+        "%s %s is newer than %s, whose rules are known here; %s was tried on random input and steps as in %s",
+        name, found, known, kind, known,
+    )  # fmt: skip
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def container_kind(module: nn.Module) -> str | None:
@@ -227,7 +268,8 @@ def membranes_of(module: nn.Module, received: Sequence[Tensor]) -> Tensor | None
     if framework is None or framework.membranes is None or adapter is None:
         return None
     whole = len(received) == 1 and adapter(module).over_steps
-    return torch.stack(framework.membranes(copy.deepcopy(module), list(received[0]) if whole else received))
+    found = framework.membranes(copy.deepcopy(module), list(received[0]) if whole else received)
+    return None if found is None else torch.stack(found)
 
 
 def reset_states(model: nn.Module) -> None:
@@ -264,6 +306,29 @@ def comparison_of(spike: Any, argument: str) -> Literal[">", ">="]:
 def parameter(tensor: Any) -> Parameter:
     """A number or tensor as a parameter that meets the neurons' shape from the right, without an axis for images."""
     return constant(numbers(tensor))
+
+
+def decaying(
+    decays: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter], arguments: str = "beta, alpha"
+) -> NeuronEquations:
+    """A neuron without reset whose variables decay, each by its factor per step; the last one is the membrane.
+
+    decays      by variable its factor, from 0 to 1
+    arguments   what the factors are called in the framework, for a refusal
+    """
+    lines, more = [], dict(parameters)
+    for name, decay in decays.items():
+        tau = f"tau_{name}" if name != "v" else "tau"
+        if np.all(decay == 1):
+            lines.append(f"{name} : 1")
+        elif np.all((decay >= 0) & (decay <= 1)):
+            lines.append(f"d{name}/dt = -{name}/{tau} : 1")
+            more[tau] = time_constants(decay)
+        else:
+            raise CannotLower(
+                arguments, np.unique(decay).tolist(), "must be numbers; load weights of a training that converged"
+            )
+    return NeuronEquations("\n".join(lines), more, membrane=tuple(decays)[-1], reset="none")
 
 
 def time_constants(decay: Any) -> Parameter:
