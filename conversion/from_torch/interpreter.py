@@ -20,7 +20,7 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
     neuron_adapter,
 )
 from alade_brian.conversion.from_torch.functions import function_lowerings, known_functions, method_lowerings
-from alade_brian.conversion.from_torch.layers import refuse_class
+from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
@@ -72,8 +72,11 @@ class ValueInterpreter(fx.Interpreter):
             self.refusals.append(Refusal(f"{name} ({type(module).__name__})", "shape", str(shape), str(error)))
         return None if neuron_adapter(module) or container_kind(module) else _placeholder(module, args[0])
 
-    def _module(self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False) -> Any:
-        """One call of a layer; `driven` says that a container gives it the steps of a sequence one by one."""
+    def _module(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False, folded: bool = False
+    ) -> Any:
+        """One call of a layer; `driven` says that a container gives it a sequence step by step, `folded` that it
+        gives all steps as if they were images."""
         how = container_kind(module)
         if how is not None:
             return self._container(name, module, how, args)
@@ -82,6 +85,7 @@ class ValueInterpreter(fx.Interpreter):
             return self.clock.call(name, lambda: adapter(module), args[0], args[1:], driven)
         if isinstance(module, Frames) and isinstance(args[0], AllSteps):
             return args[0].value  # from here on time has no axis of its own
+        check_delay(module, isinstance(args[0], AllSteps) and not driven, folded)
         function = self._lowering_of(module)
         if isinstance(module, nn.Flatten) and isinstance(args[0], AllSteps) and not _knows_steps(module, driven):
             module = nn.Flatten(module.start_dim - 1, module.end_dim - (module.end_dim > 0))
@@ -126,7 +130,7 @@ class ValueInterpreter(fx.Interpreter):
         for child, layer in module.named_children():
             own = f"{name}.{child}"
             states = () if before is None else (StateToken(own, before.step),)
-            made = self._module(own, layer, (value, *states), how == "driven")
+            made = self._module(own, layer, (value, *states), how == "driven", how == "folded")
             stateful |= isinstance(made, tuple)
             value = made[0] if isinstance(made, tuple) else made
         if how == "folded":
