@@ -107,12 +107,61 @@ def framework_of(module: nn.Module) -> Framework | None:
     return next((FRAMEWORKS[root]() for root in roots if root in FRAMEWORKS), None)
 
 
-class HandWritten(nn.Module):
-    """A module that a user wrote, and what its step was found to be: a neuron, or why it is none that is converted."""
+# In the place of a state that nobody wrote to since the call before.
+_UNTOUCHED = object()
 
-    def __init__(self, step: nn.Module, neuron: ForeignNeuron | CannotLower) -> None:
+
+class HandWritten(nn.Module):
+    """A module that a user wrote, and what its step was found to be: a neuron, or why it is none that is converted.
+
+    kept          the attribute in which the module keeps its state; empty if that is an argument
+    none_rests    whether the state None is one of zeros
+    """
+
+    def __init__(
+        self, step: nn.Module, neuron: ForeignNeuron | CannotLower, kept: str = "", none_rests: bool = False
+    ) -> None:
         super().__init__()
-        self.step, self.neuron = step, neuron
+        self.step, self.neuron, self.kept, self.none_rests = step, neuron, kept, none_rests
+        self.calls = 0
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """What isinstance sees beside this class: a forward may ask for the user's own."""
+        return type(self.step) if "_modules" in self.__dict__ and "step" in self._modules else HandWritten
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("step"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == self.__dict__.get("kept"):
+            setattr(self.step, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def begin_call(self) -> str:
+        """Note a call while a forward is traced; what is wrong with the kept state, empty if nothing is."""
+        said = ""
+        if self.kept:
+            state = getattr(self.step, self.kept)
+            if self.calls and state is not _UNTOUCHED:
+                said = f"is reset or changed before step {self.calls}; reset it before the first step, step 0, only"
+            elif not self.calls and not self._rests(state):
+                said = "is set to something other than rest before the first step; let the neurons begin at rest"
+            # While traced the step itself never runs: whoever writes to the state replaces this.
+            setattr(self.step, self.kept, _UNTOUCHED)
+        self.calls += 1
+        return said
+
+    def _rests(self, state: Any) -> bool:
+        if state is None:
+            return self.none_rests
+        if isinstance(state, Tensor | int | float):
+            return not bool(torch.as_tensor(state).any())
+        return getattr(getattr(state, "node", None), "target", None) in (torch.zeros, torch.zeros_like, "new_zeros")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.step(*args, **kwargs)
@@ -244,8 +293,8 @@ def container_kind(module: nn.Module) -> str | None:
 def in_double(model: nn.Module) -> nn.Module:
     """The model itself, made to run in float64 throughout where a framework, or a forward that makes its spikes
     float32, would fall back to that."""
-    known = ("torch", "alade_brian", *FRAMEWORKS)
-    by_hand = any(type(module).__module__.split(".")[0] not in known for module in model.modules())
+    known = tuple(f"{package}." for package in ("torch", "alade_brian.models", *FRAMEWORKS))
+    by_hand = any(not type(module).__module__.startswith(known) for module in model.modules())
     for module in model.modules():
         if by_hand and isinstance(getattr(module, "weight", None), Tensor):
             module.register_forward_pre_hook(_as_exact)
