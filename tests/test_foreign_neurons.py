@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from alade_brian.conversion.from_torch.frameworks import registry
 from alade_brian.conversion.from_torch.frameworks.probe import difference
 from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS, Framework
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
+from alade_brian.conversion.nir_graphs.neurons import NotInNIR
+from alade_brian.conversion.nir_graphs.write import write_nir
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.spec import constant
 from alade_brian.verification.coverage.network import Example
@@ -120,8 +123,10 @@ def test_a_noisy_neuron_and_a_folded_norm_are_refused() -> None:
             convert(steps_of(module), (4,), steps=4)
 
 
-def test_a_variable_begins_where_its_parameter_says() -> None:
+def test_a_variable_begins_where_its_parameter_says(tmp_path: Path) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     spec = convert(steps_of(neuron.IzhikevichNode(w_rest=0.25)), (4,), steps=2)
     parameters = spec.populations[0].neuron.parameters
     assert np.all(parameters["recovery_initial"].value == 0.25)
+    with pytest.raises(NotInNIR, match="a variable that begins at 'recovery_initial'"):
+        write_nir(spec, tmp_path / "model.nir")
