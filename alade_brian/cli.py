@@ -54,11 +54,15 @@ COMMANDS = (
     Command("witness", "witness", "compare every spike with a second simulator, NEST"),
     Command("benchmark", "benchmark", "measured comparisons, each a ratio taken in one run"),
     Command("report", "report", "write the reports of run folders again"),
+    Command("coverage", "coverage", "try every neuron class of snnTorch, SpikingJelly and Norse"),
     Command("doctor", "doctor", "check this machine: compiler, packages, GPU, data sets, cache, memory"),
     Command("gpu-check", "gpu_check", "check the simulation on a machine with a GPU"),
     Command("systems", "systems", "list the systems that can be trained"),
     Command(
         "support-table", "support_table", "write the table of what is converted into the documentation", hidden=True
+    ),
+    Command(
+        "zoo-table", "zoo_table", "write the table of other frameworks' networks into the documentation", hidden=True
     ),
 )
 

@@ -24,6 +24,8 @@ def framework_rows(framework: Framework) -> list[tuple[str, str, str]]:
             rows.append((name, FAITHFUL, "its layers in their order"))
         elif is_refused_class(cls):
             rows.append((name, UNSUPPORTED, "differs from step to step"))
+        elif cls in framework.refused:
+            rows.append((name, UNSUPPORTED, framework.refused[cls]))
         else:
             rows.append((name, UNSUPPORTED, "no lowering"))
     return rows

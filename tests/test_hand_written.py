@@ -212,3 +212,119 @@ class Counting(ByHand):
 def test_a_step_that_keeps_something_else_is_not_taken_for_a_neuron() -> None:
     with pytest.raises(RefusedLayers, match="gt has no lowering; a neuron's threshold written by hand"):
         convert(Looped(Counting()), (5,))
+
+
+class Optional(nn.Module):
+    """A step whose state may be left out in the first call."""
+
+    def __init__(self, rest: float) -> None:
+        super().__init__()
+        self.rest = rest
+
+    def forward(self, current: Tensor, mem: Tensor | None = None) -> State:
+        if mem is None:
+            mem = torch.full_like(current, self.rest)
+        mem = 0.8 * mem + current
+        spikes = (mem > 1).double()
+        return spikes, mem - spikes
+
+
+class Keeping(nn.Module):
+    """A step that keeps its state in an attribute."""
+
+    def __init__(self, begin: float | None) -> None:
+        super().__init__()
+        self.begin: float | None = begin
+        self.mem: Tensor | float | None = begin
+        self.beta = nn.Parameter(torch.linspace(0.2, 0.9, NEURONS))
+
+    def reset(self) -> None:
+        self.mem = self.begin
+
+    def forward(self, current: Tensor) -> Tensor:
+        if self.mem is None:
+            self.mem = torch.zeros_like(current)
+        self.mem = self.beta * self.mem + current
+        spikes = Surrogate.apply(self.mem - 1.0)
+        self.mem = self.mem * (1 - spikes)
+        return spikes
+
+
+class Resetting(nn.Module):
+    """A loop over a neuron that keeps its state, or takes it from call to call, with something done before a step."""
+
+    def __init__(self, neuron: nn.Module, change: Callable[[nn.Module], None], before: int = 0) -> None:
+        super().__init__()
+        self.fc, self.neuron, self.last = nn.Linear(5, NEURONS), neuron, nn.Linear(NEURONS, 3)
+        self.change, self.before = change, before
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen, mem = [], None
+        for step in range(STEPS):
+            if step == self.before:
+                self.change(self.neuron)
+            if isinstance(self.neuron, Optional):
+                spikes, mem = self.neuron(self.fc(x), mem)
+            else:
+                spikes = self.neuron(self.fc(x))
+            seen.append(self.last(spikes))
+        return torch.stack(seen).mean(0)
+
+
+def set_to(value: float | None) -> Callable[[nn.Module], None]:
+    return lambda neuron: setattr(neuron, "mem", value)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "change"),
+    [
+        (lambda: Optional(0.0), lambda neuron: None),
+        (lambda: Keeping(None), lambda neuron: neuron.reset()),
+        (lambda: Keeping(None), lambda neuron: None),
+        (lambda: Keeping(0.0), set_to(0.0)),
+    ],
+)
+def test_a_state_may_be_left_out_or_kept(neuron: Callable[[], nn.Module], change: Callable[[nn.Module], None]) -> None:
+    model, shown = random_(Resetting(neuron(), change)), images(5, count=6)
+    found = verify(model, shown, None, NUMPY)
+    assert found.agrees and found.layers[0].spikes_reference > STEPS, str(found)
+    # The comparison is with the module's own forward; here is that forward once more.
+    exact = model.double()
+    if isinstance(exact.neuron, Keeping):
+        exact.neuron.reset()
+        exact.last.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
+    with torch.no_grad():
+        np.testing.assert_allclose(found.logits_brian2, exact(torch.from_numpy(shown)).numpy(), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "change", "before", "words"),
+    [
+        (lambda: Optional(0.5), lambda neuron: None, 0, "without a state it does not begin with zeros"),
+        (
+            lambda: Keeping(None),
+            lambda neuron: neuron.reset(),
+            3,
+            r"changed before step 3; .*test_hand_written.py, line",
+        ),
+        (lambda: Keeping(None), set_to(None), 1, "changed before step 1"),
+        (lambda: Keeping(0.0), set_to(0.5), 0, "set to something other than rest"),
+        (lambda: Keeping(0.5), lambda neuron: None, 0, "set to something other than rest"),
+    ],
+)
+def test_a_state_that_is_reset_or_does_not_rest_is_refused(
+    neuron: Callable[[], nn.Module], change: Callable[[nn.Module], None], before: int, words: str
+) -> None:
+    with pytest.raises(RefusedLayers, match=rf"neuron \((Optional|Keeping)\): .*{words}"):
+        convert(Resetting(neuron(), change, before), (5,))
+
+
+def in_its_place(self: ByHand, current: Tensor, mem: Tensor) -> State:
+    mem.mul_(0.9)
+    mem.add_(current)
+    return (mem > 1).float(), mem
+
+
+def test_a_state_that_is_changed_in_its_place_is_refused() -> None:
+    with pytest.raises(RefusedLayers, match="it uses mul_"):
+        convert(Looped(ByHand(in_its_place)), (5,))

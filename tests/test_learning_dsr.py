@@ -143,6 +143,15 @@ def test_it_learns_and_its_spikes_are_brian2s(network: NetworkConfig) -> None:
     assert_same(learner.network, data.images[:6].numpy(), spec=spec)
 
 
+def test_it_learns_values() -> None:
+    data = two_classes()
+    targets = torch.stack([1.0 - data.labels, 0.5 * data.labels], 1)
+    with one_thread():
+        learner = Learner(config(epochs=10), IMAGE_SHAPE)
+        epochs = learner.learn(dataclasses.replace(data, targets=targets)).epochs
+    assert epochs[-1]["loss"] < 0.25 * epochs[0]["loss"]
+
+
 def test_nothing_is_kept_over_time() -> None:
     """What autograd saves for the backward pass is as much for three times the steps."""
     saved = {}

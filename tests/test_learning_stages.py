@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from test_learning_synthetic import SHAPE, STAGE, learn, make_config, make_learner, same, task_data, weights
 
 from alade_brian.config.run import AladeConfig, StageConfig
+from alade_brian.errors import UserError
 from alade_brian.learning import Learner
 from alade_brian.learning.incremental import learner as learner_module
 from alade_brian.learning.incremental.methods.alade_stages import RepresentationStage
@@ -76,6 +77,14 @@ def test_heads_begin_anew_in_the_epoch_that_is_named(number: int) -> None:
     assert not torch.allclose(second, third)
     if number == 2:
         assert torch.all(third[2:, : learner.network.widths[0]] == 0)  # suppression holds for a fresh head too
+
+
+def test_training_that_diverges_ends_in_a_sentence() -> None:
+    learner = make_learner(replace(make_config(), learning=replace(STAGE, learning_rate=1e30)))
+    with pytest.raises(
+        UserError, match=r"training diverged: in epoch \d of stage 1 the loss became (nan|inf); use a lower"
+    ):
+        learn(learner, 1)
 
 
 def test_der_is_alade_without_what_alade_adds() -> None:

@@ -16,7 +16,7 @@ from emulated_cuda import emulate
 from networks import CPP, NUMPY
 from reference import reference
 from test_export import run_alone
-from test_spec_simulation import PROBE, lif
+from test_spec_simulation import LI, PROBE, lif
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,10 +40,13 @@ from alade_brian.spec import (
     Readout,
     SpecError,
     Stimulus,
+    constant,
 )
 from alade_brian.spec.cost_table import synapses_per_projection
 from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.parts import split
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.diagnosis.diagnose import diagnose
 from alade_brian.verification.verify import verify
 
 SEPARATE = dataclasses.replace(CPP, passes="separate")
@@ -197,6 +200,71 @@ def test_comparisons_are_counted_as_accumulates() -> None:
     image = np.ones((1, 1, 6, 5))
     padded = F.unfold(torch.from_numpy(np.pad(image, ((0, 0), (0, 0), (1, 2), (1, 1)))), (3, 2), stride=(2, 1))
     assert (found.macs, found.accumulates) == (0, 5 * 35 * int(padded.sum()))
+
+
+def grown() -> NetworkSpec:
+    """A readout that sums the spikes of two extractors, which pool the currents of their second layer."""
+    window, populations, projections = MaxPooling((2, 2), (2, 2)), [], []
+    for task in range(2):
+        draw, first, values, largest, last = np.random.default_rng(task).normal, *(f"{task}.{k}" for k in "abcd")
+        populations += [Population(first, (3, 6, 4), lif()), Population(values, (5, 6, 4), PROBE)]
+        populations += [Population(largest, (5, 3, 2), PROBE), Population(last, (5, 3, 2), lif())]
+        projections += [
+            Projection("image", first, Convolution(draw(size=(3, 1, 3, 3)), padding=(1, 1))),
+            Projection(first, values, Convolution(draw(size=(5, 3, 3, 3)), padding=(1, 1))),
+            Projection(values, largest, window),
+            Projection(largest, last, Identity(np.array([1.0, 0.5, -1.0, 2.0, 1.0]))),
+            Projection(last, "head", Dense(draw(size=(3, 30)))),
+        ]
+    head = Population("head", (3,), PROBE)
+    return NetworkSpec((Stimulus((1, 6, 4)),), (*populations, head), tuple(projections), Readout("head"), 4)
+
+
+def test_maxima_stay_within_the_extractors_of_a_growing_network() -> None:
+    spec = grown()
+    parts = split(spec)
+    assert parts is not None and len(parts.extractors) == 2
+    whole = simulate(spec, images(spec), NUMPY)
+    for extractor in parts.extractors:
+        found = simulate(extractor, images(spec), NUMPY)
+        assert all(np.array_equal(raster, whole.spikes[name]) and raster.any() for name, raster in found.spikes.items())
+
+
+@pytest.mark.slow
+def test_a_growing_network_is_simulated_in_parts_with_its_maxima(tmp_path: Path) -> None:
+    spec, settings = grown(), dataclasses.replace(CPP, reuse=True, cache=tmp_path)
+    wanted = simulate(spec, images(spec), NUMPY)
+    for _ in range(2):  # the second time the extractors' answers are read
+        found = simulate(spec, images(spec), settings)
+        assert all(np.array_equal(found.spikes[name], raster) for name, raster in wanted.spikes.items())
+        np.testing.assert_allclose(found.logits, wanted.logits, rtol=1e-12)
+
+
+def test_a_fault_behind_a_maximum_is_named() -> None:
+    """A layer that reads maxima is judged by what it is given; and what is wrong before them is found there."""
+    spec, shown = two_axes(), images(two_axes(), 6)
+    ours = simulate(spec, shown, NUMPY)
+    other = spec.replace_neuron("behind", reset="none")
+    found = diagnose(spec, simulate(other, shown, NUMPY), ours, shown, "behind")
+    assert found.explained and found.hypothesis == "reset", str(found)
+    quiet = spec.population("stem").neuron.parameters | {"v_threshold": constant(1.4)}
+    elsewhere = simulate(spec.replace_neuron("stem", parameters=quiet), shown, NUMPY)
+    found = diagnose(spec, elsewhere, ours, shown, "behind")
+    assert found.elsewhere and "fed with the recorded spikes of stem" in str(found), str(found)
+    again = spec.replace_neuron(
+        "neurons",
+        comparison=">=",
+        parameters=spec.population("neurons").neuron.parameters | {"v_threshold": constant(0.6)},
+    )
+    assert diagnose(spec, simulate(again, shown, NUMPY), ours, shown, "neurons").explained
+
+
+def test_nothing_is_diagnosed_behind_a_maximum_of_membranes_with_memory() -> None:
+    spec = two_axes()
+    leaking = spec.replace_population("values", neuron=LI)
+    shown = images(spec)
+    found = diagnose(leaking, simulate(spec, shown, NUMPY), simulate(leaking, shown, NUMPY), shown, "neurons")
+    assert "reads the maximum of membranes that have a memory" in str(found) and not found.explained
 
 
 def changed(number: int, **fields: Any) -> Callable[[], object]:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from nest_specs import DT, HALF, INTEGRATOR, LEAKY, each_alone, lif, random_spec
 
+from alade_brian.conversion.to_nest.neurons import nest_neurons
 from alade_brian.conversion.to_nest.plan import nest_plan
 from alade_brian.errors import UserError
+from alade_brian.models.neurons.neuron import ENDLESS, MOMENTARY
 from alade_brian.simulation.nest import simulate_in_nest
 from alade_brian.spec import Identity, NetworkSpec, NeuronEquations, Population, Projection, Readout, Stimulus
 
@@ -47,6 +49,12 @@ def test_a_neuron_that_nest_has_not_is_refused_by_name(name: str) -> None:
         nest_plan(spec)
     assert f"population '{name}'" in str(refused.value) and "fits" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("decay", "tau"), [(1.0, ENDLESS), (0.0, MOMENTARY)])
+def test_a_decay_at_its_bounds_stays_there(decay: float, tau: float) -> None:
+    found = nest_neurons(Population("at its bound", (1,), lif(tau=tau)), DT)
+    assert found.decay.tolist() == [decay] and math.exp(-1 / found.tau_m[0]) == decay
 
 
 def network(*links: tuple[str, str, int], middle: NeuronEquations | None = None, **readout: object) -> NetworkSpec:

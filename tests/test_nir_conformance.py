@@ -168,6 +168,26 @@ def test_the_input_beside_a_graph_is_shown(one_neuron: Path) -> None:
     assert "damaged or no HDF5" in notes["bad.nir"] and "2 inputs" in notes["two.nir"]
 
 
+def test_recordings_beside_a_graph_are_compared(one_neuron: Path) -> None:
+    np.savez(one_neuron / "lif.npz", input=np.ones((1, 9, 1)))
+    v, fired = 0.0, np.zeros((9, 1))
+    for step in range(9):
+        v += 0.04 * (1 - v)
+        fired[step], v = v > 0.1, 0.0 if v > 0.1 else v
+    assert fired.sum() == 3
+    recordings = {"same": {"1": fired}, "other": {"1": 1 - fired}, "short": {"1": fired[1:]}, "no": {"output": fired}}
+    for name, arrays in recordings.items():
+        np.savez(one_neuron / f"lif.{name}.npz", **arrays)
+    (one_neuron / "lif.bad.npz").write_bytes(b"no archive")
+    assert run(one_neuron, "--graphs", one_neuron) == 1
+    rows = json.loads((one_neuron / "out.json").read_text())["rows"]
+    found = {row["reference"]: (row["mismatched"], row["note"]) for row in rows}
+    assert found["recorded in lif.same.npz"] == (0, "") and found["recorded in lif.other.npz"] == (9, "")
+    assert found["recorded in lif.short.npz"] == (None, "not compared: it holds '1' of shape (8, 1)")
+    assert "is no readable .npz file" in found["recorded in lif.bad.npz"][1]
+    assert found["recorded in lif.no.npz"] == (None, "not compared: it holds none of the spiking nodes")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

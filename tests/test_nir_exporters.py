@@ -99,7 +99,9 @@ def test_an_input_as_the_graph_declares_it_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_axis_of_more_than_1_is_never_left_out() -> None:
-    with pytest.raises(RefusedNodes, match="its input has the shape"):
+    with pytest.raises(
+        RefusedNodes, match="its input has the shape .2, 6.; leave the first axis out of the Input's shape"
+    ):
         read_nir(chain((2, 6), (3,), w=nir.Linear(DENSE), n=lif(3)), 4)
     with pytest.raises(RefusedNodes, match="node 'output': shape"):
         read_nir(chain((6,), (2, 3), w=nir.Linear(DENSE), n=lif(3)), 4)
@@ -136,6 +138,14 @@ def test_open_ends_become_inputs_and_outputs() -> None:
     ring = nir.NIRGraph({"sub": inner, "w": nir.Linear(DENSE)}, [("w", "sub")], type_check=False)
     network = open_nir(ring, 4, DT)
     assert list(network.inputs) == ["input_w"] and list(network.outputs) == ["sub.output"]
+
+
+def test_names_may_be_numbers_or_bytes() -> None:
+    """As Lava's converter makes them in memory."""
+    nodes = {0: nir.Linear(DENSE), 1: lif(3), b"input": ports((6,))["input"], "output": ports((3,))["output"]}
+    graph = nir.NIRGraph(nodes, [(b"input", 0), (0, 1), (1, "output")], type_check=False)
+    network = open_nir(graph, 4, DT)
+    assert list(network.inputs) == ["input"] and list(network.neurons) == ["1"]
 
 
 def test_an_edge_to_a_node_of_another_name_is_refused_once() -> None:
@@ -207,6 +217,15 @@ def test_an_input_weight_that_is_a_matrix_is_named(shape: Shape, tmp_path: Path)
         graph.nodes["n"].w_in = np.ones(shape)
         with pytest.raises(RefusedNodes, match=sentence):
             read_nir(graph, 4)
+
+
+def test_an_input_weight_may_be_the_only_number_with_axes(tmp_path: Path) -> None:
+    weights = np.array([1.0, 2.0, 4.0])
+    once = {"tau_syn": 4 * DT, "tau_mem": 4 * DT, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.25, "v_reset": 0.0}
+    path = rewritten(tmp_path / "net.nir", cuba(), lambda n: put(n["n"], w_in=weights, **once))
+    (population,) = read_nir(path, 4, DT).populations
+    gain = population.neuron.parameters["gain_syn"].value
+    assert population.shape == (3,) and np.array_equal(gain / gain[0], weights)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ GIVEN = [
     "--cuda-python",
     "python",
 ]
-COMMANDS = {
+COMMANDS: dict[str, list[str]] = {
+    "conformance": [],
     "perturb": ["x.safetensors", "--perturb", "delay"],
     "run_nir": ["x.nir", "--input", "a", "--out", "b"],
     "witness": ["x.safetensors"],

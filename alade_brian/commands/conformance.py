@@ -4,8 +4,9 @@
     alade-brian conformance --graphs NIR/paper
 
 The graphs are those of the NIR paper's three tasks, with random weights, and whatever lies in the folder given with
---graphs: *.nir, each shown NAME.npz (`input`, as for run-nir) if that lies beside it, else random spikes; a graph of
-one neuron is also compared with recorded traces *.csv beside it (input, membrane, spikes in every step).
+--graphs: *.nir, each shown NAME.npz (`input`, as for run-nir) if that lies beside it, else random spikes. Recorded
+spikes beside a graph are compared too: NAME.SOURCE.npz (arrays by node, as run-nir writes them), and of a graph of one
+neuron *.csv (input, membrane, spikes in every step).
 
 Every installed framework among snnTorch, Norse and SpikingJelly imports the same graph, and networks that each builds
 and exports itself are compared with their graphs. A framework that refuses a graph is listed with its reason.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.config.run import StageConfig, TrainingConfig
+from alade_brian.errors import UserError
 from alade_brian.learning.incremental.task_data import time_first
 from alade_brian.learning.optimisers import make_optimiser, make_schedule
 from alade_brian.learning.parallel import Share, share
@@ -119,12 +121,20 @@ class StageTrainer:
         return self.epoch >= self.stage.config.epochs
 
     def run_epoch(self) -> None:
-        """One pass over the data; adds a record (stage, epoch, loss, and what the stage adds)."""
+        """One pass over the data; adds a record (stage, epoch, loss, and what the stage adds).
+
+        UserError if the loss is no longer a finite number.
+        """
         stage, epoch = self.stage, self.epoch
         stage.before_epoch(epoch)
         total = 0.0
         for index in _batches(len(stage.data), stage.config.batch_size, self.generator):
             total += self._step(index)
+            if not math.isfinite(total):
+                raise UserError(
+                    f"training diverged: in epoch {epoch + 1} of stage {stage.number} the loss became {total}; use a "
+                    "lower learning_rate"
+                )
         self.schedule.step()
         record = {"stage": stage.number, "epoch": epoch, "loss": total / len(stage.data)}
         self.history.append({**record, **stage.after_epoch(epoch)})

@@ -47,8 +47,8 @@ class NeuronEquations:
     """One neuron type: its differential equations and the conventions that equations leave open.
 
     In every time step the state follows `model` for one step, then the input of that step is added to `input`, then
-    `update` is done, then the threshold is tested, then the reset acts. All state starts a presentation at zero, the
-    membrane at the parameter ``v_initial`` where there is one.
+    `update` is done, then the threshold is tested, then the reset acts. A variable x starts a presentation at the
+    parameter ``x_initial`` where there is one, otherwise at zero; the membrane, whatever its name, at ``v_initial``.
 
     model        Brian2 state equations, e.g. ``dv/dt = -v/tau : 1``
     method       how the equations are stepped: ``exact`` (their solution) or ``euler`` (forward Euler)

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import detached
-from alade_brian.conversion.from_torch.frameworks.registry import framework_of, in_double, reset_states
+from alade_brian.conversion.from_torch.frameworks.registry import (
+    framework_of,
+    in_double,
+    membranes_of,
+    reset_states,
+)
 from alade_brian.conversion.from_torch.outer_loop import carried, takes_one_step
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.spec import DECODINGS, NetworkSpec, Population
@@ -67,9 +72,9 @@ class TorchReference:
         return joined([self.batch(shown[start : start + size]) for start in range(0, len(shown), size)])
 
     def membranes(self, images: Images, image: int, layer: str) -> np.ndarray | None:
-        """See `Reference`; None for a layer that has none of this package's neurons in it."""
+        """See `Reference`; None for a layer whose neurons belong neither to this package nor to a framework."""
         module = self.model.get_submodule(layer)
-        if not isinstance(module, Neuron | Recurrent):
+        if not isinstance(module, Neuron | Recurrent) and framework_of(module) is None:
             return None
         received: list[Tensor] = []
         hook = module.register_forward_hook(lambda module, inputs, output: received.append(inputs[0]))
@@ -78,7 +83,11 @@ class TorchReference:
         finally:
             hook.remove()
         with torch.no_grad():
-            return by_image([module.trace(torch.cat(received))[1]], self.spec.steps, 1)[0]
+            if isinstance(module, Neuron | Recurrent):
+                found: Tensor | None = module.trace(torch.cat(received))[1]
+            else:
+                found = membranes_of(module, received)
+            return None if found is None else by_image([found], self.spec.steps, 1)[0]
 
     def batch(self, images: np.ndarray, populations: Sequence[Population] | None = None) -> PackedResponses:
         """The answers to images that are shown at once, with the spikes of all or some populations."""

@@ -1,5 +1,7 @@
 """Neurons that a user wrote by hand: modules whose forward is a step, ``spikes, membrane = neuron(current, membrane)``.
 
+The state is an argument and a result, as here, or an attribute of the module.
+
 The step is traced, and read as polynomials in the input, the membrane and the spikes. It is a neuron that equations can
 say if the membrane's update is linear, the spikes are one comparison of the membrane with a constant, and the reset
 subtracts a constant or sets the membrane to one. Nothing is estimated: a step that reads otherwise is refused.
@@ -44,18 +46,17 @@ def with_hand_written(model: nn.Module, known: Collection[type[nn.Module]]) -> n
             if _may_be_a_neuron(module, known):
                 neuron = neuron_of(module)
                 if neuron is not None:
-                    parent._modules[name] = HandWritten(module, neuron)
+                    parent._modules[name] = neuron
     return model
 
 
 def _may_be_a_neuron(module: nn.Module, known: Collection[type[nn.Module]]) -> bool:
-    kind = type(module)
-    theirs = framework_of(module) is not None or kind.__module__.split(".")[0] in ("torch", "alade_brian")
+    theirs = framework_of(module) is not None or type(module).__module__.startswith("torch.")
     if theirs or isinstance(module, (*known, HandWritten, fx.GraphModule)):
         return False
     # A surrogate has no weights; whatever has some is a part of a network.
-    plain = all(not any(child.parameters()) and not any(child.children()) for child in module.children())
-    return plain and len(_arguments(module)) == 2
+    plain = all(len(list(child.parameters())) == 0 and len(list(child.children())) == 0 for child in module.children())
+    return plain and len(_arguments(module)) in (1, 2)
 
 
 def _arguments(module: nn.Module) -> list[inspect.Parameter]:
@@ -65,47 +66,134 @@ def _arguments(module: nn.Module) -> list[inspect.Parameter]:
     return [p for p in given if p.kind in named and (p.default is p.empty or p.default is None)]
 
 
-def neuron_of(module: nn.Module) -> ForeignNeuron | CannotLower | None:
-    """The neuron that a module's step is, or why it is none that equations can say; None if it is no neuron at all."""
-    step = _traced(module)
-    if step is None:
-        return None
-    reader = StepReader(step)
+def neuron_of(module: nn.Module) -> HandWritten | None:
+    """A module with what its step was found to be: a neuron, or why it is none that equations can say; None if it is no
+    neuron at all."""
     try:
-        returned = reader.read()
-    except UnreadableStep as error:
-        return CannotLower("forward", "a neuron by hand", f"{error}; {_FORM}") if reader.compares else None
-    if not reader.spikes:
-        return None
+        kept, rest = _from_rest(module)
+        step = StepReader(_traced(_Step(module, kept)))
+    except _Untraceable:
+        return None  # whatever the whole forward's tracing says of it
     try:
-        return _neuron(returned, reader.spikes)
+        returned = step.read(2)
+        if not step.spikes:
+            return None
+        if rest is not None:
+            _check_rest(rest, rest.read(1), step, returned)
+        neuron: ForeignNeuron | CannotLower = _neuron(returned, step.spikes)
     except UnreadableStep as error:
-        return CannotLower("forward", "a neuron by hand", f"{error}; {_FORM}")
+        if not step.compares:
+            return None
+        neuron = CannotLower("forward", "a neuron by hand", f"{error}; {_FORM}")
+    if kept and isinstance(neuron, ForeignNeuron):
+        neuron = replace(neuron, returns=("spikes",), passes_state=False)
+    return HandWritten(module, neuron, kept, rest is not None)
+
+
+class _Untraceable(Exception):
+    """A module whose step cannot be written down, or that keeps more than one state."""
+
+
+class _Step(nn.Module):
+    """One step with its state as an argument and a result, wherever the module itself keeps it."""
+
+    def __init__(self, step: nn.Module, kept: str) -> None:
+        super().__init__()
+        self.step, self.kept = copy.deepcopy(step), kept
+
+    def forward(self, current: Any, state: Any) -> Any:
+        if not self.kept:
+            return self.step(current, state)
+        setattr(self.step, self.kept, state)
+        return self.step(current), getattr(self.step, self.kept)
+
+
+class _FirstStep(nn.Module):
+    """The first step of a module that is given no state."""
+
+    def __init__(self, step: nn.Module, kept: str) -> None:
+        super().__init__()
+        self.step, self.kept = copy.deepcopy(step), kept
+
+    def forward(self, current: Any) -> Any:
+        if not self.kept:
+            return self.step(current, None)
+        setattr(self.step, self.kept, None)
+        return self.step(current), getattr(self.step, self.kept)
+
+
+def _from_rest(module: nn.Module) -> tuple[str, StepReader | None]:
+    """The attribute that keeps the state (empty: it is an argument), and the first step where None is its state."""
+    arguments, kept = _arguments(module), ""
+    if len(arguments) == 1:
+        kept = _kept_state(module)
+    elif arguments[1].default is not None:
+        return "", None
+    try:
+        return kept, StepReader(_traced(_FirstStep(module, kept)))
+    except _Untraceable:
+        return kept, None
+
+
+def _kept_state(module: nn.Module) -> str:
+    """The one attribute that a step changes."""
+    own = copy.deepcopy(module)
+    tracer = _StepTracer()
+    try:
+        tracer.trace(own)
+    except Exception:
+        raise _Untraceable from None
+    found = [name for name, value in vars(own).items() if isinstance(value, fx.Proxy)]
+    if len(found) != 1:
+        raise _Untraceable
+    return found[0]
 
 
 class _StepTracer(fx.Tracer):
     """Traces a step; the modules in it are surrogates, called as they are."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
+        return module_qualified_name != "step"
 
 
-def _traced(module: nn.Module) -> fx.GraphModule | None:
-    """One step of a module; None if it cannot be traced, or keeps anything between calls."""
-    own = copy.deepcopy(module)
-    before = dict(vars(own))
-    others = {
-        name: p.default
-        for name, p in inspect.signature(own.forward).parameters.items()
-        if p.default is not p.empty and p.default is not None
-    }
+def _traced(root: _Step | _FirstStep) -> fx.GraphModule:
+    """One step; _Untraceable if it cannot be traced, or changes anything beside its state."""
+    own, kept = root.step, root.kept
+    tensors = [*own.buffers(), *(value for value in vars(own).values() if isinstance(value, Tensor))]
+    before, versions = _contents(own, kept), [t._version for t in tensors]
     try:
-        step = fx.GraphModule(own, _StepTracer().trace(own, others))
+        step = fx.GraphModule(root, _StepTracer().trace(root))
     except Exception:
-        return None  # whatever the whole forward's tracing says of it
-    changed = {name for name, value in vars(own).items() if before.get(name, own) is not value}
-    buffers = all(a is b and a._version == 0 for a, b in zip(own.buffers(), step.buffers(), strict=False))
-    return step if not changed and buffers else None
+        raise _Untraceable from None
+    if _contents(own, kept) != before or [t._version for t in tensors] != versions:
+        raise _Untraceable
+    return step
+
+
+def _contents(module: nn.Module, kept: str) -> dict[str, Any]:
+    """What tells that an attribute was set anew, or a list or dictionary in it was changed."""
+    return {
+        name: (id(value), len(value) if isinstance(value, list | dict | set) else 0)
+        for name, value in vars(module).items()
+        if name != kept
+    }
+
+
+def _check_rest(rest: StepReader, begun: Any, step: StepReader, returned: Any) -> None:
+    """UnreadableStep unless the step without a state is the step with a state of zeros."""
+    pairs = list(zip(rest.spikes, step.spikes, strict=False))
+    alike = len(rest.spikes) == len(step.spikes) and all(
+        one.comparison == other.comparison and not (one.distance - other.distance.without("v")).terms
+        for one, other in pairs
+    )
+    flat = list(zip(_flat(begun), _flat(returned), strict=False))
+    if not alike or any((one - other.without("v")).terms for one, other in flat):
+        raise UnreadableStep("without a state it does not begin with zeros")
+
+
+def _flat(returned: Any) -> list[Polynomial]:
+    found = returned if isinstance(returned, tuple | list) else (returned,)
+    return [value for value in found if isinstance(value, Polynomial)]
 
 
 @dataclass(frozen=True)

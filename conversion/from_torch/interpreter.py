@@ -21,7 +21,7 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
     same_class,
 )
 from alade_brian.conversion.from_torch.functions import function_lowerings, known_functions, method_lowerings
-from alade_brian.conversion.from_torch.layers import refuse_class
+from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import (
@@ -82,11 +82,13 @@ class ValueInterpreter(fx.Interpreter):
             return None  # behind a refusal whose shape is unknown
         return self._judged(name, module, (*args, *kwargs.values()))
 
-    def _judged(self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False) -> Any:
+    def _judged(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False, folded: bool = False
+    ) -> Any:
         """What a layer gives; of one that is refused the shape alone."""
         where, value = f"{name} ({class_name(module)})", without_time(args[0])
         try:
-            return self._module(name, module, args, driven)
+            return self._module(name, module, args, driven, folded)
         except CannotLower as refusal:
             # What reaches the layer is as it is because of a refusal before: no cause of its own.
             if not (isinstance(value, UnknownInput) and refusal.argument in ("input", "state")):
@@ -96,8 +98,11 @@ class ValueInterpreter(fx.Interpreter):
                 self.refuse(where, "shape", getattr(value, "shape", "unknown"), str(error))
         return unknown_output(module, args[0], _knows_steps(module, driven))
 
-    def _module(self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False) -> Any:
-        """One call of a layer; `driven` says that a container gives it the steps of a sequence one by one."""
+    def _module(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False, folded: bool = False
+    ) -> Any:
+        """One call of a layer; `driven` says that a container gives it a sequence step by step, `folded` that it
+        gives all steps as if they were images."""
         how = container_kind(module)
         if how is not None:
             return self._container(name, module, how, args)
@@ -108,6 +113,7 @@ class ValueInterpreter(fx.Interpreter):
             return self.clock.call(name, lambda: adapter(module), args[0], args[1:], driven)
         if isinstance(module, Frames) and isinstance(args[0], AllSteps):
             return args[0].value  # from here on time has no axis of its own
+        check_delay(module, isinstance(args[0], AllSteps) and not driven, folded)
         function = self._lowering_of(module)
         if isinstance(module, nn.Flatten) and isinstance(args[0], AllSteps) and not _knows_steps(module, driven):
             module = nn.Flatten(module.start_dim - 1, module.end_dim - (module.end_dim > 0))
@@ -115,7 +121,6 @@ class ValueInterpreter(fx.Interpreter):
 
     def _lowering_of(self, module: nn.Module) -> LowerFunction:
         kind, framework = type(module), framework_of(module)
-        function: LowerFunction | None
         if kind in self.known:
             return self.known[kind]
         refuse_class(module)
@@ -123,7 +128,7 @@ class ValueInterpreter(fx.Interpreter):
             same = same_class(kind, framework.layers)
             if same is None:
                 raise refuse_layer(module, framework)
-            function = framework.layers[same]
+            function: LowerFunction | None = framework.layers[same]
         else:
             base = next((c for c in kind.__mro__ if c in self.known), None)
             function = self.known[base] if base else None
@@ -156,7 +161,7 @@ class ValueInterpreter(fx.Interpreter):
         for child, layer in module.named_children():
             own = f"{name}.{child}"
             states = () if before is None else (StateToken(own, before.step),)
-            made = self._judged(own, layer, (value, *states), how == "driven")
+            made = self._judged(own, layer, (value, *states), how == "driven", how == "folded")
             if made is None:
                 return None  # behind a refusal whose shape is unknown
             stateful |= isinstance(made, tuple)

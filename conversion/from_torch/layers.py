@@ -184,6 +184,24 @@ def _lower_scale(lowering: SpecBuilder, name: str, module: Scale, value: AffineI
     return scale(lowering, value, gain)
 
 
+def check_delay(module: nn.Module, over_steps: bool, folded: bool) -> None:
+    """Refuse a layer that delays a signal and takes steps for something else.
+
+    over_steps   whether it is given all steps at once
+    folded       whether it stands in a container that folds the steps into the images
+    """
+    if not hasattr(module, "delay_steps"):
+        return
+    if folded:
+        raise CannotLower(
+            "container", "folded steps", "hides the steps from a delay; put the delay behind the container"
+        )
+    mode = getattr(module, "step_mode", "s")
+    if over_steps != (mode == "m"):
+        said = "is given all steps; use step_mode='m'" if over_steps else "is given one step; use step_mode='s'"
+        raise CannotLower("step_mode", repr(mode), said)
+
+
 def lower_delay(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
     """A layer that passes on what it was given `delay_steps` steps ago, and zeros before: a delay of the projections
     that spikes take. Currents, and a bias, which begin only then, go step by step through populations without memory.

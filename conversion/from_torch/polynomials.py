@@ -58,6 +58,10 @@ class Polynomial:
         """Whether it is that symbol."""
         return set(self.terms) == {(name,)} and bool(np.all(self.of(name) == 1))
 
+    def without(self, name: str) -> Polynomial:
+        """What it is where a symbol is 0."""
+        return self.split(name)[0]
+
     def split(self, name: str) -> tuple[Polynomial, Polynomial]:
         """What it is where a symbol is 0, and what it is more where the symbol is 1."""
         without = {names: value for names, value in self.terms.items() if name not in names}
@@ -120,16 +124,19 @@ class StepReader(fx.Interpreter):
             node.op == "call_module" for node in self.graph.nodes
         )
 
-    def read(self) -> Any:
-        """What the step returns. UnreadableStep where it does something else than a neuron of the usual form."""
-        return self.run(Polynomial.symbol("x"), Polynomial.symbol("v"))
+    def read(self, arguments: int) -> Any:
+        """What the step returns, given the input and, as a second argument, the state.
+
+        UnreadableStep where it does something else than a neuron of the usual form.
+        """
+        return self.run(*(Polynomial.symbol(name) for name in ("x", "v")[:arguments]))
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
         if not any(isinstance(a, Polynomial) for a in args):
             return super().call_module(target, args, kwargs)
         module = self.fetch_attr(target)
         try:
-            sign = comparison_of(module, str(target))
+            sign = comparison_of(module, str(target).removeprefix("step."))
         except CannotLower as refusal:
             raise UnreadableStep(f"{target} ({type(module).__name__}) {refusal.remedy}") from None
         return self._compared(_polynomial(args[0]), sign)
@@ -230,9 +237,10 @@ def _times(left: Any, right: Any) -> Polynomial:
 
 
 _COMPUTED: Mapping[str, Callable[..., Any]] = {
-    **dict.fromkeys(("add", "iadd", "add_"), _plus),
-    **dict.fromkeys(("sub", "subtract", "isub", "sub_"), _minus),
-    **dict.fromkeys(("mul", "multiply", "imul", "mul_"), _times),
+    # Nothing that changes a tensor in its place: other names of it would change too.
+    **dict.fromkeys(("add", "iadd"), _plus),
+    **dict.fromkeys(("sub", "subtract", "isub"), _minus),
+    **dict.fromkeys(("mul", "multiply", "imul"), _times),
     **dict.fromkeys(("truediv", "div", "divide", "itruediv"), _over),
     **dict.fromkeys(("neg", "negative"), lambda value: Polynomial({}) - _polynomial(value)),
     **dict.fromkeys(("logical_not", "invert", "bitwise_not"), _not),

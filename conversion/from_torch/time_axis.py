@@ -75,12 +75,14 @@ class StepReduction:
 class ForeignNeuron:
     """A neuron layer of another framework, as its adapter understands it.
 
-    returns        what a call gives, in order: ``spikes``, ``membrane`` or ``state``; one alone comes without a tuple
+    returns        what a call gives, in order: ``spikes``, ``membrane`` or ``state``, and of one that runs over all
+                   steps and does not spike also their ``mean``, ``max`` or ``last``; one alone comes without a tuple
     enters         a layer that its input passes through first, or None
     recurrent      the layer that its own spikes of the step before pass through into its input, or None
     over_steps     whether one call runs over all steps of a tensor whose first axis they are
     sampled        whether it returns the membrane before or after the reset
     passes_state   whether its state is passed from call to call; a call without it begins at rest
+    steps          the number of steps that it runs for, where it has one of its own
     """
 
     equations: NeuronEquations
@@ -90,6 +92,7 @@ class ForeignNeuron:
     over_steps: bool = False
     sampled: Literal["before_reset", "after_reset"] = "before_reset"
     passes_state: bool = False
+    steps: int | None = None
 
 
 @dataclass
@@ -168,6 +171,7 @@ class CallCounter:
         if known is None:
             self.lowering.populations.append(Population(name, value.shape, made.equations))
             known = self.calls[name] = _Calls(made, source_value(name, value.shape))
+            self.axis |= {made.steps} if made.steps else set()
         if known.sends.shape != value.shape:
             raise CannotLower("input", value.shape, f"has another shape than in the step before, {known.sends.shape}")
         if known.neuron.passes_state and step > 0 and not states:
@@ -189,6 +193,8 @@ class CallCounter:
 
     def _check_states(self, name: str, states: tuple[Any, ...], step: int) -> None:
         for state in states:
+            if isinstance(state, tuple) and all(part is None for part in state):
+                state = None
             resting = state is None or _is_zero(state)
             if state is None and not self.calls[name].neuron.passes_state:
                 continue  # the neuron goes on from the state that it keeps
@@ -208,6 +214,7 @@ class CallCounter:
             "membrane": Membrane(name, neuron.sampled, step),
             "state": StateToken(name, -1 if step is None else step),
         }
+        kinds |= {how: StepReduction(spikes, how) for how in ("mean", "max", "last") if isinstance(spikes, AllSteps)}
         given = tuple(kinds[kind] for kind in neuron.returns)
         return given if len(given) > 1 else given[0]
 

@@ -81,6 +81,11 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """A neuron's call gives as many things as it returns, so that a forward can unpack them as it likes."""
         self._watch.calling(m)
+        said = m.begin_call() if isinstance(m, HandWritten) else ""
+        if said:
+            where = f"{self.path_of_module(m).removeprefix('model.')} ({class_name(m)})"
+            place = current_place(_Whole.forward.__code__)
+            raise RefusedLayers([Refusal(where, "state", "of the neurons", said, place)], None)
         made, count = super().call_module(m, forward, args, kwargs), self._returns.get(m, 1)
         return tuple(made[k] for k in range(count)) if count > 1 else made
 

@@ -162,7 +162,7 @@ def _ports(
 ) -> set[str]:
     """The graph's own Input (or Output) nodes. Where it has none, one is added before every node that nothing leads to
     (behind every node that leads nowhere), as `nir` does; a sub-graph's open port is one itself."""
-    own = {name for name, node in graph.nodes.items() if isinstance(node, port)}
+    own = {name for name, node in _named_nodes(graph).items() if isinstance(node, port)}
     if own:
         return own
     key, end = ("input", 1) if port is nir.Input else ("output", 0)
@@ -186,7 +186,8 @@ def _unfold(
     edges: list[tuple[str, str]],
     refusals: list[Refusal],
 ) -> None:
-    for key, node in graph.nodes.items():
+    held = _named_nodes(graph)
+    for key, node in held.items():
         name = f"{prefix}{key}"
         if isinstance(node, nir.NIRGraph):
             _unfold(f"{name}.", node, nodes, edges, refusals)
@@ -195,18 +196,30 @@ def _unfold(
         else:
             nodes[name] = node
     for a, b in graph.edges:
-        found = (_end(graph, prefix, str(n), port, refusals) for n, port in ((a, nir.Output), (b, nir.Input)))
-        start, end = found
+        start = _end(graph, held, prefix, _text(a), nir.Output, refusals)
+        end = _end(graph, held, prefix, _text(b), nir.Input, refusals)
         if start is not None and end is not None:
             edges.append((f"{prefix}{start}", f"{prefix}{end}"))
 
 
-def _end(graph: nir.NIRGraph, prefix: str, name: str, port: type[nir.NIRNode], refusals: list[Refusal]) -> str | None:
+def _named_nodes(graph: nir.NIRGraph) -> dict[str, nir.NIRNode]:
+    """The nodes by name; a graph in memory may have numbers for names, which become text in a file."""
+    return {_text(name): node for name, node in graph.nodes.items()}
+
+
+def _end(
+    graph: nir.NIRGraph,
+    held: Mapping[str, nir.NIRNode],
+    prefix: str,
+    name: str,
+    port: type[nir.NIRNode],
+    refusals: list[Refusal],
+) -> str | None:
     """The node that an edge's end means: a sub-graph stands for its only Input or Output, ``sub.port`` for one of
     several."""
-    node = graph.nodes.get(name)
+    node = held.get(name)
     if isinstance(node, nir.NIRGraph):
-        ports = [key for key, inner in node.nodes.items() if isinstance(inner, port)]
+        ports = [key for key, inner in _named_nodes(node).items() if isinstance(inner, port)]
         if len(ports) == 1:
             return f"{name}.{ports[0]}"
         refusals.append(
@@ -220,12 +233,12 @@ def _end(graph: nir.NIRGraph, prefix: str, name: str, port: type[nir.NIRNode], r
         return None
     if node is not None:
         return name
-    for outer in (key for key, value in graph.nodes.items() if isinstance(value, nir.NIRGraph)):
+    for outer, value in held.items():
         inner = name.removeprefix(f"{outer}.")
-        if inner != name and isinstance(graph.nodes[outer].nodes.get(inner), port):
+        if isinstance(value, nir.NIRGraph) and inner != name and isinstance(_named_nodes(value).get(inner), port):
             return name
-    named = {str(end) for edge in graph.edges for end in edge}
-    unnamed = [repr(key) for key in graph.nodes if key not in named]
+    named = {_text(end) for edge in graph.edges for end in edge}
+    unnamed = [repr(key) for key in held if key not in named]
     instead = f", or write {' or '.join(unnamed)}, which no edge names" if unnamed else ", or remove the edge"
     where = f"edge of sub-graph '{prefix.removesuffix('.')}'" if prefix else "edge"
     refusal = Refusal(where, "end", repr(name), f"is no node of the graph; add the node{instead}")

@@ -113,8 +113,11 @@ def _linear(node: Any, shape: Shape) -> Linear:
     weight = fewer_axes(weight, len(shape) + 1) if weight.ndim > 2 else weight
     lead, (outputs, inputs) = weight.shape[:-2], weight.shape[-2:] if weight.ndim >= 2 else (0, 0)
     if weight.ndim < 2 or shape != (*lead, inputs):
-        fits = f"reads {(*lead, inputs)}" if weight.ndim >= 2 else "is no matrix"
-        remedy = "put a Flatten(start_dim=0) in front of it" if len(shape) > 1 else "make the two fit"
+        fits, remedy = f"reads {(*lead, inputs)}" if weight.ndim >= 2 else "is no matrix", "make the two fit"
+        if len(shape) > 1 and prod(shape) == inputs:
+            remedy = "put a Flatten(start_dim=0) in front of it"
+        elif weight.ndim >= 2 and shape[1:] == (*lead, inputs):
+            remedy = "leave the first axis out of the Input's shape if it counts presentations or steps"
         raise CannotLower("weight", f"of shape {weight.shape}", f"{fits}, its input has the shape {shape}; {remedy}")
     made = (*lead, outputs)
     operator = Dense(weight) if not lead else _block_diagonal(weight.reshape(-1, outputs, inputs), made)

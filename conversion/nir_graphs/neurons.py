@@ -78,7 +78,7 @@ def neuron_faults(node: nir.NIRNode) -> list[CannotLower]:
 def check_weight(w_in: np.ndarray, shape: Shape) -> None:
     """CannotLower where the input weight of a neuron of that shape is a matrix: NIR has it element by element."""
     inside = without_leading_ones(w_in.shape, len(shape))
-    if w_in.size > 1 and len(inside) > len(shape):
+    if prod(shape) > 1 and len(inside) > len(shape):
         raise CannotLower(
             "w_in",
             f"of shape {w_in.shape}",
@@ -244,6 +244,9 @@ def _form(population: Population) -> _Form:
 
     if neuron.spiking and neuron.threshold != "v_threshold":
         raise refuse(f"the threshold '{neuron.threshold}'")
+    begins = [f"{name}_initial" for name in neuron.states if f"{name}_initial" in neuron.parameters]
+    if begins and begins != ["v_initial"]:
+        raise refuse(f"a variable that begins at '{', '.join(begins)}'")
     if neuron.on_spike:
         raise refuse(f"'{'; '.join(neuron.on_spike.splitlines())}' at every spike")
     equations = "; ".join(line.strip() for line in [*neuron.model.splitlines(), *neuron.update.splitlines()])

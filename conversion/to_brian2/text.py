@@ -337,6 +337,7 @@ def _rest(population: Population, flowing: list[str], late: bool) -> str:
     """All state of a population at the beginning of a presentation."""
     neuron = population.neuron
     begins = {name: "0" for name in (*neuron.states, *flowing, *(["fired"] if late else []))}
+    begins |= {name: f"{name}_initial" for name in neuron.states if f"{name}_initial" in neuron.parameters}
     if "v_initial" in neuron.parameters:
         begins[neuron.membrane] = "v_initial"
     return "\n".join(f"{name} = {value}" for name, value in begins.items())

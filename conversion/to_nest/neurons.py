@@ -21,8 +21,8 @@ from alade_brian.spec import NeuronEquations, Population
 
 # A threshold that no membrane reaches; infinity times zero would be no number.
 NEVER = sys.float_info.max
-# A time constant, in steps, behind which exp(-1/tau) is 1: no leak.
-NO_LEAK = 1e300
+# Time constants, in steps, whose exp(-1/tau) is 1, no leak, and 0, no memory.
+NO_LEAK, NO_MEMORY = 1e300, 1e-300
 _GAIN = "v += gain*drive\ndrive = 0"
 _MODELS = {
     ("dv/dt = -v/tau : 1", ""): (True, False),
@@ -130,6 +130,8 @@ def _leak(population: Population, dt: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _time_constant(decay: float) -> float:
     """The number near ``-1 / ln(decay)`` whose ``exp(-1 / tau)`` comes closest to the decay."""
+    if decay in (0, 1):
+        return NO_LEAK if decay else NO_MEMORY
     tau = -1 / math.log(decay)
     near = [tau]
     for toward in (0.0, math.inf):

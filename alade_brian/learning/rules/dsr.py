@@ -15,18 +15,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
-from alade_brian.learning.incremental.methods.plain import Plain, PlainStage
+from alade_brian.learning.incremental.methods.plain import Plain
 from alade_brian.learning.incremental.task_data import TaskData
-from alade_brian.learning.losses import value_error
-from alade_brian.learning.stage import Stage, TrainingSet
 from alade_brian.models import ExpandableNetwork
 from alade_brian.models.neurons.neuron import SpikingNeuron
 from alade_brian.models.neurons.quantal import Pass, QuantalNeuron
@@ -40,6 +36,8 @@ class Dsr(Plain):
 
     name = "dsr"
 
+    representation: Representation
+
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         super().__init__(config, network)
         neuron = config.network.neuron
@@ -49,37 +47,26 @@ class Dsr(Plain):
                 "QuantalIF or QuantalLIF"
             )
 
-    def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
-        yield DsrStage(self, data)
+    def begin_task(self, data: TaskData) -> None:
+        super().begin_task(data)
+        self.representation = Representation(self.network)
 
-    def task_facts(self) -> dict[str, Any]:
-        """The learned thresholds, layer by layer."""
-        return {"thresholds": thresholds(self.network)}
+    def outputs(self, images: Tensor) -> Tensor:
+        """What the network answers, with the gradient of its representation.
 
-
-class DsrStage(PlainStage):
-    """The plain stage with the gradient of the representation in the place of a surrogate."""
-
-    def __init__(self, method: Dsr, data: TaskData) -> None:
-        super().__init__(method, data)
-        self.representation = Representation(method.network)
-        if data.targets is not None:
-            self.data = TrainingSet(data.images, data.labels, targets=data.targets)
-
-    def loss(self, batch: TrainingSet) -> Tensor:
-        outputs = self.representation(batch.inputs)
-        if batch.targets is not None:
-            return value_error(outputs, batch.targets)
-        self._correct.append((outputs.detach().argmax(1) == batch.labels).sum().cpu())
-        return F.cross_entropy(outputs / (self.config.temperature or 1.0), batch.labels)
-
-    def after_step(self) -> None:
-        for name, neuron in quantal_neurons(self.network).items():
+        UserError where a learned threshold fell to its bound.
+        """
+        for name, neuron in self.representation.neurons.items():
             if isinstance(neuron.threshold, nn.Parameter) and bool((neuron.threshold < BOUND).any()):
                 raise UserError(
                     f"the learned threshold of layer {name} fell to its bound {BOUND}; use a lower "
                     "learning.learning_rate or a higher network.threshold"
                 )
+        return self.representation(images)
+
+    def task_facts(self) -> dict[str, Any]:
+        """The learned thresholds, layer by layer."""
+        return {"thresholds": thresholds(self.network)}
 
 
 class Representation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,8 +38,12 @@ def graph_files(folder: Path) -> list[Path]:
 def compared_files(
     files: list[Path], presentations: int, steps: int, seed: int, settings: SimulationSettings
 ) -> Iterator[ConformanceRow]:
-    """Each graph against every framework, on the input `NAME.npz` beside it or else on random spikes; and a graph of a
-    single neuron against the traces `*.csv` beside it: input, membrane, spikes, a row for each step."""
+    """Each graph `NAME.nir` against every framework, and against what was recorded.
+
+    Its input is `NAME.npz` beside it, or else random spikes. Recordings are `NAME.SOURCE.npz`, the spikes of some of
+    its nodes by their names, as `run-nir` writes them; and `*.csv` for a graph of a single neuron: input, membrane,
+    spikes, a row for each step.
+    """
     for path in files:
         try:
             shown = _shown(path, presentations, steps, seed)
@@ -46,6 +51,7 @@ def compared_files(
             yield ConformanceRow(path.name, "none", 0, 0, None, None, str(error))
             continue
         yield from compared_with_frameworks(shown, settings)
+        yield from _compared_recordings(path, shown, settings)
         (array,) = shown.inputs.values()
         if array[0, 0].size == 1:
             yield from _compared_traces(path, shown, settings)
@@ -69,6 +75,28 @@ def _shown(path: Path, presentations: int, steps: int, seed: int) -> ShownGraph:
         size = (presentations, steps, *network.spec.shape(name))
         array = (draw.random(size) < RATE).astype(np.float64)
     return ShownGraph(path.name, graph, dt, {node: array})
+
+
+def _compared_recordings(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:
+    """A row for each recording beside a graph; of the nodes that it holds."""
+    recordings = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*.npz"))
+    ours = spikes_in_brian2(shown, "euler", settings) if recordings else {}
+    for recording in recordings:
+        name = f"recorded in {recording.name}"
+        try:
+            arrays = read_arrays(recording)
+        except UserError as error:
+            yield conformance_row(shown.title, name, {}, None, f"not compared: {error}")
+            continue
+        held = {node: spikes for node, spikes in ours.items() if node in arrays}
+        wrong = [node for node, spikes in held.items() if arrays[node].size != spikes.size]
+        if wrong or not held:
+            shapes = ", ".join(f"'{node}' of shape {arrays[node].shape}" for node in wrong)
+            note = f"not compared: it holds {shapes or 'none of the spiking nodes'}"
+            yield conformance_row(shown.title, name, held, None, note)
+            continue
+        theirs = {node: arrays[node].reshape(spikes.shape) > 0 for node, spikes in held.items()}
+        yield conformance_row(shown.title, name, held, theirs)
 
 
 def _compared_traces(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:

@@ -20,8 +20,8 @@ from alade_brian.verification.diagnosis.isolated_layer import (
     Isolated,
     alone,
     can_isolate,
+    held_values,
     isolate,
-    maxima,
     stack,
     structure,
 )
@@ -157,7 +157,7 @@ def _case(
         sent[stimulus.name] = np.broadcast_to(
             rows.reshape(len(chosen), -1, stimulus.size), (len(chosen), spec.steps, stimulus.size)
         )
-    sent |= maxima(spec, sent)
+    sent |= held_values(spec, sent)
     expected = recorded.spikes[layer][chosen]
     by_itself = isolate(spec, sent, layer, neurons)
     return DiagnosisCase(by_itself, expected if neurons is None else expected[:, :, neurons])

@@ -26,7 +26,6 @@ from alade_brian.spec import (
     Sparse,
     Stimulus,
     constant,
-    memoryless,
 )
 from alade_brian.spec.synapses import matrix, placed_synapses
 
@@ -166,7 +165,7 @@ def isolate(spec: NetworkSpec, sent: Mapping[str, np.ndarray], layer: str, neuro
     """A layer of a network by itself.
 
     sent      by source what it sends, ``(images, steps, size)``: all stimuli, the spikes (0 or 1) of all populations
-              that spike, and `maxima`
+              that spike, and `held_values`
     neurons   the layer's neurons that are kept; None (all) where they reach each other, see `alone`
     """
     names = _inside(spec, layer)
@@ -184,9 +183,9 @@ def isolate(spec: NetworkSpec, sent: Mapping[str, np.ndarray], layer: str, neuro
     return Isolated(layer, channel, populations, inner, feeds, images, steps, spec.dt)
 
 
-def maxima(spec: NetworkSpec, sent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the populations that take a maximum send, by name, each ``(images, steps, size)``; those are left out that
-    a membrane with memory reaches.
+def held_values(spec: NetworkSpec, sent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the populations without memory send, by name, each ``(images, steps, size)``; those are left out that a
+    membrane with memory reaches.
 
     sent   by source what it sends: all stimuli, and the spikes (0 or 1) of all populations that spike
     """
@@ -197,31 +196,39 @@ def maxima(spec: NetworkSpec, sent: Mapping[str, np.ndarray]) -> dict[str, np.nd
             feed = _feed(spec, projection, values[projection.source], np.arange(population.size))
             total += shifted(feed.current, feed.delay)
         values[population.name] = total if population.bias is None else total + population.bias.ravel()
-    return {name: array for name, array in values.items() if name not in sent and takes_maximum(spec, name)}
+    return {name: array for name, array in values.items() if name not in sent}
 
 
 def _without_memory(spec: NetworkSpec) -> list[Population]:
-    """The populations that hold what reaches them in a step, stimuli, spikes or others of their kind, in step order."""
-    plain, made = memoryless(), []
+    """The populations that hold what reaches them in a step: stimuli, spikes or others of their kind, in step order."""
+    made: list[Population] = []
     found = {*(s.name for s in spec.stimuli), *(p.name for p in spec.spiking)}
     for population in spec.populations:
-        neuron = population.neuron
-        forgets = (neuron.model, neuron.update, neuron.spiking) == (plain.model, plain.update, False)
-        if forgets and all(p.source in found for p in spec.inputs(population.name)):
+        if _forgets(population.neuron) and all(p.source in found for p in spec.inputs(population.name)):
             found.add(population.name)
             made.append(population)
     return made
 
 
+def _forgets(neuron: NeuronEquations) -> bool:
+    """Whether a membrane is the input of its step, and nothing else."""
+    v, x = neuron.membrane, neuron.input_variable
+    plain = set(neuron.states) == {v, x} and "/dt" not in neuron.model
+    return plain and not neuron.spiking and neuron.update.splitlines() == [f"{v} = {x}", f"{x} = 0"]
+
+
 def can_isolate(spec: NetworkSpec, layer: str) -> bool:
-    """Whether all is known that reaches a layer from outside: no maximum is taken of membranes with a memory."""
-    sources = {p.source for name in _inside(spec, layer) for p in spec.inputs(name) if not spec.is_stimulus(p.source)}
-    known = {p.name for p in _without_memory(spec)}
-    return all(name in known for name in sources if takes_maximum(spec, name))
+    """Whether all is known that reaches a layer from outside: no maximum is taken of membranes with a memory, nor of
+    those that reach it in another way too."""
+    names = _inside(spec, layer)
+    if any(not p.operator.linear and p.source in names for name in names for p in spec.inputs(name)):
+        return False
+    outside = {p.source for name in names for p in spec.inputs(name)} - names
+    known = {p.name for p in (*_without_memory(spec), *spec.spiking)}
+    return all(spec.is_stimulus(name) or name in known for name in outside)
 
 
-def takes_maximum(spec: NetworkSpec, name: str) -> bool:
-    """Whether a population takes the maximum of what reaches it."""
+def _takes_maximum(spec: NetworkSpec, name: str) -> bool:
     return any(not p.operator.linear for p in spec.inputs(name))
 
 
@@ -234,9 +241,9 @@ def _inside(spec: NetworkSpec, layer: str) -> set[str]:
     """The layer and all populations whose membranes reach it without passing a spike or a maximum."""
     names, new = {layer}, [layer]
     while new:
-        sources = {p.source for name in new for p in spec.inputs(name) if not spec.is_stimulus(p.source)}
-        passive = (name for name in sorted(sources - names) if not spec.sends_spikes(name))
-        new = [name for name in passive if not takes_maximum(spec, name)]
+        into = [p for name in new for p in spec.inputs(name) if p.operator.linear and not spec.is_stimulus(p.source)]
+        passive = sorted({p.source for p in into} - names)
+        new = [name for name in passive if not spec.sends_spikes(name) and not _takes_maximum(spec, name)]
         names |= set(new)
     return names
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Collection, Mapping
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,12 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.frameworks.probe import difference
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.models.neurons.leaky import time_constant
 from alade_brian.registry import Registry
-from alade_brian.spec import Parameter, constant
+from alade_brian.spec import NeuronEquations, Parameter, constant
+
+log = logging.getLogger(__name__)
 
 NeuronAdapter = Callable[[Any], ForeignNeuron]
 
@@ -32,30 +38,38 @@ class Framework:
 
     name            its importable package
     title           as its authors write it
-    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, and
-                    another one is refused. Empty: any, for layers that are kept beside their adapter
+    version         that the adapter was read from, at least ``major.minor``: reset rules change between versions, so an
+                    older one is refused, and of a newer one the neurons whose steps are found to be the same are taken.
+                    Empty: any, for layers that are kept beside their adapter
     modules         where it keeps the classes that networks are built of
+    networks        where it keeps whole networks, which are looked into
     neurons         by class, how a layer of it is understood
     layers          by class, how its other layers are lowered
+    refused         by class, why it has no exact counterpart
     containers      classes that only call the layers in them
     container_kind  how a container calls its layers: ``chain``, one after the other; ``folded``, so too, with steps and
                     images as one axis; ``driven``, step by step
     containers_return_state   a container returns its output and its layers' states
     reset           method that brings a layer to rest; empty: they keep no state
     in_double       makes a neuron run in float64 throughout where it would fall back to float32
+    membranes       the membranes before the reset of a neuron layer that begins at rest and is given these inputs, one
+                    for each step, or None where they are not known; it may change the layer
     """
 
     name: str
     title: str
     version: str = ""
     modules: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     neurons: Mapping[type[nn.Module], NeuronAdapter]
     layers: Mapping[type[nn.Module], LowerFunction] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[type[nn.Module], str] = field(default_factory=lambda: MappingProxyType({}))
     containers: tuple[type[nn.Module], ...] = ()
     container_kind: Callable[[Any], str] = lambda module: "chain"
     containers_return_state: bool = False
     reset: str = ""
     in_double: Callable[[Any], None] | None = None
+    membranes: Callable[[Any, Sequence[Tensor]], list[Tensor] | None] | None = None
 
     @cached_property
     def classes(self) -> Mapping[type[nn.Module], str]:
@@ -64,7 +78,7 @@ class Framework:
         for path in self.modules:
             for name, cls in sorted(vars(importlib.import_module(path)).items()):
                 layer = inspect.isclass(cls) and issubclass(cls, nn.Module) and not name.startswith("_")
-                if layer and cls.__module__.split(".")[0] == self.name:
+                if layer and cls.__module__.split(".")[0] == self.name and not cls.__module__.startswith(self.networks):
                     found.setdefault(cls, name)
         return MappingProxyType(found)
 
@@ -93,12 +107,61 @@ def framework_of(module: nn.Module) -> Framework | None:
     return next((FRAMEWORKS[root]() for root in roots if root in FRAMEWORKS), None)
 
 
-class HandWritten(nn.Module):
-    """A module that a user wrote, and what its step was found to be: a neuron, or why it is none that is converted."""
+# In the place of a state that nobody wrote to since the call before.
+_UNTOUCHED = object()
 
-    def __init__(self, step: nn.Module, neuron: ForeignNeuron | CannotLower) -> None:
+
+class HandWritten(nn.Module):
+    """A module that a user wrote, and what its step was found to be: a neuron, or why it is none that is converted.
+
+    kept          the attribute in which the module keeps its state; empty if that is an argument
+    none_rests    whether the state None is one of zeros
+    """
+
+    def __init__(
+        self, step: nn.Module, neuron: ForeignNeuron | CannotLower, kept: str = "", none_rests: bool = False
+    ) -> None:
         super().__init__()
-        self.step, self.neuron = step, neuron
+        self.step, self.neuron, self.kept, self.none_rests = step, neuron, kept, none_rests
+        self.calls = 0
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """What isinstance sees beside this class: a forward may ask for the user's own."""
+        return type(self.step) if "_modules" in self.__dict__ and "step" in self._modules else HandWritten
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("step"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == self.__dict__.get("kept"):
+            setattr(self.step, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def begin_call(self) -> str:
+        """Note a call while a forward is traced; what is wrong with the kept state, empty if nothing is."""
+        said = ""
+        if self.kept:
+            state = getattr(self.step, self.kept)
+            if self.calls and state is not _UNTOUCHED:
+                said = f"is reset or changed before step {self.calls}; reset it before the first step, step 0, only"
+            elif not self.calls and not self._rests(state):
+                said = "is set to something other than rest before the first step; let the neurons begin at rest"
+            # While traced the step itself never runs: whoever writes to the state replaces this.
+            setattr(self.step, self.kept, _UNTOUCHED)
+        self.calls += 1
+        return said
+
+    def _rests(self, state: Any) -> bool:
+        if state is None:
+            return self.none_rests
+        if isinstance(state, Tensor | int | float):
+            return not bool(torch.as_tensor(state).any())
+        return getattr(getattr(state, "node", None), "target", None) in (torch.zeros, torch.zeros_like, "new_zeros")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.step(*args, **kwargs)
@@ -122,8 +185,21 @@ def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
     framework = framework_of(module)
     if framework is None:
         return None
-    base = same_class(type(module), framework.neurons)
-    return None if base is None else _of_its_version(framework, framework.neurons[base])
+    kind = type(module)
+    base = same_class(kind, framework.neurons)
+    if base is not None:
+        return _of_its_version(framework, framework.neurons[base])
+    known = kind in framework.layers or kind in framework.containers
+    return None if known or kind not in framework.refused else _refusing(framework.refused[kind])
+
+
+def _refusing(reason: str) -> NeuronAdapter:
+    """An adapter of a class that has no exact counterpart."""
+
+    def refuse(module: Any) -> ForeignNeuron:
+        raise CannotLower("class", type(module).__name__, reason)
+
+    return refuse
 
 
 # What a derived class may define without changing what its base computes.
@@ -169,21 +245,41 @@ def refuse_layer(module: nn.Module, framework: Framework) -> CannotLower:
 
 
 def _of_its_version(framework: Framework, adapter: NeuronAdapter) -> NeuronAdapter:
-    """The adapter itself, or one that refuses where another version of the framework is installed."""
+    """The adapter itself, or one that is wary where another version of the framework is installed."""
     if not framework.version:
         return adapter
-    name = framework.name
-    found, known = version(name), ".".join(framework.version.split(".")[:2])
-    if found.split(".")[:2] == known.split("."):
+    found, known = version(framework.name), framework.version
+    if _major_minor(found) == _major_minor(known):
         return adapter
+    name, last = framework.name, ".".join(known.split(".")[:2])
+    remedy = f"whose rules are known here; install {name}=={last}.*"
 
     def refuse(module: Any) -> ForeignNeuron:
-        said = (
-            f"may step otherwise than version {known}, whose rules are known here; install {framework.name}=={known}.*"
-        )
-        raise CannotLower(f"version of {framework.name}", found, said)
+        raise CannotLower(f"version of {name}", found, f"may step otherwise than version {last}, {remedy}")
 
-    return refuse
+    def probe(module: Any) -> ForeignNeuron:
+        neuron = adapter(module)
+        differs = difference(module, neuron, framework.reset, framework.in_double)
+        if differs:
+            said = f"steps {type(module).__name__} otherwise than version {last} ({differs}), {remedy}"
+            raise CannotLower(f"version of {name}", found, said)
+        _warn_once(name, found, type(module).__name__, last)
+        return neuron
+
+    return refuse if _major_minor(found) < _major_minor(known) else probe
+
+
+@cache
+def _warn_once(name: str, found: str, kind: str, known: str) -> None:
+    log.warning(
+        "%s %s is newer than %s, whose rules are known here; %s was tried on random input and steps as in %s",
+        name, found, known, kind, known,
+    )  # fmt: skip
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def container_kind(module: nn.Module) -> str | None:
@@ -197,8 +293,10 @@ def container_kind(module: nn.Module) -> str | None:
 def in_double(model: nn.Module) -> nn.Module:
     """The model itself, made to run in float64 throughout where a framework, or a forward that makes its spikes
     float32, would fall back to that."""
+    known = tuple(f"{package}." for package in ("torch", "alade_brian.models", *FRAMEWORKS))
+    by_hand = any(not type(module).__module__.startswith(known) for module in model.modules())
     for module in model.modules():
-        if isinstance(getattr(module, "weight", None), Tensor):
+        if by_hand and isinstance(getattr(module, "weight", None), Tensor):
             module.register_forward_pre_hook(_as_exact)
         framework = framework_of(module)
         if framework is not None and framework.in_double is not None and neuron_adapter(module) is not None:
@@ -208,6 +306,19 @@ def in_double(model: nn.Module) -> nn.Module:
 
 def _as_exact(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in inputs)
+
+
+def membranes_of(module: nn.Module, received: Sequence[Tensor]) -> Tensor | None:
+    """Membranes before the reset, ``(steps, images, ...)``, of a framework's neuron layer; None if none are known.
+
+    received   what the layer was given, call by call: one tensor for each step, or one with all steps
+    """
+    framework, adapter = framework_of(module), neuron_adapter(module)
+    if framework is None or framework.membranes is None or adapter is None:
+        return None
+    whole = len(received) == 1 and adapter(module).over_steps
+    found = framework.membranes(copy.deepcopy(module), list(received[0]) if whole else received)
+    return None if found is None else torch.stack(found)
 
 
 def reset_states(model: nn.Module) -> None:
@@ -244,6 +355,29 @@ def comparison_of(spike: Any, argument: str) -> Literal[">", ">="]:
 def parameter(tensor: Any) -> Parameter:
     """A number or tensor as a parameter that meets the neurons' shape from the right, without an axis for images."""
     return constant(numbers(tensor))
+
+
+def decaying(
+    decays: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter], arguments: str = "beta, alpha"
+) -> NeuronEquations:
+    """A neuron without reset whose variables decay, each by its factor per step; the last one is the membrane.
+
+    decays      by variable its factor, from 0 to 1
+    arguments   what the factors are called in the framework, for a refusal
+    """
+    lines, more = [], dict(parameters)
+    for name, decay in decays.items():
+        tau = f"tau_{name}" if name != "v" else "tau"
+        if np.all(decay == 1):
+            lines.append(f"{name} : 1")
+        elif np.all((decay >= 0) & (decay <= 1)):
+            lines.append(f"d{name}/dt = -{name}/{tau} : 1")
+            more[tau] = time_constants(decay)
+        else:
+            raise CannotLower(
+                arguments, np.unique(decay).tolist(), "must be numbers; load weights of a training that converged"
+            )
+    return NeuronEquations("\n".join(lines), more, membrane=tuple(decays)[-1], reset="none")
 
 
 def time_constants(decay: Any) -> Parameter:

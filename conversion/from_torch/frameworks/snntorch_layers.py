@@ -6,21 +6,22 @@ step; where it acts there (before the leak, behind it, behind the input) differs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import snntorch
+import torch
 from snntorch._neurons import rleaky, rsynaptic
-from torch import Tensor
+from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.frameworks.registry import (
     Framework,
     comparison_of,
+    decaying,
     numbers,
     parameter,
-    time_constants,
 )
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, scale
@@ -37,6 +38,22 @@ def _in_double(module: Any) -> None:
     module.spike_grad = exact
 
 
+def _membranes(module: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the neuron compares with its threshold, step by step."""
+    seen: list[Tensor] = []
+    fire = module.fire
+
+    def watched(membrane: Tensor) -> Tensor:
+        seen.append(membrane)
+        return fire(membrane)
+
+    module.fire = watched
+    module.reset_mem()
+    for current in inputs:
+        module(current)
+    return seen
+
+
 def _lower_one_to_one(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
     return scale(lowering, value, numbers(module.V))
 
@@ -47,7 +64,7 @@ def _leaky(module: Any) -> ForeignNeuron:
     recurrent = isinstance(module, snntorch.RLeaky)
     if not module.reset_delay and _rule(module) == "subtract":
         return _early_subtraction(module, decay)
-    plain = _decaying({"v": decay}, _parameters(module))
+    plain = decaying({"v": decay}, _parameters(module))
     if recurrent and module.reset_delay and _rule(module) == "zero":
         # The step behind a spike ends at zero, its input included.
         return _neuron(module, _wiped(plain))
@@ -61,7 +78,7 @@ def _synaptic(module: Any) -> ForeignNeuron:
             raise CannotLower("reset_delay", False, "fails in snnTorch 1.0 itself (RSynaptic); use reset_delay=True")
         raise CannotLower("reset_delay", False, "has no lowering for Synaptic; use reset_delay=True")
     decays = {"syn": numbers(module.alpha.clamp(0, 1)), "v": numbers(module.beta.clamp(0, 1))}
-    plain = replace(_decaying(decays, _parameters(module)), input="syn", update="v += syn")
+    plain = replace(decaying(decays, _parameters(module)), input="syn", update="v += syn")
     if _rule(module) == "zero":
         return _neuron(module, _wiped(plain), states=("state",))
     return _neuron(module, _reset(module, plain, late="subtract"), states=("state",))
@@ -77,7 +94,7 @@ def _alpha(module: Any) -> ForeignNeuron:
         found = np.unique(np.stack(np.broadcast_arrays(fast, slow))).tolist()
         raise CannotLower("alpha, beta", found, "leave snnTorch's own gain undefined; train with 0 < beta < alpha < 1")
     parameters = {**_parameters(module), "tau_alpha": constant(gain)}
-    plain = _decaying({"exc": slow, "inh": fast}, parameters)
+    plain = decaying({"exc": slow, "inh": fast}, parameters)
     update = "exc += x\ninh -= x\nx = 0\nv = tau_alpha*(exc + inh)"
     model = f"{plain.model}\nv : 1\nx : 1\nlast : 1"
     if _rule(module) == "zero":
@@ -110,6 +127,78 @@ def _lapicque(module: Any) -> ForeignNeuron:
     return _neuron(module, _reset(module, plain, late="subtract"))
 
 
+def _delta_leaky(module: Any) -> ForeignNeuron:
+    """It fires where its membrane changed by more than a threshold in a step, and has no reset."""
+    _refuse_options(module)
+    plain = decaying({"v": numbers(module.beta)}, {"v_threshold": constant(module.delta_threshold)})
+    equations = replace(
+        plain,
+        model=f"{plain.model}\nbefore : 1\nchange : 1",
+        membrane="change",
+        input="v",
+        update="change = abs(v - before)\nbefore = v",
+        comparison=comparison_of(module.spike_grad, "spike_grad"),
+    )
+    return ForeignNeuron(equations, ("spikes", "state"), passes_state=not module.init_hidden)
+
+
+def _state_leaky(module: Any) -> ForeignNeuron:
+    """A membrane without reset, computed for all steps in one call."""
+    _refuse_options(module)
+    if module.kernel_truncation_steps is not None:
+        said = "forgets inputs older than that; use kernel_truncation_steps=None"
+        raise CannotLower("kernel_truncation_steps", module.kernel_truncation_steps, said)
+    parameters = _parameters(module)
+    if "amplitude" in parameters:
+        # As written in snnTorch: the factor is multiplied twice.
+        parameters["amplitude"] = constant(parameters["amplitude"].value ** 2)
+    plain = decaying({"v": numbers(torch.exp(-1 / module.tau))}, parameters)
+    equations = replace(plain, comparison=comparison_of(module.spike_grad, "spike_grad"))
+    returns = ("spikes", "membrane") if module.output else ("membrane",)
+    return ForeignNeuron(equations, returns, over_steps=True)
+
+
+def _linear_leaky(module: Any) -> ForeignNeuron:
+    return replace(_state_leaky(module), enters=module.linear)
+
+
+def _leaky_parallel(module: Any) -> ForeignNeuron:
+    """torch's recurrent layer with ReLU, of which every unit feeds itself: a membrane that is never negative."""
+    feedback = numbers(module.rnn.weight_hh_l0)
+    own = np.diag(feedback)
+    if np.any(feedback != np.diag(own)):
+        said = "lets the membranes of neurons feed each other, without spikes; use weight_hh_enable=False"
+        raise CannotLower("weight_hh_enable", True, said)
+    equations = NeuronEquations(
+        "v : 1\nx : 1",
+        {**_parameters(module), "decay": constant(own)},
+        input="x",
+        update="v = clip(decay*v + x, 0, inf)\nx = 0",
+        reset="none",
+        comparison=comparison_of(module.spike_grad, "spike_grad"),
+    )
+    return ForeignNeuron(equations, enters=_input_layer(module.rnn), over_steps=True)
+
+
+def _input_layer(rnn: Any) -> nn.Linear:
+    """What stands between an input and the units of a recurrent layer."""
+    weight = rnn.weight_ih_l0.detach()
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bool(rnn.bias))
+    made.weight.data = weight
+    if rnn.bias:
+        made.bias.data = (rnn.bias_ih_l0 + rnn.bias_hh_l0).detach()
+    return made
+
+
+def _lower_graded(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
+    """A number per neuron; as a column ``(neurons, 1)`` it meets a tensor of two axes behind the images only."""
+    gain = module.weights.detach().double().numpy()
+    if gain.shape[0] > 1 and len(value.shape) < 2:
+        said = f"multiplies every image by a number of its own for an input of the shape {value.shape}; use size=1"
+        raise CannotLower("size", gain.shape[0], said)
+    return scale(lowering, value, gain if len(value.shape) > 1 else gain.reshape(()))
+
+
 def _early_subtraction(module: Any, decay: np.ndarray) -> ForeignNeuron:
     """`reset_delay=False`: the threshold is taken off at once, and where the membrane is still above it, once more for
     the next spike test. ``over`` says that it was; the step's loan is given back at the beginning of the next."""
@@ -121,23 +210,6 @@ def _early_subtraction(module: Any, decay: np.ndarray) -> ForeignNeuron:
         reset="subtract",
     )
     return _neuron(module, equations)
-
-
-def _decaying(decays: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter]) -> NeuronEquations:
-    """A neuron without reset whose variables decay, each by its factor per step."""
-    lines, more = [], dict(parameters)
-    for name, decay in decays.items():
-        tau = f"tau_{name}" if name != "v" else "tau"
-        if np.all(decay == 1):
-            lines.append(f"{name} : 1")
-        elif np.all((decay >= 0) & (decay <= 1)):
-            lines.append(f"d{name}/dt = -{name}/{tau} : 1")
-            more[tau] = time_constants(decay)
-        else:
-            raise CannotLower(
-                "beta, alpha", np.unique(decay).tolist(), "must be numbers; load weights of a training that converged"
-            )
-    return NeuronEquations("\n".join(lines), more, membrane=tuple(decays)[-1], reset="none")
 
 
 def _reset(module: Any, equations: NeuronEquations, late: str) -> NeuronEquations:
@@ -182,7 +254,7 @@ def _rule(module: Any) -> str:
 
 
 def _refuse_options(module: Any) -> None:
-    if module.inhibition:
+    if getattr(module, "inhibition", False):
         raise CannotLower("inhibition", True, "lets one neuron silence the others within a step; train without it")
     if module.state_quant:
         raise CannotLower("state_quant", module.state_quant, "rounds the membrane; train without it")
@@ -216,8 +288,24 @@ FRAMEWORK = Framework(
         snntorch.RSynaptic: _synaptic,
         snntorch.Alpha: _alpha,
         snntorch.Lapicque: _lapicque,
+        snntorch.DeltaLeaky: _delta_leaky,
+        snntorch.StateLeaky: _state_leaky,
+        snntorch.LinearLeaky: _linear_leaky,
+        snntorch.LeakyParallel: _leaky_parallel,
     },
-    layers={rleaky.RecurrentOneToOne: _lower_one_to_one, rsynaptic.RecurrentOneToOne: _lower_one_to_one},
+    layers={
+        rleaky.RecurrentOneToOne: _lower_one_to_one,
+        rsynaptic.RecurrentOneToOne: _lower_one_to_one,
+        snntorch.GradedSpikes: _lower_graded,
+    },
+    refused={
+        snntorch.AssociativeLeaky: "multiplies values by keys and queries, as attention does; use Leaky",
+        snntorch.SConv2dLSTM: "multiplies its input and state by gates, which are no spikes; use RLeaky or RSynaptic",
+        snntorch.SLSTM: "multiplies its input and state by gates, which are no spikes; use RLeaky or RSynaptic",
+        snntorch.LIF: "is a base class without a step of its own; use Leaky",
+        snntorch.SpikingNeuron: "is a base class without a step of its own; use Leaky",
+    },
     reset="reset_mem",
     in_double=_in_double,
+    membranes=_membranes,
 )

@@ -1,25 +1,23 @@
-"""SpikingJelly's neurons and containers (read from version 2.0.0) as equations.
-
-A neuron charges by a step of forward Euler, fires where ``v >= v_threshold``, and is reset at once: to `v_reset`, or,
-where that is None, by subtraction of the threshold. Its membrane begins at `v_reset` (0 where that is None).
-"""
+"""SpikingJelly (read from version 2.0.0): its containers, its layers, and beside them its neurons."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.ann2snn.modules import ChannelVoltageScaler, VoltageScaler
-from torch import nn
+from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import Framework, comparison_of, numbers
+from alade_brian.conversion.from_torch.frameworks.registry import Framework, numbers
+from alade_brian.conversion.from_torch.frameworks.spikingjelly_neurons import NEURONS, REFUSED, in_double
 from alade_brian.conversion.from_torch.layers import lower_delay
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, apply_operator, scale
-from alade_brian.spec import Dense, NeuronEquations, constant
+from alade_brian.spec import Dense
 
 # Layers that are torch's own but for the axis of steps.
 _WRAPPED = (
@@ -33,6 +31,30 @@ def _container_kind(module: Any) -> str:
     if isinstance(module, layer.StepModeContainer):
         return "chain" if module.step_mode == "s" else "driven" if module.stateful else "folded"
     return "folded" if isinstance(module, layer.SeqToANNContainer) else "driven"
+
+
+class _Watched(nn.Module):
+    """A surrogate that keeps what it is given: the distances from the threshold."""
+
+    def __init__(self, surrogate: nn.Module) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+        self.seen: list[Tensor] = []
+
+    def forward(self, distance: Tensor) -> Tensor:
+        self.seen.append(distance)
+        return self.surrogate(distance)
+
+
+def _membranes(module: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the neuron, perhaps one in a container, compares with its threshold, step by step."""
+    node = next(part for part in module.modules() if isinstance(part, neuron.BaseNode))
+    node.surrogate_function = watched = _Watched(node.surrogate_function)
+    functional.set_step_mode(module, "s")
+    functional.reset_net(module)
+    for current in inputs:
+        module(current)
+    return [distance + node.v_threshold for distance in watched.seen]
 
 
 def _lower_voting(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:
@@ -60,32 +82,23 @@ def _lower_channel_scaler(lowering: SpecBuilder, name: str, module: Any, value: 
     return scale(lowering, value, module.scale.double().numpy().reshape(along[1:]))
 
 
-def _integrating(module: Any) -> ForeignNeuron:
-    return _neuron(module, NeuronEquations("v : 1", *_reset(module), **_conventions(module)))
-
-
-def _leaking(module: Any) -> ForeignNeuron:
-    return _neuron(module, _leaky(module, np.asarray(1 / module.tau)))
-
-
-def _parametric(module: Any) -> ForeignNeuron:
-    return _neuron(module, _leaky(module, numbers(module.w.double().sigmoid())))
-
-
 def _recurrent(module: Any) -> ForeignNeuron:
     """A neuron, perhaps behind linear layers, behind a linear layer that reads the input and the neuron's own spikes of
     the step before."""
     inside = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
-    known = FRAMEWORK.neurons.get(type(inside[-1]))
+    known = NEURONS.get(type(inside[-1]))
     if known is None or not all(isinstance(part, nn.Linear) for part in inside[:-1]):
         said = "is no neuron that is known, nor one behind linear layers; use IFNode or LIFNode"
         raise CannotLower("sub_module", type(inside[-1]).__name__, said)
+    alone = known(inside[-1])
+    if alone.recurrent is not None or not alone.equations.spiking:
+        raise CannotLower("sub_module", type(inside[-1]).__name__, "does not stand in such a container; use LIFNode")
     whole, inputs = module.rc, module.rc.in_features - module.sub_module_out_features
     enters = [_linear(whole.weight[:, :inputs], whole.bias), *(_linear(part.weight, part.bias) for part in inside[:-1])]
     # What comes back passes the same layers; their biases have come in already.
     returns = [_linear(whole.weight[:, inputs:], None), *(_linear(part.weight, None) for part in inside[:-1])]
     return replace(
-        known(inside[-1]),
+        alone,
         enters=nn.Sequential(*enters),
         recurrent=nn.Sequential(*returns),
         over_steps=module.step_mode == "m",
@@ -101,43 +114,6 @@ def _linear(weight: Any, bias: Any) -> nn.Linear:
     return made
 
 
-def _leaky(module: Any, part: np.ndarray) -> NeuronEquations:
-    """``v += part * (x - (v - v_rest))``, the input inside or outside the bracket."""
-    (parameters,) = _reset(module)
-    rest = 0.0 if module.v_reset is None else float(module.v_reset)
-    parameters |= {"tau": constant(1 / part, "step"), "v_rest": constant(rest)}
-    model = "dv/dt = (v_rest - v)/tau : 1"
-    if not module.decay_input:
-        return NeuronEquations(model, parameters, method="euler", **_conventions(module))
-    parameters["gain"] = constant(part)
-    return NeuronEquations(
-        f"{model}\ndrive : 1",
-        parameters,
-        method="euler",
-        input="drive",
-        update="v += gain*drive\ndrive = 0",
-        **_conventions(module),
-    )
-
-
-def _reset(module: Any) -> tuple[dict[str, Any]]:
-    level = float(module.v_threshold)
-    soft = module.v_reset is None
-    parameters = {"v_threshold": constant(level), "v_reset": constant(level if soft else float(module.v_reset))}
-    if not soft and module.v_reset != 0:
-        parameters["v_initial"] = constant(float(module.v_reset))
-    return (parameters,)
-
-
-def _conventions(module: Any) -> dict[str, Any]:
-    sign = comparison_of(module.surrogate_function, "surrogate_function")
-    return {"comparison": sign, "reset": "subtract" if module.v_reset is None else "value"}
-
-
-def _neuron(module: Any, equations: NeuronEquations) -> ForeignNeuron:
-    return ForeignNeuron(equations, over_steps=module.step_mode == "m", sampled="after_reset")
-
-
 FRAMEWORK = Framework(
     name="spikingjelly",
     title="SpikingJelly",
@@ -147,12 +123,7 @@ FRAMEWORK = Framework(
         "spikingjelly.activation_based.layer",
         "spikingjelly.activation_based.ann2snn.modules",
     ),
-    neurons={
-        neuron.IFNode: _integrating,
-        neuron.LIFNode: _leaking,
-        neuron.ParametricLIFNode: _parametric,
-        layer.LinearRecurrentContainer: _recurrent,
-    },
+    neurons={**NEURONS, layer.LinearRecurrentContainer: _recurrent},
     layers={
         layer.VotingLayer: _lower_voting,
         VoltageScaler: _lower_scaler,
@@ -167,5 +138,8 @@ FRAMEWORK = Framework(
     },
     containers=(layer.SeqToANNContainer, layer.MultiStepContainer, layer.StepModeContainer),
     container_kind=_container_kind,
+    refused=REFUSED,
     reset="reset",
+    in_double=in_double,
+    membranes=_membranes,
 )

@@ -29,6 +29,10 @@ class Plain(Method):
         self.network.set_classifier(data.outputs)
         self.network.decision.decision = "class" if data.targets is None else "value"
 
+    def outputs(self, images: Tensor) -> Tensor:
+        """What the network in training answers, with the gradient that it is trained by."""
+        return self.network(images)
+
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
         yield PlainStage(self, data) if data.targets is None else ValueStage(self, data)
 
@@ -36,14 +40,14 @@ class Plain(Method):
 class PlainStage(Stage):
     """Cross-entropy on the mean logits; records the accuracy on the training images as they were shown."""
 
-    def __init__(self, method: Method, data: TaskData) -> None:
+    def __init__(self, method: Plain, data: TaskData) -> None:
         trained = [p for p in method.network.parameters() if p.requires_grad]
         super().__init__(method.config.stage_one(first=True), trained, TrainingSet(data.images, data.labels))
-        self.network = method.network
+        self.outputs = method.outputs
         self._correct: list[Tensor] = []
 
     def loss(self, batch: TrainingSet) -> Tensor:
-        logits = self.network(batch.inputs)
+        logits = self.outputs(batch.inputs)
         self._correct.append((logits.detach().argmax(1) == batch.labels).sum().cpu())
         return F.cross_entropy(logits / (self.config.temperature or 1.0), batch.labels)
 
@@ -56,12 +60,12 @@ class PlainStage(Stage):
 class ValueStage(Stage):
     """Mean squared error of the mean outputs, which is the loss that every epoch records."""
 
-    def __init__(self, method: Method, data: TaskData) -> None:
+    def __init__(self, method: Plain, data: TaskData) -> None:
         trained = [p for p in method.network.parameters() if p.requires_grad]
         shown = TrainingSet(data.images, data.labels, targets=data.targets)
         super().__init__(method.config.stage_one(first=True), trained, shown)
-        self.network = method.network
+        self.outputs = method.outputs
 
     def loss(self, batch: TrainingSet) -> Tensor:
         assert batch.targets is not None, "a stage of values is made of targets"
-        return value_error(self.network(batch.inputs), batch.targets)
+        return value_error(self.outputs(batch.inputs), batch.targets)
