@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -180,10 +181,26 @@ def test_spikes_and_network_are_exported(fields: Path, tmp_path: Path, capsys: p
     assert call("export", fields, "--images", 5, "--to", tmp_path / "s.csv") == 0
     assert call("export", fields, "--classes", 0, "--to", tmp_path / "t.csv") == 2
     assert "have no classes: values were learnt; leave out the classes" in capsys.readouterr().err
+    assert call("export", fields, "--class-names", "zebra", "--to", tmp_path / "t.csv") == 2
+    assert "no classes, since values were learnt" in capsys.readouterr().err
     for name in ("model.nir", "model.npz", "model.py"):
         target = tmp_path / name.split(".")[1]
         target.mkdir()
         assert call("convert", fields / CHECKPOINT, "--to", target / name) == 0
+    # Images without classes are normalised all the same.
+    model = runpy.run_path(str(tmp_path / "py" / "model.py"))
+    data, raw = load_dataset("digits-denoise"), 0.5
+    assert model["CLASS_NAMES"] == []
+    np.testing.assert_allclose(
+        model["normalise"](np.full((1, *data.image_shape), raw))[0, :, 0, 0], (raw / data.scale - data.mean) / data.std,
+        rtol=1e-6,
+    )  # fmt: skip
+
+
+def test_traced_images_go_by_their_numbers(fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ("--layer", "all", "--neurons", 0, "--images", 1, 3)
+    assert call("trace", fields / CHECKPOINT, *chosen, "--out", tmp_path / "trace") == 0
+    assert "images: 1, 3\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow

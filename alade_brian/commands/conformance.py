@@ -20,7 +20,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from alade_brian.commands.options import add_simulation, simulation_settings
+from alade_brian.commands.options import JSON, SEED, STEPS, add_simulation, simulation_settings
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
 from alade_brian.outputs import check_new_file
@@ -35,9 +35,9 @@ def parser(prog: str = "alade-brian conformance") -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--graphs", type=Path, metavar="DIR", help="a folder of NIR graphs to compare too")
     p.add_argument("--presentations", type=int, default=4, metavar="N", help="of each graph (default: 4)")
-    p.add_argument("--steps", type=int, default=100, metavar="N", help="of a presentation (default: 100)")
-    p.add_argument("--seed", type=int, default=1993, help="random seed (weights, input; default: 1993)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write all rows")
+    STEPS.add(p, default=100)
+    SEED.add(p, "weights, input", default=1993)
+    JSON.add(p)
     p.add_argument("--page", type=Path, metavar="FILE", help="write the tables behind the mark of this Markdown page")
     add_simulation(p, workers=1)
     return p
