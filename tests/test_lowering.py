@@ -435,7 +435,7 @@ def test_norms_that_differ_from_step_to_step_are_refused_with_the_reason(name: s
 
 
 FUNCTIONS = {
-    "x * y": (lambda a, b: a * b, "constants only"),
+    "x * y of no spikes": (lambda a, b: a * (b + 1), "multiply spikes, 1 minus spikes, or constants"),
     "2 / x": (lambda a, b: 2 / a, "constants only"),
     "part": (lambda a, b: a[:, :1], "part of a layer's output"),
     "reshape of the batch": (lambda a, b: a.view(3, -1), "the first axis"),
