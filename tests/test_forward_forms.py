@@ -184,6 +184,26 @@ def test_a_forward_that_asks_for_shapes() -> None:
     assert_alike(model, shown, by_hand(model, shown).sum(0))
 
 
+@pytest.mark.parametrize("count", [4, 6, 2])
+def test_a_number_of_images_that_is_written_as_a_number(count: int) -> None:
+    """The forward takes four at once; more, and fewer, are shown to it in fours."""
+    model = Net(lambda net, x: run(net, [net.out(net.fc(x.view(4, -1)))] * STEPS))
+    free = Net(lambda net, x: run(net, [net.out(net.fc(x))] * STEPS))
+    shown = images(6, count=count)
+    assert_alike(model, shown, by_hand(free, shown).sum(0))
+    with pytest.raises(RefusedLayers, match="is not the number of images before, 4"):
+        convert(Net(lambda net, x: run(net, [net.out(net.fc(x.view(4, -1)).view(5, -1))] * STEPS)), (6,))
+
+
+def test_weights_and_constants_without_a_module() -> None:
+    def body(net: Any, x: Any) -> Tensor:
+        current = F.linear(x, net.fc.weight, net.fc.bias) @ net.out.weight.t()
+        return run(net, [current * torch.sigmoid(net.out.bias) + 0.2] * STEPS)
+
+    model, shown = Net(body), images(6, count=5)
+    assert_alike(model, shown, by_hand(model, shown).sum(0))
+
+
 # Answers ------------------------------------------------------------------------------------------------------------------
 
 

@@ -97,13 +97,28 @@ class TorchReference:
         spiking = self.spec.spiking if populations is None else populations
         recorded = self._fired_by_modules(self.spec.populations if self.derives else spiking)
         with outputs(self.model, recorded) as seen:
-            answers = self.run(images, seen)
+            try:
+                answers = self.run(images, seen)
+            except RuntimeError:
+                at_once = self.form.images_at_once
+                if at_once in (None, len(images)):
+                    raise
+                return self._in_batches_of(at_once, images, populations)
         if self.derives:
             spikes = self._with_derived(images, seen, {p.name for p in spiking})
         else:
             spikes = packed_spikes(spiking, seen, self.spec.steps, len(images))
         logits = self._logits(answers, len(images))
         return PackedResponses(spikes, {p.name: p.shape for p in spiking}, logits)
+
+    def _in_batches_of(
+        self, size: int, images: np.ndarray, populations: Sequence[Population] | None
+    ) -> PackedResponses:
+        """The answers of a model that takes so many images at once; the last batch is filled up with a first image."""
+        count, missing = len(images), -len(images) % size
+        filled = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
+        found = joined([self.batch(filled[k : k + size], populations) for k in range(0, len(filled), size)])
+        return PackedResponses({n: s[:count] for n, s in found.spikes.items()}, found.shapes, found.logits[:count])
 
     def _fired_by_modules(self, populations: Iterable[Population]) -> list[str]:
         return [p.name for p in populations if module_named(self.model, p.name) is not None]

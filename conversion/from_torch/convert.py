@@ -78,11 +78,13 @@ class ForwardForm:
     images_first   a sequence is taken as ``(n, steps, ...)``, not as ``(steps, n, ...)``
     lists_steps    the answer is a list with a tensor of every step
     answer_axis    the axis of the steps in the answer; None where it has none, or where a readout module gives it
+    images_at_once the number of images that it takes, where it says one (`x.view(128, -1)`)
     """
 
     images_first: bool = False
     lists_steps: bool = False
     answer_axis: int | None = None
+    images_at_once: int | None = None
 
 
 def forward_form(model: nn.Module, spec: NetworkSpec, output: int | str = 0) -> ForwardForm:
@@ -94,7 +96,8 @@ def forward_form(model: nn.Module, spec: NetworkSpec, output: int | str = 0) -> 
     except (RefusedLayers, CannotLower):
         return ForwardForm()  # converted with lowerings that are not known here
     lists_steps = isinstance(returned, tuple | list) and output == 0 and is_walk(returned)
-    return ForwardForm(interpreter.steps_axis == 1, lists_steps, steps_axis(answer))
+    at_once = interpreter.clock.images_at_once
+    return ForwardForm(interpreter.steps_axis == 1, lists_steps, steps_axis(answer), at_once)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,17 @@ import torch
 from torch import nn
 
 from alade_brian.conversion.from_torch.shapes import Batch, to_numpy
-from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, add, concatenate, reshape, scale
-from alade_brian.spec.network import Identity, Shape, constant
+from alade_brian.conversion.lowering import (
+    AffineInput,
+    CannotLower,
+    SpecBuilder,
+    add,
+    apply_operator,
+    concatenate,
+    reshape,
+    scale,
+)
+from alade_brian.spec.network import Dense, Identity, Shape, constant
 from alade_brian.spec.neuron import memoryless
 
 FunctionLowering = Callable[..., Any]
@@ -133,6 +142,22 @@ def _binary(lowering: SpecBuilder, value: AffineInput) -> tuple[AffineInput, np.
     raise CannotLower("*", value.shape, said)
 
 
+def weighted(lowering: SpecBuilder, value: Any, weight: Any, bias: Any = None) -> AffineInput:
+    """torch.nn.functional.linear, with weights that are constants."""
+    if not isinstance(value, AffineInput) or not isinstance(weight, torch.Tensor) or weight.ndim != 2:
+        raise CannotLower("weight", type(weight).__name__, "is no matrix of the model; use nn.Linear")
+    if len(value.shape) != 1:
+        raise CannotLower("input", value.shape, "is not flat; flatten it before it is multiplied by a matrix")
+    made = apply_operator(lowering, Dense(to_numpy(weight)), value)
+    return made if bias is None else scale(lowering, made, np.ones(()), _constant(bias, made))
+
+
+def matrix_product(lowering: SpecBuilder, value: Any, matrix: Any) -> AffineInput:
+    """torch.matmul: a value times a matrix of the model."""
+    plain = isinstance(matrix, torch.Tensor) and matrix.ndim == 2
+    return weighted(lowering, value, matrix.T if plain else matrix)
+
+
 def divided(lowering: SpecBuilder, left: Any, right: Any) -> AffineInput:
     """A value over a constant."""
     if not isinstance(left, AffineInput) or isinstance(right, AffineInput):
@@ -212,6 +237,8 @@ def function_lowerings() -> Mapping[Any, FunctionLowering]:
         **dict.fromkeys((torch.mul, torch.multiply, *times), multiplied),
         **dict.fromkeys((torch.div, torch.divide, *over), divided),
         **dict.fromkeys((torch.neg, python_operator.neg), negated),
+        nn.functional.linear: weighted,
+        **dict.fromkeys((torch.matmul, torch.mm, python_operator.matmul), matrix_product),
         torch.flatten: flattened,
         torch.unflatten: unflattened,
         torch.reshape: reshaped,
@@ -233,6 +260,8 @@ def method_lowerings() -> Mapping[str, FunctionLowering]:
         "div": divided,
         "div_": divided,
         "neg": negated,
+        "matmul": matrix_product,
+        "mm": matrix_product,
         "flatten": flattened,
         "unflatten": unflattened,
         "view": reshaped,

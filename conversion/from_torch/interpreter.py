@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -183,10 +184,10 @@ class ValueInterpreter(fx.Interpreter):
         if _has_gap(args):
             return None
         name = getattr(target, "__name__", target)
-        if name in _SIZED:
-            args = _with_batch(args, self.clock.images)
         try:
-            if _is_constant(args) and _is_constant(tuple(kwargs.values())) and not str(name).endswith("_"):
+            if name in _SIZED:
+                args = self._with_own_batch(name, _with_batch(args, self.clock.images))
+            if _is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
                 return target(*args, **kwargs) if kind == "function" else getattr(args[0], target)(*args[1:], **kwargs)
             made = special(self.clock, *args, **kwargs) if special else NotImplemented
             if made is not NotImplemented:
@@ -202,6 +203,24 @@ class ValueInterpreter(fx.Interpreter):
         except SpecError as error:
             self.refusals.append(Refusal("forward", kind, str(name), str(error)))
         return next((a for a in args if isinstance(a, AffineInput | OneStep | AllSteps)), None)
+
+    def _with_own_batch(self, name: str, args: Any) -> Any:
+        """Sizes of a view whose number of images is written as a number: the forward takes so many at once.
+
+        No other number of images, and no other meaning of the first size, leaves each image what is its own.
+        """
+        value, *sizes = args
+        wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        shape = getattr(without_time(value), "shape", None)
+        plain = name in ("view", "reshape") and wanted and all(type(n) is int for n in wanted)
+        if not plain or shape is None or isinstance(value, AllSteps) or wanted[0] < 1:
+            return args
+        if -1 not in wanted[1:] and prod(wanted[1:]) != prod(shape):
+            return args
+        if self.clock.images_at_once not in (None, wanted[0]):
+            raise CannotLower("size", tuple(wanted), f"is not the number of images before, {self.clock.images_at_once}")
+        self.clock.images_at_once = wanted[0]
+        return (value, Batch(self.clock.images), *wanted[1:])
 
     def _timed(
         self,

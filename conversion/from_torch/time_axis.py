@@ -127,6 +127,8 @@ class CallCounter:
         self.lowering, self.images, self.apply = lowering, images, apply
         self.calls: dict[str, _Calls] = {}
         self.axis: set[int] = set()
+        # The number of images that the forward takes at once, where it says one.
+        self.images_at_once: int | None = None
         # Whether a neuron that takes one step was given all of them.
         self.given_all = False
         self._memo: dict[Any, Any] = {}
