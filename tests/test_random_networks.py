@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from networks import CPP, NUMPY, convert, dyadic_images
 from reference import reference
 from torch import nn
 
-from alade_brian.models import NEURONS
+from alade_brian.models import NEURONS, HoldCurrent
 from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.simulator import simulate
 from alade_brian.spec.network import NetworkSpec
@@ -98,17 +99,19 @@ def joined(specs: Sequence[NetworkSpec]) -> NetworkSpec:
     )
 
 
+@cache
 def with_steps() -> list[tuple[NetworkSpec, np.ndarray, Responses]]:
     """Networks of one number of steps, with images and what torch answers to them."""
     found: list[tuple[NetworkSpec, np.ndarray, Responses]] = []
 
     def keep(drawn: Drawn) -> None:
         net, image = drawn
-        spec, shown = convert(net, image, dt=DT), dyadic_images(2, *image)
-        if spec.steps == STEPS and len(spec.spiking) > 1 and len(found) < JOINED:
+        steps = next(m.steps for m in net.modules() if isinstance(m, HoldCurrent))
+        if steps == STEPS and len(found) < JOINED:
+            spec, shown = convert(net, image, dt=DT), dyadic_images(2, *image)
             found.append((spec, shown, record(net, shown, spec)))
 
-    examples(SEEDS, 12 * JOINED, keep)
+    examples(SEEDS, 20 * JOINED, keep)
     assert len(found) == JOINED
     return found
 
@@ -118,13 +121,13 @@ def with_steps() -> list[tuple[NetworkSpec, np.ndarray, Responses]]:
     "engine", [NUMPY, CPP, replace(CPP, connectivity="explicit")], ids=["numpy", "cpp", "explicit"]
 )
 def test_random_networks_spike_alike_in_one_program(engine: SimulationSettings) -> None:
-    networks = with_steps()
-    whole = joined([spec for spec, _, _ in networks])
-    shown = {f"{k}/{spec.stimulus.name}": images for k, (spec, images, _) in enumerate(networks)}
+    drawn = with_steps()
+    whole = joined([spec for spec, _, _ in drawn])
+    shown = {f"{k}/{spec.stimulus.name}": images for k, (spec, images, _) in enumerate(drawn)}
     found = simulate(whole, shown, engine)
-    for k, (spec, _, right) in enumerate(networks):
+    for k, (spec, _, right) in enumerate(drawn):
         for population in spec.spiking:
             name = f"{k}/{population.name}"
             assert np.array_equal(found.spikes[name], right.spikes[population.name]), name
-    assert np.abs(found.logits - networks[-1][2].logits).max() < 1e-9
+    assert np.abs(found.logits - drawn[-1][2].logits).max() < 1e-9
     assert sum(spikes.any() for spikes in found.spikes.values()) > 0.75 * len(found.spikes)
