@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -25,7 +25,7 @@ from alade_brian.simulation import SimulationSettings
 from alade_brian.simulation.simulator import simulate
 from alade_brian.spec.network import NetworkSpec
 from alade_brian.spec.readouts import DECODINGS
-from alade_brian.spikes.responses import Responses, read_out
+from alade_brian.spikes.responses import read_out
 from alade_brian.verification.torch_reference import record
 
 # ALADE_BRIAN_EXAMPLES=30000 python -m pytest tests/test_random_networks.py for a longer run.
@@ -99,20 +99,39 @@ def joined(specs: Sequence[NetworkSpec]) -> NetworkSpec:
     )
 
 
+def delayed(spec: NetworkSpec, seed: int) -> NetworkSpec:
+    """The network with spikes that travel for up to two steps more, another number for every projection."""
+    steps = np.random.default_rng(seed).integers(0, 3, len(spec.projections))
+    spiking = {p.name for p in spec.spiking}
+    each = zip(spec.projections, steps, strict=True)
+    return replace(
+        spec, projections=tuple(replace(p, delay=p.delay + int(n)) if p.source in spiking else p for p, n in each)
+    )
+
+
 @cache
-def with_steps() -> list[tuple[NetworkSpec, np.ndarray, Responses]]:
-    """Networks of one number of steps, with images and what torch answers to them."""
-    found: list[tuple[NetworkSpec, np.ndarray, Responses]] = []
+def with_steps() -> list[tuple[NetworkSpec, np.ndarray, Mapping[str, np.ndarray], np.ndarray]]:
+    """Networks of one number of steps, with images, and the spikes and answers of torch.
+
+    Of every other one there is, before it, a network with delays, which torch does not have: as numpy has it.
+    """
+    found: list[tuple[NetworkSpec, np.ndarray, Mapping[str, np.ndarray], np.ndarray]] = []
 
     def keep(drawn: Drawn) -> None:
         net, image = drawn
         steps = next(m.steps for m in net.modules() if isinstance(m, HoldCurrent))
-        if steps == STEPS and len(found) < JOINED:
-            spec, shown = convert(net, image, dt=DT), dyadic_images(2, *image)
-            found.append((spec, shown, record(net, shown, spec)))
+        if steps != STEPS or len(found) >= JOINED:
+            return
+        spec, shown = convert(net, image, dt=DT), dyadic_images(2, *image)
+        if len(found) % 3 == 0:
+            late = delayed(spec, len(found))
+            spikes, membranes = reference(late, {spec.stimulus.name: shown})
+            found.append((late, shown, spikes, logits(late, spikes, membranes)))
+        right = record(net, shown, spec)
+        found.append((spec, shown, right.spikes, right.logits))
 
     examples(SEEDS, 20 * JOINED, keep)
-    assert len(found) == JOINED
+    assert len(found) >= JOINED and any(p.delay > 1 for spec, *_ in found for p in spec.projections)
     return found
 
 
@@ -122,12 +141,12 @@ def with_steps() -> list[tuple[NetworkSpec, np.ndarray, Responses]]:
 )
 def test_random_networks_spike_alike_in_one_program(engine: SimulationSettings) -> None:
     drawn = with_steps()
-    whole = joined([spec for spec, _, _ in drawn])
-    shown = {f"{k}/{spec.stimulus.name}": images for k, (spec, images, _) in enumerate(drawn)}
+    whole = joined([spec for spec, *_ in drawn])
+    shown = {f"{k}/{spec.stimulus.name}": images for k, (spec, images, *_) in enumerate(drawn)}
     found = simulate(whole, shown, engine)
-    for k, (spec, _, right) in enumerate(drawn):
+    for k, (spec, _, spikes, _) in enumerate(drawn):
         for population in spec.spiking:
             name = f"{k}/{population.name}"
-            assert np.array_equal(found.spikes[name], right.spikes[population.name]), name
-    assert np.abs(found.logits - drawn[-1][2].logits).max() < 1e-9
+            assert np.array_equal(found.spikes[name], spikes[population.name]), name
+    assert np.abs(found.logits - drawn[-1][3]).max() < 1e-9
     assert sum(spikes.any() for spikes in found.spikes.values()) > 0.75 * len(found.spikes)
