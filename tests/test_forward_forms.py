@@ -332,7 +332,7 @@ def test_products_of_spikes(product: str) -> None:
 
     model, shown = Net(body), images(6, count=8)
     spec = assert_alike(model, shown, by_hand(model, shown).sum(0))
-    assert "product" in [p.name for p in spec.populations]
+    assert "product#1" in [p.name for p in spec.populations]
 
 
 def test_products_of_anything_else_are_refused() -> None:

@@ -115,8 +115,11 @@ def spike_product(lowering: SpecBuilder, left: AffineInput, right: AffineInput) 
         raise CannotLower("*", f"{left.shape}, {right.shape}", "multiplies only two tensors of the same shape")
     factors = [_binary(lowering, value) for value in (left, right)]
     (first, _), (second, _) = factors
+    taken = {p.name for p in lowering.populations}
+    # No module of a model has such a name.
+    name = next(n for n in (f"product#{k}" for k in range(1, len(taken) + 2)) if n not in taken)
     both = memoryless(spiking=True, v_threshold=constant(1.5))
-    fired = lowering.add_population(lowering.free_name("product", "#"), add(first, second), both)
+    fired = lowering.add_population(name, add(first, second), both)
     return scale(lowering, fired, factors[0][1] * factors[1][1])
 
 

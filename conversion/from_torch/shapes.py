@@ -14,7 +14,7 @@ from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilde
 LowerFunction = Callable[[SpecBuilder, str, Any, AffineInput], AffineInput]
 Pair = tuple[int, int]
 # Numbers of images to trace with, see `images_while_tracing`.
-_PRIMES = tuple(n for n in range(61, 4000) if all(n % k for k in range(2, 64)))
+_PRIMES = tuple(n for n in range(89, 4000) if all(n % k for k in range(2, 64)))
 
 
 class Batch(int):

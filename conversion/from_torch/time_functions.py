@@ -282,6 +282,8 @@ TIME_METHODS: Mapping[str, Callable[..., Any]] = {
     "repeat": repeat,
     "expand": repeat,
     "to": _ignore,
+    "cpu": _ignore,
+    "cuda": _ignore,
     "float": _ignore,
     "double": _ignore,
     "contiguous": _ignore,
