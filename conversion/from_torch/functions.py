@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.conversion.from_torch.pooling import pooling_functions
+from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
 from alade_brian.conversion.from_torch.shapes import to_numpy
 from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, add, concatenate, reshape, scale
 from alade_brian.spec.network import Shape
@@ -188,7 +188,7 @@ def function_lowerings() -> Mapping[Any, FunctionLowering]:
         torch.unflatten: unflattened,
         torch.reshape: reshaped,
         **dict.fromkeys(DROPOUTS, _dropout),
-        **pooling_functions(),
+        **POOLING_FUNCTIONS,
         builtins.getattr: _attribute,
         python_operator.getitem: _item,
     }
