@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.conversion.from_torch.pooling import pooling_functions
+from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
 from alade_brian.conversion.from_torch.shapes import Batch, to_numpy
 from alade_brian.conversion.lowering import (
     AffineInput,
@@ -254,7 +254,7 @@ def function_lowerings() -> Mapping[Any, FunctionLowering]:
         torch.unflatten: unflattened,
         torch.reshape: reshaped,
         **dict.fromkeys(DROPOUTS, _dropout),
-        **pooling_functions(),
+        **POOLING_FUNCTIONS,
         builtins.getattr: _attribute,
         python_operator.getitem: _item,
     }

@@ -29,6 +29,7 @@ from alade_brian.conversion.from_torch.functions import (
     method_lowerings,
 )
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
+from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
 from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image
 from alade_brian.conversion.from_torch.step_axis import flattened, without_time
@@ -220,7 +221,8 @@ class ValueInterpreter(fx.Interpreter):
 
     def _call(self, kind: str, known: Mapping[Any, Any], target: Any, special: Any, args: tuple, kwargs: dict) -> Any:
         """A torch function or a tensor's method; behind a refusal of unknown shape there is none."""
-        if _has_gap(args):
+        # Of what pools only the first argument is a tensor: None among the others leaves a size as it is.
+        if _has_gap(args[:1] if target in POOLING_FUNCTIONS else args):
             return None
         name = getattr(target, "__name__", target)
         causes = not any(isinstance(without_time(v), UnknownInput) for v in _values((args, kwargs)))
