@@ -166,10 +166,10 @@ class SpecBuilder:
         self.connect(name, value)
         return source_value(name, value.shape)
 
-    def free_name(self, stem: str) -> str:
-        """`stem`, or that with a number, as the name of a population yet to be made."""
+    def free_name(self, stem: str, mark: str = "_") -> str:
+        """`stem`, or that with a mark and a number, as the name of a population yet to be made."""
         taken = {*(p.name for p in self.populations), *(s.name for s in self.stimuli)}
-        return next(n for n in (stem, *(f"{stem}_{k}" for k in range(2, len(taken) + 3))) if n not in taken)
+        return next(n for n in (stem, *(f"{stem}{mark}{k}" for k in range(2, len(taken) + 3))) if n not in taken)
 
     def hold(self, stem: str, value: AffineInput, before: str | None = None) -> str:
         """The name of a population without memory that holds a value within each step, and sends it as a current.

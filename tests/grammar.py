@@ -59,7 +59,7 @@ class Signal:
 
 class RandomBlock(nn.Module):
     """Linear layers into neurons; a ``residual`` block adds its input to theirs, a ``wide`` one puts it beside its
-    output."""
+    output, ``again`` passes the layers twice, and a ``product`` multiplies its spikes with those that came in."""
 
     def __init__(self, layers: list[nn.Module], neuron: nn.Module, merge: str) -> None:
         super().__init__()
@@ -68,6 +68,10 @@ class RandomBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.merge == "residual":
             return self.neuron(self.layers(x) + x)
+        if self.merge == "again":
+            return self.neuron(torch.sub(self.layers(self.layers(x)), 0.5))
+        if self.merge == "product":
+            return self.neuron(self.layers(x)) * x.view(x.size(0), *x.shape[1:])
         return torch.cat([self.neuron(self.layers(x)), x], 1) if self.merge == "wide" else self.neuron(self.layers(x))
 
 
@@ -171,7 +175,7 @@ class Grower:
     def _weights(self, shape: Shape, keeps_shape: bool) -> nn.Module:
         bias = self.coin()
         if len(shape) == 1:
-            return nn.Linear(shape[0], shape[0] if keeps_shape else self.one(4, 6, 8), bias)
+            return nn.Linear(shape[0], shape[0] if keeps_shape else self.one(4, 6, 8, 4, 6, 8, 1), bias)
         axes = len(shape) - 1
         outputs = shape[0] if keeps_shape else self.upto(1, 4)
         groups = shape[0] if outputs % shape[0] == 0 and self.coin() else 1
@@ -263,11 +267,18 @@ class Grower:
 
     def block(self, signal: Signal) -> tuple[RandomBlock, Signal]:
         """Linear layers into neurons, and what comes out."""
-        merge = self.one("plain", "plain", "residual", "wide")
+        merge = self.one("plain", "plain", "residual", "wide", "again", "product" if signal.spikes else "plain")
         layers, made = self.linear(signal, keeps_shape=merge != "plain")
+        if merge == "again":
+            twice: Signal | None = made
+            for layer in layers:
+                twice = None if twice is None else _after(layer, twice)
+            merge, made = ("again", twice) if twice is not None else ("plain", made)
         if merge == "residual":
             made = replace(made, places=max(made.places, signal.places))
-        neuron, sent = self.neuron(made)
+        neuron, sent = self.neuron(made, passive=False if merge == "product" else None)
+        if merge == "product":
+            sent = Signal(sent.shape, sent.spikes and signal.spikes, sent.places + signal.places)
         if merge == "wide":
             wide = (sent.shape[0] + signal.shape[0], *signal.shape[1:])
             sent = Signal(wide, sent.spikes and signal.spikes, max(sent.places, signal.places))

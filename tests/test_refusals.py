@@ -53,7 +53,7 @@ def test_a_layer_of_a_framework_is_converted_or_refused_by_the_name_of_its_class
             assert [r.value for r in found if r.argument == "class"] == [cls.__name__], cls
             assert not [r for r in found if r.argument != "class"], cls
             judged += 1
-    assert judged > 5
+    assert judged >= 3
 
 
 class Unsupported(nn.Module):
@@ -62,7 +62,7 @@ class Unsupported(nn.Module):
     def __init__(self, torch_only: bool) -> None:
         super().__init__()
         norse = None if torch_only else pytest.importorskip("norse.torch")
-        self.fc, self.hidden = nn.Linear(8, 6), nn.GRUCell(6, 6) if torch_only else norse.LSNNCell()
+        self.fc, self.hidden = nn.Linear(8, 6), nn.GRUCell(6, 6) if torch_only else norse.LIFMCRecurrentCell(6, 6)
         self.last = nn.Linear(6, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ REWRITES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "threshold": (lambda v: (v > 0.5).to(v.dtype)[:, :2], r"spikes, mem = self.lif\(current, mem\)"),
     "relu": (lambda v: torch.relu(v)[:, :2], r"LIF\(steps, decay=0.9\)"),
     "softmax": (lambda v: v.softmax(1)[:, :2], "leave it out of the network"),
-    "linear": (lambda v: nn.functional.linear(v, torch.ones(2, 4)), r"self.fc = nn.Linear\(...\)"),
+    "einsum": (lambda v: torch.einsum("ni,ji->nj", v, torch.ones(2, 4)), r"write nn.Linear"),
 }
 
 

@@ -29,10 +29,15 @@ def parser(prog: str = "alade-brian verify") -> argparse.ArgumentParser:
     p.add_argument("--sequence", action="store_true", help="another image in every step: (images, steps, ...)")
     p.add_argument("--readout", metavar="NAME", help="how every step that the forward returns is read (default: spikes "
                    "are counted, anything else is averaged)")  # fmt: skip
-    p.add_argument("--output", type=int, default=0, metavar="N", help="which of several tensors is the answer")
+    p.add_argument("--output", type=_output, default=0, metavar="N", help="which of several tensors is the answer: its "
+                   "number, or its key in a dict")  # fmt: skip
     p.add_argument("--first", type=int, metavar="N", help="only the first N images")
     add_simulation(p)
     return p
+
+
+def _output(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from alade_brian.simulation.planning import plan_simulation
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.workers.shards import ShardedEngine
 from alade_brian.spec import NetworkSpec
-from alade_brian.spec.image_axes import check_axes
+from alade_brian.spec.image_axes import as_array, check_axes
 from alade_brian.spikes.packed import PackedResponses
 from alade_brian.spikes.responses import Responses, concatenate
 
@@ -112,9 +112,9 @@ def simulate(
 
 def arrays(spec: NetworkSpec, images: Images) -> Mapping[str, np.ndarray]:
     """Images by the name of their stimulus."""
-    if not isinstance(images, np.ndarray):
-        return images
-    return {spec.stimulus.name: images}
+    if isinstance(images, Mapping):
+        return {name: as_array(array) for name, array in images.items()}
+    return {spec.stimulus.name: as_array(images)}
 
 
 def pixels(spec: NetworkSpec, images: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from alade_brian.errors import UserError
 from alade_brian.spec.errors import Shape
 from alade_brian.spec.network import NetworkSpec, Stimulus
 
 TRANSPOSE = "the axis of the images comes first, then that of the steps; transpose them: images.swapaxes(0, 1)"
+
+
+def as_array(images: Any) -> np.ndarray:
+    """Images as an array; of a tensor, wherever it lies, its numbers."""
+    return np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
 
 
 def check_axes(spec: NetworkSpec, stimulus: Stimulus, shape: Shape) -> None:

@@ -112,6 +112,8 @@ def with_kept_answers(
 
     image   one, ``(1, ...)``, with which it is found out how the model calls its parts
     """
+    if reference.derives:
+        return reference
     found = [part for part in _parts(reference, image, answers) if part is not None]
     return KeptReference(reference, found, answers) if found else reference
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from alade_brian.conversion.from_torch.convert import detached
+from alade_brian.conversion.from_torch.convert import ForwardForm, detached, forward_form
 from alade_brian.conversion.from_torch.frameworks.registry import (
     framework_of,
     in_double,
@@ -19,11 +21,14 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
     reset_states,
 )
 from alade_brian.conversion.from_torch.outer_loop import carried, takes_one_step
+from alade_brian.conversion.from_torch.time_functions import DECISIONS
+from alade_brian.conversion.from_torch.tracing import module_named
 from alade_brian.models import Neuron, Recurrent
 from alade_brian.spec import DECODINGS, NetworkSpec, Population
-from alade_brian.spec.image_axes import check_axes
+from alade_brian.spec.image_axes import as_array, check_axes
 from alade_brian.spikes.packed import PackedResponses, pack
 from alade_brian.spikes.responses import Responses, read_out
+from alade_brian.verification.derived_spikes import derived
 from alade_brian.verification.reference import joined
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ ALL_IMAGES = slice(None)
 
 
 def record(
-    model: nn.Module, images: np.ndarray, spec: NetworkSpec, batch: int | None = None, output: int = 0
+    model: nn.Module, images: np.ndarray, spec: NetworkSpec, batch: int | None = None, output: int | str = 0
 ) -> Responses:
     """Run images through a float64 copy of the model in eval mode and keep every spike of the layers that the
     specification names.
@@ -57,7 +62,9 @@ class TorchReference:
 
     name = "torch"
 
-    def __init__(self, model: nn.Module, spec: NetworkSpec, output: int = 0) -> None:
+    def __init__(self, model: nn.Module, spec: NetworkSpec, output: int | str = 0) -> None:
+        # The copy may have hooks that listen while the form of the forward is asked for.
+        self._given = model
         self.model = in_double(detached(model).double().eval().requires_grad_(False))
         self.spec, self.output = spec, output
         # Whether each step takes a call of the model, once that is known.
@@ -65,6 +72,12 @@ class TorchReference:
         # A model may keep its state in attributes of its own.
         own = [m for m in self.model.modules() if framework_of(m) is None and _own_attributes(m)]
         self._kept = {m: _own_attributes(m) for m in own}
+        self.hand_written = _is_hand_written(self.model)
+
+    @cached_property
+    def form(self) -> ForwardForm:
+        """How the model's forward takes a presentation and gives its answer."""
+        return forward_form(self._given, self.spec, self.output)
 
     def packed(self, images: Images, part: slice = ALL_IMAGES, batch: int | None = None) -> PackedResponses:
         """The answers to images as `record` takes them, or to a part of them, with a bit for each spike."""
@@ -73,8 +86,8 @@ class TorchReference:
 
     def membranes(self, images: Images, image: int, layer: str) -> np.ndarray | None:
         """See `Reference`; None for a layer whose neurons belong neither to this package nor to a framework."""
-        module = self.model.get_submodule(layer)
-        if not isinstance(module, Neuron | Recurrent) and framework_of(module) is None:
+        module = module_named(self.model, layer)
+        if module is None or not (isinstance(module, Neuron | Recurrent) or framework_of(module)):
             return None
         received: list[Tensor] = []
         hook = module.register_forward_hook(lambda module, inputs, output: received.append(inputs[0]))
@@ -92,10 +105,55 @@ class TorchReference:
     def batch(self, images: np.ndarray, populations: Sequence[Population] | None = None) -> PackedResponses:
         """The answers to images that are shown at once, with the spikes of all or some populations."""
         spiking = self.spec.spiking if populations is None else populations
-        with outputs(self.model, [p.name for p in spiking]) as seen:
-            answers = self.run(images, seen)
-        spikes = packed_spikes(spiking, seen, self.spec.steps, len(images))
-        return PackedResponses(spikes, {p.name: p.shape for p in spiking}, _logits(answers, self.spec, len(images)))
+        recorded = self._fired_by_modules(self.spec.populations if self.derives else spiking)
+        with outputs(self.model, recorded) as seen:
+            try:
+                answers = self.run(images, seen)
+            except RuntimeError:
+                at_once = self.form.images_at_once
+                if at_once in (None, len(images)):
+                    raise
+                return self._in_batches_of(at_once, images, populations)
+        if self.derives:
+            spikes = self._with_derived(images, seen, {p.name for p in spiking})
+        else:
+            spikes = packed_spikes(spiking, seen, self.spec.steps, len(images))
+        logits = self._logits(answers, len(images))
+        return PackedResponses(spikes, {p.name: p.shape for p in spiking}, logits)
+
+    def _in_batches_of(
+        self, size: int, images: np.ndarray, populations: Sequence[Population] | None
+    ) -> PackedResponses:
+        """The answers of a model that takes so many images at once; the last batch is filled up with a first image."""
+        count, missing = len(images), -len(images) % size
+        filled = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
+        found = joined([self.batch(filled[k : k + size], populations) for k in range(0, len(filled), size)])
+        return PackedResponses({n: s[:count] for n, s in found.spikes.items()}, found.shapes, found.logits[:count])
+
+    def _fired_by_modules(self, populations: Iterable[Population]) -> list[str]:
+        return [p.name for p in populations if module_named(self.model, p.name) is not None]
+
+    @cached_property
+    def derives(self) -> bool:
+        """Whether a population's spikes are no module's alone, see `derived_spikes`."""
+        several = any("#" in p.name for p in self.spec.populations)  # of a module that stands at several places
+        return several or len(self._fired_by_modules(self.spec.spiking)) < len(self.spec.spiking)
+
+    def _with_derived(
+        self, images: np.ndarray, seen: Mapping[str, list[Tensor]], wanted: Set[str]
+    ) -> dict[str, np.ndarray]:
+        """By population the bits of its spikes; those that are no module's alone follow from the others."""
+        steps, stimulus = self.spec.steps, self.spec.stimulus
+        held = images[:, None] if self._held else images
+        shown = np.broadcast_to(held.reshape(len(images), -1, stimulus.size), (len(images), steps, stimulus.size))
+        sent: dict[str, np.ndarray] = {stimulus.name: shown}
+        for population in self.spec.populations:
+            own = seen.get(population.name, [])
+            if sum(output.numel() for output in own) == steps * len(images) * population.size:
+                sent[population.name] = by_image(own, steps, len(images))
+            elif population.neuron.spiking:
+                sent[population.name] = derived(self.spec, population, sent)
+        return {p.name: pack(sent[p.name] != 0, p.shape) for p in self.spec.spiking if p.name in wanted}
 
     @torch.no_grad()
     def run(self, images: np.ndarray, seen: dict[str, list[Tensor]] | None = None) -> list[Tensor]:
@@ -104,21 +162,22 @@ class TorchReference:
         seen   what `outputs` fills meanwhile
         """
         shown = model_input(images, self.spec)
-        if not self.by_step:
-            self._rest()
-            returned = self._presented(shown, len(images))
+        with _Float64() if self.hand_written else nullcontext():
             if not self.by_step:
-                return [self._answer(returned)]
-            for outputs in (seen or {}).values():
-                outputs.clear()
-        self._rest()
-        return self._stepped([shown] * self.spec.steps if self._held else list(shown))
+                self._rest()
+                returned = self._presented(shown, len(images))
+                if not self.by_step:
+                    return [self._answer(returned)]
+                for outputs in (seen or {}).values():
+                    outputs.clear()
+            self._rest()
+            return self._stepped([shown] * self.spec.steps if self._held else list(shown))
 
     def _presented(self, shown: Tensor, images: int) -> Any:
         """What the model returns for a presentation; it is found out whether a call is one or is a single step."""
         with _numbers(self.model, self.spec.populations) as numbers:
             try:
-                returned = self.model(shown)
+                returned = self.model(shown if self._held or not self.form.images_first else shown.transpose(0, 1))
             except Exception:
                 if self._held:
                     raise
@@ -134,7 +193,11 @@ class TorchReference:
         if self._held:
             return any(sum(found) == images * prod(self.spec.shape(name)) for name, found in list(called.items())[:1])
         # Neurons that take one step took all steps for images.
-        return any(len(found) == 1 and takes_one_step(self.model.get_submodule(n)) for n, found in called.items())
+        return any(len(found) == 1 and self._takes_one_step(name) for name, found in called.items())
+
+    def _takes_one_step(self, name: str) -> bool:
+        module = module_named(self.model, name)
+        return module is not None and takes_one_step(module)
 
     def _stepped(self, frames: Sequence[Tensor]) -> list[Tensor]:
         """The answers of a forward of one step, which is given the state that it returned in the step before."""
@@ -156,7 +219,27 @@ class TorchReference:
         reset_states(self.model)
 
     def _answer(self, returned: Any) -> Tensor:
-        return returned[self.output] if isinstance(returned, tuple | list) else returned
+        """The answer in what the model returns; a list with a tensor of every step is one."""
+        found, index = returned, self.output
+        if isinstance(returned, Mapping):
+            found = returned[index]
+        elif isinstance(returned, tuple | list) and isinstance(index, int):
+            several = len(returned) != self.spec.steps or index != 0 or not self.form.lists_steps
+            found = returned[index] if several else returned
+        return torch.stack(list(found)) if isinstance(found, tuple | list) else found
+
+    def _logits(self, answers: list[Tensor], images: int) -> np.ndarray:
+        """The model's answer; where it gives one per step, what the specification's readout makes of them."""
+        steps, readout = self.spec.steps, self.spec.readout
+        outputs = self.spec.population(readout.population).size // readout.neurons_per_output
+        whole = torch.stack(answers) if len(answers) > 1 else answers[0]
+        if whole.numel() == images * outputs and len(answers) == 1:
+            return whole.reshape(images, outputs).numpy()
+        axis = self.form.answer_axis if len(answers) == 1 else 0
+        if axis is None and DECODINGS[readout.decoding].by_step and whole.shape[:1] == (images,):
+            return whole.reshape(images, steps, outputs).numpy()
+        every = by_image([whole.movedim(axis or 0, 0)], steps, images)
+        return every.mean(1) if readout.decoding == "mean_input" else read_out(readout, every)
 
 
 def batch_for(spec: NetworkSpec, populations: Iterable[Population]) -> int:
@@ -167,7 +250,7 @@ def batch_for(spec: NetworkSpec, populations: Iterable[Population]) -> int:
 
 def one_array(images: Images) -> np.ndarray:
     """The images of a network that takes one array: a torch module's forward does."""
-    return images if isinstance(images, np.ndarray) else next(iter(images.values()))
+    return as_array(next(iter(images.values())) if isinstance(images, Mapping) else images)
 
 
 def packed_spikes(
@@ -188,7 +271,8 @@ def outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, list[T
 
         return hook
 
-    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in seen]
+    found = {name: module_named(model, name) for name in seen}
+    hooks = [module.register_forward_hook(keep(name)) for name, module in found.items() if module is not None]
     try:
         yield seen
     finally:
@@ -207,8 +291,8 @@ def model_input(images: np.ndarray, spec: NetworkSpec) -> Tensor:
 @contextmanager
 def _numbers(model: nn.Module, populations: Iterable[Population]) -> Iterator[dict[str, list[int]]]:
     """How many numbers the layers of these populations put out, call by call, while the block runs."""
-    modules = dict(model.named_modules())
-    found: dict[str, list[int]] = {p.name: [] for p in populations if p.name in modules}
+    modules = {p.name: module for p in populations if (module := module_named(model, p.name)) is not None}
+    found: dict[str, list[int]] = {name: [] for name in modules}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
@@ -224,6 +308,33 @@ def _numbers(model: nn.Module, populations: Iterable[Population]) -> Iterator[di
             hook.remove()
 
 
+class _Float64(TorchFunctionMode):
+    """Tensors that a forward makes of sizes are float64, as the model is, and decisions at its end are left out.
+
+    The logits are compared: a softmax or the place of the largest, for which `time_functions.decided` reads them too,
+    gives back what it is given.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        if function in DECISIONS:
+            return args[0] if args else named["input"]
+        if function in _FACTORIES and named.get("dtype") is None:
+            named["dtype"] = torch.float64
+        return function(*args, **named)
+
+
+# Numbers that a forward gives to others are whole where nothing says otherwise.
+_FACTORIES = frozenset((torch.zeros, torch.ones, torch.empty, torch.rand, torch.randn))
+
+
+def _is_hand_written(model: nn.Module) -> bool:
+    """Whether a class of the model may make tensors, or decide: one that is neither torch's nor this package's."""
+    packages = {type(module).__module__.split(".")[0] for module in model.modules()}
+    ends = any(isinstance(module, nn.Softmax | nn.LogSoftmax) for module in model.modules())
+    return ends or bool(packages - {"torch", "alade_brian"})
+
+
 def _own_attributes(module: nn.Module) -> dict[str, Any]:
     """What a module's own class keeps in it: neither parameters, buffers nor submodules."""
     return {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
@@ -233,16 +344,3 @@ def by_image(outputs: list[Tensor], steps: int, images: int) -> np.ndarray:
     """A layer's outputs of all steps as ``(images, steps, neurons)``; steps come before images in all of them."""
     whole = torch.stack(outputs) if len(outputs) > 1 else outputs[0]
     return whole.reshape(steps, images, -1).transpose(0, 1).contiguous().numpy()
-
-
-def _logits(answers: list[Tensor], spec: NetworkSpec, images: int) -> np.ndarray:
-    """The model's answer; where it gives one per step, what the specification's readout makes of them."""
-    population, readout = spec.population(spec.readout.population), spec.readout
-    outputs = population.size // readout.neurons_per_output
-    whole = torch.stack(answers) if len(answers) > 1 else answers[0]
-    if whole.numel() == images * outputs and len(answers) == 1:
-        return whole.reshape(images, outputs).numpy()
-    if DECODINGS[readout.decoding].by_step and whole.shape[:1] == (images,) and len(answers) == 1:
-        return whole.reshape(images, spec.steps, outputs).numpy()
-    every = by_image([whole], spec.steps, images)
-    return every.mean(1) if readout.decoding == "mean_input" else read_out(readout, every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.errors import UserError
 from alade_brian.spec import NetworkSpec
-from alade_brian.spec.image_axes import TRANSPOSE, described, sequence_steps
+from alade_brian.spec.image_axes import TRANSPOSE, as_array, described, sequence_steps
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.comparison import Comparison, Divergence, LayerAgreement, Verification
 from alade_brian.verification.reference import RecordedReference, Reference
@@ -42,13 +42,13 @@ def verify(
     steps: int | None = None,
     sequence: bool = False,
     readout: str | None = None,
-    output: int = 0,
+    output: int | str = 0,
 ) -> Verification:
     """Convert a trained torch module, simulate it in Brian2, and compare every spike of every layer.
 
     model      any module that `torch_lower.convert` takes
-    images     ``(n, C, H, W)``, as the module takes them; of a sequence ``(n, steps, C, H, W)``, of which the module
-               is shown ``(steps, n, C, H, W)``
+    images     array or tensor ``(n, C, H, W)``, as the module takes them; of a sequence ``(n, steps, C, H, W)``, of
+               which the module is shown ``(steps, n, C, H, W)`` unless it takes images first
     spec       compare with this specification instead of the module's own
     settings   how to simulate (default: generated C++, float64)
     progress   called with the number of images newly compared
@@ -73,6 +73,7 @@ def verify(
     from alade_brian.verification.kept_reference import with_kept_answers
     from alade_brian.verification.torch_reference import TorchReference
 
+    images = as_array(images)
     if spec is None:
         if sequence:
             spec = _of_a_sequence(model, images.shape, steps, readout=readout, output=output)
@@ -131,7 +132,7 @@ def compare(
     Raises ValueError where the responses lack a layer or do not answer to as many images.
     """
     reference = RecordedReference(spec, responses)
-    count = len(images if isinstance(images, np.ndarray) else next(iter(images.values())))
+    count = len(next(iter(images.values())) if isinstance(images, Mapping) else images)
     if len(responses.logits) != count:
         raise ValueError(f"the responses answer to {len(responses.logits)} images, there are {count}")
     return verify_against(reference, spec, images, settings)

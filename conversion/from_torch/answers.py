@@ -10,57 +10,95 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from alade_brian.conversion.from_torch.time_axis import AllSteps, Membrane, OneStep, StepReduction, readout_of
+from alade_brian.conversion.from_torch.time_axis import (
+    AllSteps,
+    CallCounter,
+    Decided,
+    Membrane,
+    OneStep,
+    StepReduction,
+    readout_of,
+)
+from alade_brian.conversion.from_torch.time_functions import stacked
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, settled
 from alade_brian.spec import DECODINGS, Identity, Readout, same_operator
 
 _WAYS = "return torch.stack(steps) for every step, its .sum(0) or .mean(0), or steps[-1] for the last step"
 
 
-def readout_for(
-    lowering: SpecBuilder, output: Any, index: int, decoding: str | None, steps: int, one_step: bool
-) -> Readout:
+def readout_for(clock: CallCounter, output: Any, index: int | str, decoding: str | None, steps: int) -> Readout:
     """The readout that gives what a forward returns.
 
     output     what the forward returns, as values
     index      which of several tensors is the answer
     decoding   how every step is read, where the forward leaves it open
-    one_step   whether the forward is one step, called in a loop outside
 
     Raises CannotLower if no readout gives it, or if it is not clear which tensor is meant.
     """
+    lowering = clock.lowering
     ways = {name: each.over_time for name, each in DECODINGS.items() if each.over_time is not None}
     if decoding is not None and decoding not in ways:
         raise CannotLower("readout", decoding, f"is not known here; use one of {', '.join(ways)}")
-    answer = _chosen(output, index)
+    answer = chosen(clock, output, index)
+    if isinstance(answer, Decided):
+        answer = answer.answer
+        if clock.one_step and steps > 1:
+            said = "of one step is no readout; return what stands before it, and decide when all steps are over"
+            raise CannotLower("output", "a softmax", said)
     if lowering.readout is not None:
         return _own(lowering, lowering.readout, answer, decoding)
-    reading = answer if isinstance(answer, StepReduction) else _over_steps(answer, steps, one_step)
+    reading = answer if isinstance(answer, StepReduction) else _over_steps(answer, steps, clock.one_step)
     if reading.how != "every":
         return _fitting(readout_of(lowering, reading, steps, _free_name(lowering)), decoding)
     how = ways[decoding] if decoding else _usual(lowering, reading)
     return readout_of(lowering, replace(reading, how=how), steps, _free_name(lowering))
 
 
-def _chosen(output: Any, index: int) -> Any:
+def chosen(clock: CallCounter, output: Any, index: int | str) -> Any:
     """The tensor that is the answer, of all that a forward returns."""
     if isinstance(output, Mapping):
-        said = f"is not one tensor; return {' or '.join(map(repr, output))} alone, or a tuple, of which output= chooses"
-        raise CannotLower("output", "a dict", said)
+        if index in output:
+            return _whole(clock, output[index])
+        said = f"is not one tensor; say which is the answer: output={' or output='.join(map(repr, output))}"
+        raise CannotLower("output", "a dict" if index == 0 else repr(index), said)
+    if isinstance(index, str):
+        raise CannotLower("output", repr(index), "is asked for, but the forward returns no dict; give a number")
     if not isinstance(output, tuple | list):
         if index:
             raise CannotLower("output", index, "is asked for, but the forward returns one tensor; leave output= out")
         return output
+    if index == 0 and is_walk(output):
+        return _whole(clock, output)
     _refuse_steps(output)
     if not -len(output) <= index < len(output):
         raise CannotLower(
             "output", index, f"is asked for, but the forward returns {len(output)} tensors, counted from 0"
         )
-    answer = output[index]
-    if isinstance(answer, tuple | list):
-        _refuse_steps(answer)
-        raise CannotLower("output", f"a {_kind(answer)} in a {_kind(output)}", "is not one tensor; return a flat tuple")
-    return answer
+    return _whole(clock, output[index], output)
+
+
+def _whole(clock: CallCounter, answer: Any, output: Any = None) -> Any:
+    """One tensor; a list with a tensor of every step, in their order, is one."""
+    if not isinstance(answer, tuple | list):
+        return answer
+    if is_walk(answer):
+        return stacked(clock, answer)
+    _refuse_steps(answer)
+    within = "" if output is None else f" in a {_kind(output)}"
+    raise CannotLower("output", f"a {_kind(answer)}{within}", "is not one tensor; return a flat tuple")
+
+
+def steps_axis(answer: Any) -> int | None:
+    """The axis of the steps in an answer; None where it has none, or where a readout module gives it."""
+    whole = isinstance(answer, AllSteps) or (isinstance(answer, Membrane) and answer.step is None)
+    return answer.axis if whole else None
+
+
+def is_walk(sequence: Any) -> bool:
+    """Whether a list holds a tensor of every step, in their order."""
+    membranes = {each.population if isinstance(each, Membrane) else None for each in sequence}
+    steps = [each.step for each in sequence if isinstance(each, OneStep | Membrane)]
+    return len(membranes) == 1 < len(sequence) and steps == list(range(len(sequence)))
 
 
 def _kind(sequence: Any) -> str:
@@ -98,6 +136,8 @@ def _fitting(readout: Readout, decoding: str | None) -> Readout:
 def _over_steps(answer: Any, steps: int, one_step: bool) -> StepReduction:
     """How the steps are put together in a tensor of one step or of all."""
     if isinstance(answer, AllSteps):
+        if answer.axis is None:
+            raise CannotLower("output", "steps and images on one axis", "is no answer; return x.unflatten(0, (T, -1))")
         return StepReduction(answer, "every")
     if not isinstance(answer, OneStep | Membrane):
         kind = "none" if answer is None else type(answer).__name__.lower()

@@ -14,10 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from alade_brian.conversion.from_torch.answers import chosen, is_walk, steps_axis
 from alade_brian.conversion.from_torch.hand_written import with_hand_written
 from alade_brian.conversion.from_torch.interpreter import ValueInterpreter
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
-from alade_brian.conversion.from_torch.shapes import LowerFunction
+from alade_brian.conversion.from_torch.shapes import LowerFunction, images_while_tracing
 from alade_brian.conversion.from_torch.tracing import trace
 from alade_brian.conversion.lowering import CannotLower, SpecBuilder
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
@@ -33,7 +34,7 @@ def convert(
     steps: int | None = None,
     sequence: bool = False,
     readout: str | None = None,
-    output: int = 0,
+    output: int | str = 0,
 ) -> NetworkSpec:
     """Lower a trained torch module to a specification (float64), exactly.
 
@@ -44,11 +45,12 @@ def convert(
     dt            seconds per step
     extra         further lowering functions by module class; they win over the built-in ones
     steps         number of steps, where the forward itself does not say it
-    sequence      the forward takes ``(steps, n, *image_shape)``, one image per step (needs `steps`). What shows it
-                  images (`verify`, `simulate`) takes ``(n, steps, *image_shape)`` and turns them for the forward
+    sequence      the forward takes ``(steps, n, *image_shape)``, one image per step (needs `steps`), or, if it reads
+                  them so, ``(n, steps, *image_shape)``. What shows it images (`verify`, `simulate`) takes
+                  ``(n, steps, *image_shape)`` and turns them for the forward
     readout       where the forward returns every step: the `Readout` decoding of it. By default spikes are counted
                   and anything else is averaged
-    output        where the forward returns several tensors: the number of the one that is the answer
+    output        where the forward returns several tensors: the number of the one that is the answer, or its key
 
     Raises RefusedLayers, which lists every layer that cannot be lowered and why.
 
@@ -70,6 +72,35 @@ def convert(
     return spec
 
 
+@dataclass(frozen=True)
+class ForwardForm:
+    """How a forward takes a presentation and gives its answer, for whoever calls it.
+
+    images_first   a sequence is taken as ``(n, steps, ...)``, not as ``(steps, n, ...)``
+    lists_steps    the answer is a list with a tensor of every step
+    answer_axis    the axis of the steps in the answer; None where it has none, or where a readout module gives it
+    images_at_once the number of images that it takes, where it says one (`x.view(128, -1)`)
+    """
+
+    images_first: bool = False
+    lists_steps: bool = False
+    answer_axis: int | None = None
+    images_at_once: int | None = None
+
+
+def forward_form(model: nn.Module, spec: NetworkSpec, output: int | str = 0) -> ForwardForm:
+    """The form of the forward of a module that was converted to `spec`; `output` as `convert` takes it."""
+    forward = _Forward(model, dict(LOWERINGS), spec.stimulus, output)
+    try:
+        interpreter, returned = _understood(forward, spec.steps if spec.stimulus.coding == "sequence" else None)
+        answer = chosen(interpreter.clock, returned, output)
+    except (RefusedLayers, CannotLower):
+        return ForwardForm()  # converted with lowerings that are not known here
+    lists_steps = isinstance(returned, tuple | list) and output == 0 and is_walk(returned)
+    at_once = interpreter.clock.images_at_once
+    return ForwardForm(interpreter.steps_axis == 1, lists_steps, steps_axis(answer), at_once)
+
+
 @dataclass(frozen=True, eq=False)
 class _Forward:
     """A forward to be understood."""
@@ -77,16 +108,21 @@ class _Forward:
     model: nn.Module
     known: Mapping[type[nn.Module], LowerFunction]
     stimulus: Stimulus
-    output: int
+    output: int | str
 
-    def interpret(self, steps: int | None = None, twice: bool = False) -> tuple[ValueInterpreter, Any]:
-        """Run it on values; it takes all steps of a sequence if their number is given."""
+    def interpret(
+        self, steps: int | None = None, twice: bool = False, steps_axis: int = 0
+    ) -> tuple[ValueInterpreter, Any]:
+        """Run it on values; it takes all steps of a sequence, at that axis, if their number is given."""
         lengths = (steps, *self.stimulus.shape) if steps else self.stimulus.shape
         # Tracing a forward may leave values of the trace in attributes of its model: each trace has its own copy.
         own = detached(self.model).double().eval().requires_grad_(False)
         own = with_hand_written(own, self.known)
-        graph = trace(own, self.known, lengths, steps is not None, twice=twice, output=self.output)
-        interpreter = ValueInterpreter(graph, self.known, self.stimulus, steps is not None)
+        images = images_while_tracing(own, lengths)
+        shape = (*lengths[:1], images, *lengths[1:]) if steps and steps_axis == 0 else (images, *lengths)
+        graph = trace(own, self.known, shape, images, twice=twice, output=self.output)
+        axis = steps_axis if steps else None
+        interpreter = ValueInterpreter(graph, self.known, self.stimulus, images, axis)
         if steps:
             interpreter.clock.axis.add(steps)
         return interpreter, interpreter.run(interpreter.image())
@@ -99,19 +135,36 @@ def _understood(forward: _Forward, steps: int | None) -> tuple[ValueInterpreter,
     """
     if steps is None:
         return forward.interpret()
+    refused: RefusedLayers | None = None
+    whole: tuple[ValueInterpreter, Any] | None = None
     try:
         whole = forward.interpret(steps)
-    except RefusedLayers as refused:
-        try:
-            return forward.interpret()
-        except RefusedLayers:
-            raise refused from None
-    if not whole[0].clock.given_all:
-        return whole
+        if not whole[0].clock.given_all and not whole[0].refusals:
+            return whole
+    except RefusedLayers as error:
+        refused = error
+    # One step of it, or images before steps.
+    others = [_attempt(forward), _attempt(forward, steps=steps, steps_axis=1)]
+    found = next((o for o in others if o and _is_understood(o[0])), None)
+    if found is not None:
+        return found
+    if whole is not None:
+        return others[0] if others[0] and whole[0].clock.given_all else whole
+    assert refused is not None
+    raise refused
+
+
+def _is_understood(interpreter: ValueInterpreter) -> bool:
+    """Whether a forward was taken for one step, or takes the images first, and reaches neurons so."""
+    whole = bool(interpreter.lowering.steps) and interpreter.steps_axis is not None
+    return not interpreter.refusals and (bool(interpreter.clock.calls) or whole)
+
+
+def _attempt(forward: _Forward, **how: Any) -> tuple[ValueInterpreter, Any] | None:
     try:
-        return forward.interpret()
+        return forward.interpret(**how)
     except RefusedLayers:
-        return whole
+        return None
 
 
 def _check_next_call(forward: _Forward) -> None:
@@ -149,9 +202,16 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def _finish(
-    interpreter: ValueInterpreter, answer: Any, dt: float, steps: int | None, readout: str | None, output: int
+    interpreter: ValueInterpreter, answer: Any, dt: float, steps: int | None, readout: str | None, output: int | str
 ) -> NetworkSpec:
     lowering = interpreter.lowering
+    try:
+        interpreter.clock.refuse_reuse(steps)
+    except CannotLower as refusal:
+        # What else is wrong with inputs and states may follow from it.
+        others = [r for r in interpreter.refusals if r.argument not in ("input", "state")]
+        found = Refusal("forward", refusal.argument, str(refusal.value), refusal.remedy)
+        raise RefusedLayers([found, *others], _lowered(lowering)) from None
     if interpreter.refusals:
         raise RefusedLayers(interpreter.refusals, _lowered(lowering))
     try:

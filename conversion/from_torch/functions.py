@@ -15,19 +15,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.conversion.from_torch.pooling import pooling_functions
-from alade_brian.conversion.from_torch.shapes import to_numpy
-from alade_brian.conversion.lowering import AffineInput, CannotLower, SpecBuilder, add, concatenate, reshape, scale
-from alade_brian.spec import Shape
+from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
+from alade_brian.conversion.from_torch.shapes import Batch, to_numpy
+from alade_brian.conversion.lowering import (
+    AffineInput,
+    CannotLower,
+    SpecBuilder,
+    add,
+    apply_operator,
+    concatenate,
+    reshape,
+    scale,
+)
+from alade_brian.spec import Dense, Identity, Shape, constant, memoryless
 
 FunctionLowering = Callable[..., Any]
-
-
-class Batch:
-    """The number of images, of which a network must not depend: what ``x.size(0)`` is."""
-
-    def __repr__(self) -> str:
-        return "the number of images"
 
 
 def concatenated(lowering: SpecBuilder, tensors: Sequence[Any], dim: int = 0) -> AffineInput:
@@ -62,10 +64,10 @@ def unflattened(lowering: SpecBuilder, value: AffineInput, dim: int, sizes: Sequ
 def reshaped(lowering: SpecBuilder, value: AffineInput, *sizes: Any) -> AffineInput:
     """Tensor.view and Tensor.reshape; the first size must be the number of images."""
     wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else list(sizes)
-    if not wanted or not all(isinstance(n, int) for n in wanted[1:]):
+    if not wanted or not all(type(n) is int for n in wanted[1:]):
         raise CannotLower("size", tuple(wanted), "must leave the batch the first axis: use (x.size(0), -1)")
     # A number of images written as a number could be any; -1 is it if the rest is everything else.
-    known = not isinstance(wanted[0], int) or (wanted[0] == -1 and prod(wanted[1:]) == prod(value.shape))
+    known = isinstance(wanted[0], Batch) or (wanted[0] == -1 and prod(wanted[1:]) == prod(value.shape))
     if not known or (wanted[0] == -1 and -1 in wanted[1:]):
         raise CannotLower("size", tuple(wanted), "must leave the batch the first axis: use (x.size(0), -1)")
     return reshape(value, _sizes(wanted[1:], prod(value.shape)))
@@ -95,12 +97,66 @@ def subtracted(lowering: SpecBuilder, left: Any, right: Any, *, alpha: float = 1
 
 
 def multiplied(lowering: SpecBuilder, left: Any, right: Any) -> AffineInput:
-    """A value times a constant."""
+    """A value times a constant, or a product of spikes."""
     if isinstance(left, AffineInput) and isinstance(right, AffineInput):
-        raise CannotLower(
-            "*", f"{left.shape}, {right.shape}", "multiplies outputs of layers; multiply with constants only"
-        )
+        if left.terms and right.terms:
+            return spike_product(lowering, left, right)
+        number, value = (left, right) if right.terms else (right, left)
+        return scale(lowering, value, number.bias)
     return _times(lowering, left, right) if isinstance(left, AffineInput) else _times(lowering, right, left)
+
+
+def spike_product(lowering: SpecBuilder, left: AffineInput, right: AffineInput) -> AffineInput:
+    """A product of spikes, or of spikes and 1 minus spikes: SEW-ResNet's AND and IAND (Fang et al., 2021, eq. 8).
+
+    A population without memory fires where both factors do.
+    """
+    if left.shape != right.shape:
+        raise CannotLower("*", f"{left.shape}, {right.shape}", "multiplies only two tensors of the same shape")
+    factors = [_binary(lowering, value) for value in (left, right)]
+    (first, _), (second, _) = factors
+    taken = {p.name for p in lowering.populations}
+    # No module of a model has such a name.
+    name = next(n for n in (f"product#{k}" for k in range(1, len(taken) + 2)) if n not in taken)
+    both = memoryless(spiking=True, v_threshold=constant(1.5))
+    fired = lowering.add_population(name, add(first, second), both)
+    return scale(lowering, fired, factors[0][1] * factors[1][1])
+
+
+def _binary(lowering: SpecBuilder, value: AffineInput) -> tuple[AffineInput, np.ndarray]:
+    """A value that is 0 or a height, as 0 or 1 and the heights; CannotLower for any other."""
+    flat = np.zeros(prod(value.shape))
+    for term in value.terms:
+        place = slice(term.first, term.first + prod(term.shape))
+        if not isinstance(term.operator, Identity) or np.any(flat[place]) or lowering.is_stimulus(term.source):
+            break
+        source = lowering.population(term.source)
+        if not source.neuron.spiking:
+            break
+        flat[place] = (term.operator.per_neuron(source.shape) * source.amplitude).ravel()
+    else:
+        gain, bias = flat.reshape(value.shape), value.bias
+        if np.all(gain != 0) and np.all((bias == 0) | (bias == -gain)):
+            height = np.where(bias == 0, gain, bias)
+            return scale(lowering, value, 1 / height), height
+    said = "multiplies what is no spikes; multiply spikes, 1 minus spikes, or constants"
+    raise CannotLower("*", value.shape, said)
+
+
+def weighted(lowering: SpecBuilder, value: Any, weight: Any, bias: Any = None) -> AffineInput:
+    """torch.nn.functional.linear, with weights that are constants."""
+    if not isinstance(value, AffineInput) or not isinstance(weight, torch.Tensor) or weight.ndim != 2:
+        raise CannotLower("weight", type(weight).__name__, "is no matrix of the model; use nn.Linear")
+    if len(value.shape) != 1:
+        raise CannotLower("input", value.shape, "is not flat; flatten it before it is multiplied by a matrix")
+    made = apply_operator(lowering, Dense(to_numpy(weight)), value)
+    return made if bias is None else scale(lowering, made, np.ones(()), _constant(bias, made))
+
+
+def matrix_product(lowering: SpecBuilder, value: Any, matrix: Any) -> AffineInput:
+    """torch.matmul: a value times a matrix of the model."""
+    plain = isinstance(matrix, torch.Tensor) and matrix.ndim == 2
+    return weighted(lowering, value, matrix.T if plain else matrix)
 
 
 def divided(lowering: SpecBuilder, left: Any, right: Any) -> AffineInput:
@@ -126,11 +182,13 @@ def _times(lowering: SpecBuilder, value: AffineInput, factor: Any) -> AffineInpu
 
 def _constant(number: Any, value: AffineInput) -> np.ndarray:
     """A constant that meets a value: a number, or a tensor that torch would broadcast to every image's shape."""
+    if isinstance(number, Batch):
+        number.refuse()
     if not isinstance(number, int | float | torch.Tensor):
         raise CannotLower("constant", type(number).__name__, "is neither a number nor a tensor of the model")
     found = to_numpy(number) if isinstance(number, torch.Tensor) else np.asarray(float(number))
-    if found.ndim == len(value.shape) + 1 and found.shape[0] == 1:
-        found = found[0]
+    if found.ndim == len(value.shape) + 1 and len(found) and np.all(found == found[:1]):
+        found = found[0]  # the same for every image
     try:
         np.broadcast_to(found, value.shape)
     except ValueError:
@@ -144,6 +202,12 @@ def _dropout(
     if training:
         raise CannotLower("training", True, "drops in eval mode too; write training=self.training, or use nn.Dropout")
     return value
+
+
+# What is done to every number by itself, wherever the steps stand among the axes.
+ELEMENTWISE: frozenset[FunctionLowering] = frozenset(
+    {added, subtracted, multiplied, divided, negated, passed, _dropout}
+)
 
 
 def _attribute(lowering: SpecBuilder, value: Any, name: str) -> Any:
@@ -184,11 +248,13 @@ def function_lowerings() -> Mapping[Any, FunctionLowering]:
         **dict.fromkeys((torch.mul, torch.multiply, *times), multiplied),
         **dict.fromkeys((torch.div, torch.divide, *over), divided),
         **dict.fromkeys((torch.neg, python_operator.neg), negated),
+        nn.functional.linear: weighted,
+        **dict.fromkeys((torch.matmul, torch.mm, python_operator.matmul), matrix_product),
         torch.flatten: flattened,
         torch.unflatten: unflattened,
         torch.reshape: reshaped,
         **dict.fromkeys(DROPOUTS, _dropout),
-        **pooling_functions(),
+        **POOLING_FUNCTIONS,
         builtins.getattr: _attribute,
         python_operator.getitem: _item,
     }
@@ -206,6 +272,8 @@ def method_lowerings() -> Mapping[str, FunctionLowering]:
         "div": divided,
         "div_": divided,
         "neg": negated,
+        "matmul": matrix_product,
+        "mm": matrix_product,
         "flatten": flattened,
         "unflatten": unflattened,
         "view": reshaped,

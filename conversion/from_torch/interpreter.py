@@ -6,9 +6,11 @@ That lowers every layer where it is called; refusals are collected instead of st
 from __future__ import annotations
 
 import operator as python_operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from alade_brian.conversion.from_torch.answers import readout_for
@@ -20,20 +22,28 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
     refuse_layer,
     same_class,
 )
-from alade_brian.conversion.from_torch.functions import function_lowerings, known_functions, method_lowerings
+from alade_brian.conversion.from_torch.functions import (
+    ELEMENTWISE,
+    function_lowerings,
+    known_functions,
+    method_lowerings,
+)
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
+from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
-from alade_brian.conversion.from_torch.shapes import LowerFunction
+from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image
+from alade_brian.conversion.from_torch.step_axis import flattened, without_time
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
     CallCounter,
+    Decided,
     Membrane,
     OneStep,
     StateToken,
     StepReduction,
 )
-from alade_brian.conversion.from_torch.time_functions import TIME_FUNCTIONS, TIME_METHODS, without_time
-from alade_brian.conversion.from_torch.tracing import Known
+from alade_brian.conversion.from_torch.time_functions import TIME_FUNCTIONS, TIME_METHODS, decided
+from alade_brian.conversion.from_torch.tracing import Known, name_within
 from alade_brian.conversion.from_torch.unknown_outputs import unknown_output, unknown_result
 from alade_brian.conversion.lowering import (
     AffineInput,
@@ -45,19 +55,24 @@ from alade_brian.conversion.lowering import (
 )
 from alade_brian.conversion.refusals import Refusal
 from alade_brian.models.coding import Frames
+from alade_brian.models.layers.linear import Recurrent
+from alade_brian.models.neurons.neuron import Neuron
 from alade_brian.spec import Readout, SpecError, Stimulus
 
 
 class ValueInterpreter(fx.Interpreter):
     """Runs a traced graph on values."""
 
-    def __init__(self, graph: fx.GraphModule, known: Known, stimulus: Stimulus, sequence: bool) -> None:
-        """`sequence` says that the graph takes all steps of the stimulus at once."""
+    def __init__(
+        self, graph: fx.GraphModule, known: Known, stimulus: Stimulus, images: int, steps_axis: int | None
+    ) -> None:
+        """`steps_axis` is the axis of the steps where the graph takes all of them at once; `images` is their number in
+        constants of the graph."""
         super().__init__(graph)
-        self.sequence = sequence
+        self.steps_axis = steps_axis
         self.known = known
         self.lowering = SpecBuilder([stimulus])
-        self.clock = CallCounter(self.lowering, self._apply)
+        self.clock = CallCounter(self.lowering, images, self._apply)
         self.refusals: list[Refusal] = []
         self._place = ""
 
@@ -70,14 +85,14 @@ class ValueInterpreter(fx.Interpreter):
         """The stimulus as a value."""
         stimulus = self.lowering.stimuli[0]
         value = source_value(stimulus.name, stimulus.shape)
-        return AllSteps(value) if self.sequence else value
+        return value if self.steps_axis is None else AllSteps(value, self.steps_axis)
 
     def refuse(self, where: str, argument: str, value: object, remedy: str) -> None:
         """Keep a refusal, to go on and find the others."""
         self.refusals.append(Refusal(where, argument, str(value), remedy, self._place))
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        module, name = self.fetch_attr(target), str(target).removeprefix("model.")
+        module, name = self.fetch_attr(target), name_within(str(target))
         if not args or args[0] is None:
             return None  # behind a refusal whose shape is unknown
         return self._judged(name, module, (*args, *kwargs.values()))
@@ -86,7 +101,7 @@ class ValueInterpreter(fx.Interpreter):
         self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False, folded: bool = False
     ) -> Any:
         """What a layer gives; of one that is refused the shape alone."""
-        where, value = f"{name} ({class_name(module)})", without_time(args[0])
+        where, value = f"{name} ({class_name(module)})".lstrip(), without_time(args[0])
         try:
             return self._module(name, module, args, driven, folded)
         except CannotLower as refusal:
@@ -108,16 +123,38 @@ class ValueInterpreter(fx.Interpreter):
             return self._container(name, module, how, args)
         if type(module) is nn.Sequential:  # inside a container that is called as a whole
             return self._container(name, module, "driven" if driven else "chain", args)
+        name = name or class_name(module)  # the network itself is one layer
         adapter = neuron_adapter(module)
         if adapter is not None:
             return self.clock.call(name, lambda: adapter(module), args[0], args[1:], driven)
         if isinstance(module, Frames) and isinstance(args[0], AllSteps):
             return args[0].value  # from here on time has no axis of its own
-        check_delay(module, isinstance(args[0], AllSteps) and not driven, folded)
-        function = self._lowering_of(module)
-        if isinstance(module, nn.Flatten) and isinstance(args[0], AllSteps) and not _knows_steps(module, driven):
-            module = nn.Flatten(module.start_dim - 1, module.end_dim - (module.end_dim > 0))
-        return self._timed(("module", name), lambda value: function(self.lowering, name, module, value), (args[0],), {})
+        if isinstance(module, nn.Softmax | nn.LogSoftmax):
+            made = decided(self.clock, args[0], module.dim)
+            if made is not NotImplemented:
+                return made
+        together = isinstance(args[0], AllSteps) and args[0].axis is None
+        check_delay(module, isinstance(args[0], AllSteps) and not driven, folded or together)
+        function, given = self._lowering_of(module), self._constant_too(args[0])
+        if isinstance(module, nn.Flatten) and isinstance(given, AllSteps) and not _knows_steps(module, driven):
+            made = flattened(self.clock, given, module.start_dim, module.end_dim)
+            if made is not NotImplemented:
+                return made
+            if given.axis == 0:
+                module = nn.Flatten(module.start_dim - 1, module.end_dim - (module.end_dim > 0))
+        # A layer without state of its own that is used at further places.
+        place = name if isinstance(module, Neuron | Recurrent) else self.lowering.free_name(name, "#")
+        anywhere = isinstance(module, nn.Linear | nn.Identity | nn.Dropout)
+
+        def lowered(value: AffineInput) -> AffineInput:
+            return function(self.lowering, place, module, value)
+
+        return self._timed(("module", name), lowered, (given,), {}, anywhere)
+
+    def _constant_too(self, value: Any) -> Any:
+        """A value; also of a tensor that holds the same numbers for every image."""
+        made = per_image(value, self.clock.images) if isinstance(value, torch.Tensor) else None
+        return value if made is None else made
 
     def _lowering_of(self, module: nn.Module) -> LowerFunction:
         kind, framework = type(module), framework_of(module)
@@ -159,7 +196,7 @@ class ValueInterpreter(fx.Interpreter):
         if how == "folded" and isinstance(value, AllSteps):
             value = value.value
         for child, layer in module.named_children():
-            own = f"{name}.{child}"
+            own = f"{name}.{child}" if name else child
             states = () if before is None else (StateToken(own, before.step),)
             made = self._judged(own, layer, (value, *states), how == "driven", how == "folded")
             if made is None:
@@ -172,7 +209,9 @@ class ValueInterpreter(fx.Interpreter):
 
     def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
         if target is python_operator.getitem and isinstance(args[0], tuple):
-            return args[0][args[1]]  # of several things that a call returned, some perhaps unknown
+            several, which = args  # things that a call returned, some perhaps unknown
+            missing = type(which) is int and which >= len(several) and bool(self.refusals)
+            return None if missing else several[which]
         special = TIME_FUNCTIONS.get(target)
         return self._call("function", function_lowerings(), target, special, args, kwargs)
 
@@ -182,11 +221,16 @@ class ValueInterpreter(fx.Interpreter):
 
     def _call(self, kind: str, known: Mapping[Any, Any], target: Any, special: Any, args: tuple, kwargs: dict) -> Any:
         """A torch function or a tensor's method; behind a refusal of unknown shape there is none."""
-        if _has_gap(args):
+        # Of what pools only the first argument is a tensor: None among the others leaves a size as it is.
+        if _has_gap(args[:1] if target in POOLING_FUNCTIONS else args):
             return None
         name = getattr(target, "__name__", target)
         causes = not any(isinstance(without_time(v), UnknownInput) for v in _values((args, kwargs)))
         try:
+            if name in _SIZED:
+                args = self._with_own_batch(name, _with_batch(args, self.clock.images))
+            if _is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
+                return target(*args, **kwargs) if kind == "function" else getattr(args[0], target)(*args[1:], **kwargs)
             made = special(self.clock, *args, **kwargs) if special else NotImplemented
             if made is not NotImplemented:
                 return made
@@ -194,7 +238,10 @@ class ValueInterpreter(fx.Interpreter):
                 causes |= special is None
                 said = FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
                 raise CannotLower(kind, name, f"has no lowering; {said}")
-            return self._timed((kind, name), lambda *a, **k: known[target](self.lowering, *a, **k), args, kwargs)
+            lower = known[target]
+            return self._timed(
+                (kind, name), lambda *a, **k: lower(self.lowering, *a, **k), args, kwargs, lower in ELEMENTWISE
+            )
         except CannotLower as refusal:
             if causes:
                 self.refuse("forward", refusal.argument, refusal.value, refusal.remedy)
@@ -203,19 +250,43 @@ class ValueInterpreter(fx.Interpreter):
                 self.refuse("forward", kind, name, str(error))
         return unknown_result(target, args, kwargs, _values((args, kwargs)))
 
+    def _with_own_batch(self, name: str, args: Any) -> Any:
+        """Sizes of a view whose number of images is written as a number: the forward takes so many at once.
+
+        No other number of images, and no other meaning of the first size, leaves each image what is its own.
+        """
+        value, *sizes = args
+        wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        shape = getattr(without_time(value), "shape", None)
+        plain = name in ("view", "reshape") and wanted and all(type(n) is int for n in wanted)
+        if not plain or shape is None or isinstance(value, AllSteps) or wanted[0] < 1:
+            return args
+        if -1 not in wanted[1:] and prod(wanted[1:]) != prod(shape):
+            return args
+        if self.clock.images_at_once not in (None, wanted[0]):
+            raise CannotLower("size", tuple(wanted), f"is not the number of images before, {self.clock.images_at_once}")
+        self.clock.images_at_once = wanted[0]
+        return (value, Batch(self.clock.images), *wanted[1:])
+
     def _timed(
-        self, key: tuple[Any, ...], make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        key: tuple[Any, ...],
+        make: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        anywhere: bool = False,
     ) -> Any:
-        """Something done to values, within a step, over all steps, or outside of time."""
+        """Something done to values, within a step, over all steps, or outside of time; `anywhere` says that the steps
+        need not be the first axis for it."""
         given = list(_values((args, kwargs)))
-        if any(isinstance(v, Membrane | StateToken | StepReduction) for v in given):
+        if any(isinstance(v, Membrane | StateToken | StepReduction | Decided) for v in given):
             raise CannotLower("input", "a membrane or a state", "is only an answer; build the network on spikes")
-        over, steps = any(isinstance(v, AllSteps) for v in given), [v.step for v in given if isinstance(v, OneStep)]
+        over, steps = [v for v in given if isinstance(v, AllSteps)], [v.step for v in given if isinstance(v, OneStep)]
         if over and steps:
             raise CannotLower("input", "one step and all steps", "cannot meet; index the sequence, or stack the steps")
         if not over and not steps:
             return make(*args, **kwargs)
-        step = max(steps, default=0)
+        step, axis = max(steps, default=0), _common_axis(given, anywhere) if over else 0
 
         def inner(value: Any) -> Any:
             return value.value if isinstance(value, AllSteps) else self.clock.at(value, step)
@@ -223,16 +294,16 @@ class ValueInterpreter(fx.Interpreter):
         plain_args, plain_kwargs = _map((args, kwargs), inner)
         values = list(_values((plain_args, plain_kwargs)))
         memo = (*key, tuple(map(id, values)), repr(_map((args, kwargs), lambda value: "value")))
-        if over and key[-1] in ("flatten", "cat"):
+        if over and axis == 0 and key[-1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
             plain_args, plain_kwargs = _one_axis_less(key[-1], plain_args, plain_kwargs)
         made = self.clock.remember(memo, lambda: make(*plain_args, **plain_kwargs), *values)
         if isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
             return made
-        return AllSteps(made) if over else OneStep(made, step)
+        return AllSteps(made, axis) if over else OneStep(made, step)
 
-    def readout(self, output: Any, index: int, decoding: str | None, steps: int) -> Readout:
+    def readout(self, output: Any, index: int | str, decoding: str | None, steps: int) -> Readout:
         """How the forward's answer is read."""
-        return readout_for(self.lowering, output, index, decoding, steps, self.clock.one_step)
+        return readout_for(self.clock, output, index, decoding, steps)
 
 
 def _knows_steps(module: nn.Module, driven: bool) -> bool:
@@ -246,7 +317,40 @@ def _values(tree: Any) -> list[Any]:
         return [v for item in tree.values() for v in _values(item)]
     if isinstance(tree, tuple | list):
         return [v for item in tree for v in _values(item)]
-    return [tree] if isinstance(tree, AffineInput | OneStep | AllSteps | Membrane | StateToken | StepReduction) else []
+    return (
+        [tree]
+        if isinstance(tree, AffineInput | OneStep | AllSteps | Membrane | StateToken | StepReduction | Decided)
+        else []
+    )
+
+
+# Functions that take sizes.
+_SIZED = frozenset({"view", "reshape", "unflatten", "expand", "repeat", "new_zeros", "new_ones"})
+
+
+def _with_batch(args: Any, images: int) -> Any:
+    """Sizes in which the number of images is marked, also where it came from `len(x)`; no other size equals it."""
+    if isinstance(args, tuple | list):
+        return type(args)(_with_batch(item, images) for item in args)
+    return Batch(images) if type(args) is int and args == images else args
+
+
+def _is_constant(args: tuple[Any, ...]) -> bool:
+    """Whether arguments hold tensors of numbers, and no values."""
+    leaves = [leaf for item in args for leaf in (item if isinstance(item, tuple | list) else (item,))]
+    plain = all(isinstance(leaf, torch.Tensor | int | float | str | slice | torch.dtype | None) for leaf in leaves)
+    return plain and any(isinstance(leaf, torch.Tensor) for leaf in leaves)
+
+
+def _common_axis(given: Sequence[Any], anywhere: bool) -> int | None:
+    """The axis of the steps in values that meet; refused where they must be the first axis and are not."""
+    axes = {v.axis if isinstance(v, AllSteps) else 0 for v in given}
+    axis = next(iter(axes))
+    last = any(axis == len(v.value.shape) + 1 for v in given if isinstance(v, AllSteps))
+    if len(axes) > 1 or (axis and (last or not anywhere)):
+        where = next(a for a in axes if a != 0)
+        raise CannotLower("input", f"steps on axis {where}", f"must have them in front; use x.transpose(0, {where})")
+    return axis
 
 
 def _has_gap(tree: Any) -> bool:

@@ -164,10 +164,10 @@ def _lower_batch_norm(
     if module.num_features != value.shape[0]:
         raise CannotLower("num_features", module.num_features, f"is not the number of channels, {value.shape[0]}")
     gain = 1 / np.sqrt(to_numpy(module.running_var) + module.eps)
-    if module.affine:
+    if module.weight is not None:
         gain = gain * to_numpy(module.weight)
     shift = -to_numpy(module.running_mean) * gain
-    if module.affine:
+    if module.bias is not None:
         shift = shift + to_numpy(module.bias)
     return scale(lowering, value, per_channel(gain, value), per_channel(shift, value))
 

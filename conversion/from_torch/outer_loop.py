@@ -16,7 +16,7 @@ def required_arguments(model: nn.Module) -> list[str]:
     return [p.name for p in _further(model) if p.default is p.empty]
 
 
-def carried(model: nn.Module, returned: Any, output: int) -> dict[str, Any]:
+def carried(model: nn.Module, returned: Any, output: int | str) -> dict[str, Any]:
     """Keyword arguments that pass on what the call before returned; none if the forward takes no state.
 
     The state is what a forward returns beside its answer, in the order of the arguments whose default is None.
@@ -27,7 +27,7 @@ def carried(model: nn.Module, returned: Any, output: int) -> dict[str, Any]:
     names = [p.name for p in _further(model) if p.default is None]
     if _is_container_call(returned):
         returned = (returned[0], returned[1])
-    if not isinstance(returned, tuple | list):
+    if not isinstance(returned, tuple | list) or isinstance(output, str):
         return {}
     states = [state for k, state in enumerate(returned) if k != output % len(returned)]
     return dict(zip(names, states, strict=True)) if len(names) == len(states) else {}

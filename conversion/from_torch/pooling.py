@@ -4,8 +4,9 @@ stage. Layers, and torch's functions that do the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -216,7 +217,7 @@ def _height_per_channel(height: np.ndarray) -> np.ndarray | None:
 
 def _max_pooled(axes: int) -> Callable[..., AffineInput]:
     """torch.nn.functional.max_pool1d or max_pool2d. No layer puts out what it makes, so that its spikes are currents
-    too."""
+    too. With indices torch calls another function."""
     kind = nn.MaxPool2d if axes == 2 else nn.MaxPool1d
 
     def function(
@@ -229,7 +230,6 @@ def _max_pooled(axes: int) -> Callable[..., AffineInput]:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> AffineInput:
-        _refuse_indices(return_indices)
         check_axes(value, axes)
         module = kind(kernel_size, _stride(stride), padding, dilation, ceil_mode=ceil_mode)
         return _maximum_of_currents(lowering, f"max_pool{axes}d", module, value)
@@ -244,7 +244,6 @@ def _adaptive_max_pooled(axes: int) -> Callable[..., AffineInput]:
     def function(
         lowering: SpecBuilder, value: AffineInput, output_size: Any, return_indices: bool = False
     ) -> AffineInput:
-        _refuse_indices(return_indices)
         kernel = _adaptive_kernel(kind(output_size), value, axes, "max_pool")
         plain = nn.MaxPool2d(kernel) if axes == 2 else nn.MaxPool1d(kernel[0])
         return _maximum_of_currents(lowering, f"max_pool{axes}d", plain, value)
@@ -279,14 +278,9 @@ def _stride(stride: Any) -> Any:
     return None if isinstance(stride, tuple | list) and not stride else stride
 
 
-def _refuse_indices(return_indices: bool) -> None:
-    if return_indices:
-        raise CannotLower("return_indices", True, "has no exact lowering; use False")
-
-
-def pooling_functions() -> dict[Any, Callable[..., AffineInput]]:
-    """The lowering function of every torch function that pools."""
-    return {
+# The lowering function of every torch function that pools.
+POOLING_FUNCTIONS: Mapping[Any, Callable[..., AffineInput]] = MappingProxyType(
+    {
         functional.max_pool1d: _max_pooled(1),
         functional.max_pool2d: _max_pooled(2),
         torch.max_pool1d: _max_pooled(1),
@@ -298,3 +292,4 @@ def pooling_functions() -> dict[Any, Callable[..., AffineInput]]:
         functional.adaptive_avg_pool1d: _adaptive_avg_pooled(1),
         functional.adaptive_avg_pool2d: _adaptive_avg_pooled(2),
     }
+)

@@ -16,11 +16,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.readouts import integrator
+from alade_brian.conversion.from_torch.shapes import per_image
 from alade_brian.conversion.lowering import (
     AffineInput,
     CannotLower,
     LinearTerm,
     SpecBuilder,
+    UnknownInput,
     add,
     is_plain,
     scale,
@@ -40,18 +42,26 @@ class OneStep:
 
 @dataclass(frozen=True, eq=False)
 class AllSteps:
-    """A tensor ``(steps, images, ...)``."""
+    """A tensor of all steps: ``(steps, images, ...)``, or with the steps at another place among its axes.
+
+    axis   the place of the steps; None: they share the first axis with the images, ``(steps * images, ...)``
+    """
 
     value: AffineInput
+    axis: int | None = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Membrane:
-    """A neuron's membrane at a step, or over all steps (`step` None); nothing but an answer can be made of it."""
+    """A neuron's membrane at a step, or over all steps (`step` None); nothing but an answer can be made of it.
+
+    axis   the place of the steps among the axes, as that of `AllSteps`
+    """
 
     population: str
     sampled: Literal["before_reset", "after_reset"]
     step: int | None
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,13 @@ class StepReduction:
     of: AllSteps | Membrane
     how: Literal["sum", "mean", "last", "max", "every"]
     factor: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What a softmax or the like makes of an answer; it can only be returned."""
+
+    answer: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +122,15 @@ class _Calls:
 class CallCounter:
     """Keeps count of every neuron's calls, and connects the neurons when the forward is through."""
 
-    def __init__(self, lowering: SpecBuilder, apply: Callable[[nn.Module, AffineInput], AffineInput]) -> None:
-        """`apply` lowers a linear layer that belongs to a neuron."""
-        self.lowering, self.apply = lowering, apply
+    def __init__(
+        self, lowering: SpecBuilder, images: int, apply: Callable[[nn.Module, AffineInput], AffineInput]
+    ) -> None:
+        """`apply` lowers a linear layer that belongs to a neuron; constants of the trace hold so many `images`."""
+        self.lowering, self.images, self.apply = lowering, images, apply
         self.calls: dict[str, _Calls] = {}
         self.axis: set[int] = set()
+        # The number of images that the forward takes at once, where it says one.
+        self.images_at_once: int | None = None
         # Whether a neuron that takes one step was given all of them.
         self.given_all = False
         self._memo: dict[Any, Any] = {}
@@ -127,8 +148,18 @@ class CallCounter:
         """The value as it was so many steps ago."""
         if steps == 0:
             return value
-        later = tuple(replace(term, delay=term.delay + steps) for term in value.terms)
+        later = tuple(t if self._held(t) else replace(t, delay=t.delay + steps) for t in value.terms)
         return self.remember(("shift", id(value), steps), lambda: replace(value, terms=later), value)
+
+    def _held(self, term: LinearTerm) -> bool:
+        """Whether a term is an image that is the same in all steps: also as it was some steps ago."""
+        return any(s.name == term.source and s.coding == "direct" for s in self.lowering.stimuli)
+
+    def length(self) -> int:
+        """The number of steps that the axis of steps has."""
+        if len(self.axis) != 1:
+            raise CannotLower("shape", "of a sequence", "is not known here; give convert steps=")
+        return next(iter(self.axis))
 
     def at(self, argument: AffineInput | OneStep, step: int) -> AffineInput:
         """An argument as it is seen at a step."""
@@ -156,6 +187,8 @@ class CallCounter:
         made = known.neuron if known else neuron()
         if driven:
             made = replace(made, over_steps=True)
+        if isinstance(argument, AllSteps) and argument.axis != 0:
+            raise CannotLower("input", tuple(value.shape), _not_in_front(argument.axis))
         if made.over_steps != isinstance(argument, AllSteps):
             self.given_all |= not made.over_steps
             wanted = (
@@ -189,6 +222,9 @@ class CallCounter:
             return argument.value
         if isinstance(argument, AffineInput | OneStep):
             return self.at(argument, step)
+        constant = per_image(argument, self.images) if isinstance(argument, Tensor) else None
+        if constant is not None:
+            return constant
         raise CannotLower("input", type(argument).__name__.lower(), "is no layer's output; give the neuron a current")
 
     def _check_states(self, name: str, states: tuple[Any, ...], step: int) -> None:
@@ -241,12 +277,29 @@ class CallCounter:
             )
         return found.pop()
 
+    def refuse_reuse(self, given: int | None) -> None:
+        """Refuse a neuron that is called at several places of a step; `given` is the number of steps, if known."""
+        for name, calls in self.calls.items():
+            inputs = calls.inputs
+            if any(isinstance(value, UnknownInput) for value in inputs):
+                continue
+            if all(same_in_step(value, inputs[-1], step) for step, value in enumerate(inputs)):
+                continue
+            most = len(inputs) if given not in (None, len(inputs)) else len(inputs) // 2
+            for places in range(2, most + 1):
+                rounds = [inputs[k::places] for k in range(places)]
+                if len(inputs) % places == 0 and all(
+                    same_in_step(v, r[-1], k) for r in rounds for k, v in enumerate(r)
+                ):
+                    said = f"is called at {places} places of a step and has one state; give each a neuron of its own"
+                    raise CannotLower("module", name, said)
+
     def connect(self) -> None:
         """Give every neuron its input, when all of them are known to do the same in every step."""
         for name, calls in self.calls.items():
             whole = calls.inputs[-1]
             for step, value in enumerate(calls.inputs):
-                if value is not whole and not _same(value, _until(whole, step)):
+                if not same_in_step(value, whole, step):
                     raise CannotLower(
                         "input", f"step {step}", f"of {name} differs from the last step's; do the same in every step"
                     )
@@ -256,12 +309,23 @@ class CallCounter:
             self.lowering.connect(name, whole)
 
 
+def _not_in_front(axis: int | None) -> str:
+    if axis is None:
+        return "has steps and images on one axis; divide it: x.unflatten(0, (T, -1))"
+    return f"has the steps on axis {axis}; put them in front: x.transpose(0, {axis})"
+
+
 def _is_zero(state: Any) -> bool:
     if isinstance(state, Tensor):
         return not bool(state.any())
     if isinstance(state, int | float):
         return state == 0
     return isinstance(state, AffineInput) and not state.terms and not state.bias.any()
+
+
+def same_in_step(value: AffineInput, last: AffineInput, step: int) -> bool:
+    """Whether a value of an early step is what that of the last step was then."""
+    return value is last or _same(value, _until(last, step))
 
 
 def _until(value: AffineInput, step: int) -> AffineInput:

@@ -7,64 +7,136 @@ NotImplemented where time plays no part; then the lowerings of `functions` hold.
 from __future__ import annotations
 
 import operator as python_operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from alade_brian.conversion.from_torch.functions import Batch
-from alade_brian.conversion.from_torch.time_axis import AllSteps, CallCounter, Membrane, OneStep, StepReduction
-from alade_brian.conversion.lowering import AffineInput, CannotLower
+from alade_brian.conversion.from_torch.shapes import Batch
+from alade_brian.conversion.from_torch.step_axis import (
+    axes_of,
+    flattened,
+    is_sequence,
+    is_tensor,
+    moved,
+    permuted,
+    repeat,
+    reshaped,
+    transposed,
+    unflattened,
+    unsqueeze,
+    without_time,
+)
+from alade_brian.conversion.from_torch.time_axis import (
+    AllSteps,
+    CallCounter,
+    Decided,
+    Membrane,
+    OneStep,
+    StepReduction,
+    same_in_step,
+)
+from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue
 
-
-def without_time(value: Any) -> Any:
-    """The value of one step or of all steps; anything else as it is."""
-    return value.value if isinstance(value, OneStep | AllSteps) else value
+# Put the steps together -----------------------------------------------------------------------------------------------
 
 
 def _stack(clock: CallCounter, tensors: Any, dim: int = 0) -> Any:
-    if dim != 0 or not isinstance(tensors, tuple | list) or not tensors:
-        raise CannotLower("dim", dim, "must put the steps in front; use torch.stack(list, dim=0)")
+    if not isinstance(tensors, tuple | list) or not tensors:
+        raise CannotLower("tensors", type(tensors).__name__, "are no list; stack a list with a tensor for each step")
+    if all(isinstance(t, Membrane | OneStep | AffineInput) for t in tensors):
+        dim %= axes_of(clock, tensors[0]) + 1
+    return stacked(clock, tensors, dim)
+
+
+def stacked(clock: CallCounter, tensors: Sequence[Any], axis: int = 0) -> Any:
+    """A list with a tensor of every step, in their order, as one tensor with the steps at that place."""
+    last = tensors[-1]
     if all(isinstance(t, Membrane) for t in tensors):
         if [t.step for t in tensors] != list(range(len(tensors))):
             raise CannotLower("tensors", "membranes", "are not those of every step in their order")
         clock.axis.add(len(tensors))
-        return replace(tensors[0], step=None)
-    last = tensors[-1]
+        return replace(last, step=None, axis=axis)
     clock.axis.add(len(tensors))
     if all(isinstance(t, AffineInput) and t is last for t in tensors):
-        return AllSteps(last)
+        return AllSteps(last, axis)
     if not all(isinstance(t, OneStep) for t in tensors) or [t.step for t in tensors] != list(range(len(tensors))):
         raise CannotLower("tensors", "a list", "is not one tensor of every step in their order")
-    return AllSteps(last.value)
+    for one in tensors:
+        if not same_in_step(one.value, last.value, one.step):
+            raise CannotLower("tensors", f"step {one.step}", "differs from the last step's; do the same in every step")
+    return AllSteps(last.value, axis)
 
 
 def _reduce(how: Any) -> Callable[..., Any]:
     def reduce(clock: CallCounter, tensor: Any, dim: Any = None, *rest: Any, **more: Any) -> Any:
-        if not isinstance(tensor, AllSteps) and not (isinstance(tensor, Membrane) and tensor.step is None):
+        if not is_sequence(tensor):
             return NotImplemented
-        if dim not in (0, (0,), [0]):
-            raise CannotLower("dim", dim, "must be the steps'; use dim=0")
+        given = dim[0] if isinstance(dim, tuple | list) and len(dim) == 1 else dim
+        if not isinstance(given, int) or given % axes_of(clock, tensor) != tensor.axis:
+            raise CannotLower("dim", dim, f"must be the steps'; use dim={tensor.axis}")
         made = StepReduction(tensor, how)
         return (made, "indices") if how == "max" else made
 
     return reduce
 
 
+def _first(pair: Any) -> Any:
+    return pair[0] if isinstance(pair, tuple) else pair
+
+
+# Take steps out -------------------------------------------------------------------------------------------------------
+
+
 def _getitem(clock: CallCounter, whole: Any, index: Any) -> Any:
-    if isinstance(whole, StepReduction | OneStep | AffineInput) or (
-        isinstance(whole, Membrane) and whole.step is not None
-    ):
+    if not is_tensor(whole) and not isinstance(whole, StepReduction):
+        return whole[index]
+    picked = _picked(index, whole, clock)
+    if not picked:
+        return whole  # all of it
+    if not is_sequence(whole):
         raise CannotLower("index", index, "takes a part of a layer's output; make the part a layer of its own")
-    if isinstance(whole, AllSteps | Membrane):
-        if index == -1:
-            return StepReduction(whole, "last")
-        if isinstance(index, int) and index >= 0:
-            return OneStep(whole.value, index) if isinstance(whole, AllSteps) else replace(whole, step=index)
+    axis, number = next(iter(picked.items()))
+    if len(picked) == 1 and axis == whole.axis and type(number) is int:
+        return _step(whole, number, index)
+    raise CannotLower("index", index, "is no step; use a step's number, or -1 for the last")
+
+
+def _picked(index: Any, whole: Any, clock: CallCounter) -> dict[int, Any]:
+    """What an index takes out, by axis; axes that it takes whole are left out."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in items:
+        where = items.index(Ellipsis)
+        axes = 1 if isinstance(whole, StepReduction) else axes_of(clock, whole)
+        items[where : where + 1] = [slice(None)] * (axes - len(items) + 1)
+    whole_axis = slice(None), slice(0, None), slice(None, None, 1)
+    return {axis: item for axis, item in enumerate(items) if item not in whole_axis}
+
+
+def _step(whole: Any, number: int, index: Any) -> Any:
+    if number == -1:
+        return StepReduction(whole, "last")
+    if number < 0:
         raise CannotLower("index", index, "is no step; use a step's number, or -1 for the last")
-    return whole[index]
+    return OneStep(whole.value, number) if isinstance(whole, AllSteps) else replace(whole, step=number)
+
+
+def _select(clock: CallCounter, whole: Any, dim: int, index: int) -> Any:
+    if not is_tensor(whole):
+        return NotImplemented
+    return _getitem(clock, whole, (*[slice(None)] * (dim % axes_of(clock, whole)), index))
+
+
+def _unbind(clock: CallCounter, whole: Any, dim: int = 0) -> Any:
+    if not is_sequence(whole):
+        return NotImplemented
+    return tuple(_select(clock, whole, dim, step) for step in range(clock.length()))
+
+
+# Sizes, constants and states ------------------------------------------------------------------------------------------
 
 
 def _getattr(clock: CallCounter, whole: Any, name: str) -> Any:
@@ -76,52 +148,41 @@ def _getattr(clock: CallCounter, whole: Any, name: str) -> Any:
 
 
 def _size(clock: CallCounter, whole: Any, dim: int | None = None) -> Any:
-    if not isinstance(whole, AllSteps):
+    if not isinstance(whole, AllSteps) or whole.axis != 0:
         return NotImplemented
-    if len(clock.axis) != 1:
-        raise CannotLower("shape", "of a sequence", "is not known here; give convert steps=")
-    shape = (next(iter(clock.axis)), Batch(), *whole.value.shape)
+    shape = (clock.length(), Batch(clock.images), *whole.value.shape)
     return shape if dim is None else shape[dim]
 
 
-def _zeros(clock: CallCounter, *shape: Any, **more: Any) -> Any:
-    whole = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    if not whole or not isinstance(whole[0], Batch):
-        raise CannotLower("shape", whole, "must begin with the number of images; use x.size(0)")
-    return AffineInput(tuple(whole[1:]), (), np.zeros(tuple(whole[1:])))
+def _filled(number: float) -> Callable[..., Any]:
+    """A tensor of a given size, the same number everywhere."""
+
+    def filled(clock: CallCounter, tensor: Any, *shape: Any, **more: Any) -> Any:
+        whole = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        if not whole or not isinstance(whole[0], Batch):
+            raise CannotLower("shape", whole, "must begin with the number of images; use x.size(0)")
+        return AffineInput(tuple(whole[1:]), (), np.full(tuple(whole[1:]), number))
+
+    return filled
 
 
-def _zeros_like(clock: CallCounter, tensor: Any, **more: Any) -> Any:
-    shape = without_time(tensor).shape
-    return AffineInput(shape, (), np.zeros(shape))
+def _filled_like(number: float) -> Callable[..., Any]:
+    """A tensor of another's size, the same number everywhere."""
 
+    def filled_like(clock: CallCounter, tensor: Any, **more: Any) -> Any:
+        shape = clock.calls[tensor.population].sends.shape if isinstance(tensor, Membrane) else None
+        shape = without_time(tensor).shape if shape is None else shape
+        made = AffineInput(shape, (), np.full(shape, number))
+        return replace(tensor, value=made) if isinstance(tensor, AllSteps) else made
 
-def _unsqueeze(clock: CallCounter, tensor: Any, dim: int) -> Any:
-    if dim != 0 or not isinstance(tensor, AffineInput):
-        raise CannotLower("dim", dim, "adds an axis that is not the steps'; use unsqueeze(0) on the images")
-    clock.axis.add(1)
-    return AllSteps(tensor)
-
-
-def _repeat(clock: CallCounter, tensor: Any, *times: Any) -> Any:
-    counts = times[0] if len(times) == 1 and isinstance(times[0], tuple | list | torch.Size) else times
-    value = without_time(tensor)
-    rank = len(value.shape) + 2
-    pairs = zip(counts[-len(value.shape) :], value.shape, strict=False)
-    same = all(c in (1, -1) or isinstance(c, Batch) or c == n for c, n in pairs)
-    if len(counts) != rank or not same or not isinstance(counts[0], int):
-        said = "must repeat the images over the steps only; use x.unsqueeze(0).repeat(T, 1, ...)"
-        raise CannotLower("repeat", counts, said)
-    clock.axis.discard(1)
-    clock.axis.add(counts[0])
-    return AllSteps(value)
+    return filled_like
 
 
 def _scaled(sign: Callable[[float, float], float]) -> Callable[..., Any]:
     def scaled(clock: CallCounter, left: Any, right: Any, **more: Any) -> Any:
-        if isinstance(left, StepReduction) and isinstance(right, int | float):
+        if isinstance(left, StepReduction) and type(right) in (int, float):
             return replace(left, factor=sign(left.factor, right))
-        if isinstance(left, int | float) and isinstance(right, StepReduction) and sign is python_operator.mul:
+        if type(left) in (int, float) and isinstance(right, StepReduction) and sign is python_operator.mul:
             return replace(right, factor=right.factor * left)
         if isinstance(left, int | float) and isinstance(right, int | float):
             return sign(left, right)
@@ -142,9 +203,36 @@ def _ignore(clock: CallCounter, *args: Any, **more: Any) -> Any:
     return args[0] if args else None
 
 
-def _first(pair: Any) -> Any:
-    return pair[0] if isinstance(pair, tuple) else pair
+# What a decision is made of -------------------------------------------------------------------------------------------
 
+
+def decided(clock: CallCounter, answer: Any, dim: Any = None, *args: Any, **more: Any) -> Any:
+    """A softmax, its logarithm, or the place of the largest: the answer is what stands before it.
+
+    None of them changes which answer is the largest, so the logits are read instead; torch is asked for them too.
+    """
+    if isinstance(answer, AllSteps) or is_sequence(answer):
+        raise CannotLower("softmax", "of single steps", "is no readout; apply it to their sum or mean, or leave it out")
+    if not isinstance(answer, ReadoutValue | StepReduction | Membrane | OneStep):
+        return NotImplemented
+    if dim not in (1, -1):
+        raise CannotLower("dim", dim, "must be the classes'; use dim=1")
+    return Decided(answer)
+
+
+# What only decides between answers, as functions and as methods.
+DECISIONS: frozenset[Any] = frozenset(
+    {
+        torch.softmax,
+        torch.log_softmax,
+        torch.argmax,
+        torch.nn.functional.softmax,
+        torch.nn.functional.log_softmax,
+        Tensor.softmax,
+        Tensor.log_softmax,
+        Tensor.argmax,
+    }
+)
 
 TIME_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     torch.stack: _stack,
@@ -152,9 +240,18 @@ TIME_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     torch.mean: _reduce("mean"),
     torch.max: _reduce("max"),
     torch.amax: lambda clock, *a, **k: _first(_reduce("max")(clock, *a, **k)),
-    torch.zeros: _zeros,
-    torch.zeros_like: _zeros_like,
-    torch.unsqueeze: _unsqueeze,
+    torch.zeros_like: _filled_like(0.0),
+    torch.ones_like: _filled_like(1.0),
+    torch.unsqueeze: unsqueeze,
+    torch.unbind: _unbind,
+    torch.select: _select,
+    torch.permute: permuted,
+    **dict.fromkeys((torch.transpose, torch.swapaxes, torch.swapdims), transposed),
+    **dict.fromkeys((torch.movedim, torch.moveaxis), moved),
+    torch.flatten: flattened,
+    torch.unflatten: unflattened,
+    torch.reshape: reshaped,
+    **dict.fromkeys(DECISIONS, decided),
     python_operator.getitem: _getitem,
     getattr: _getattr,
     torch.add: _plus,
@@ -171,13 +268,26 @@ TIME_METHODS: Mapping[str, Callable[..., Any]] = {
     "max": _reduce("max"),
     "amax": lambda clock, *a, **k: _first(_reduce("max")(clock, *a, **k)),
     "size": _size,
-    "unsqueeze": _unsqueeze,
-    "repeat": _repeat,
-    "expand": _repeat,
+    "unsqueeze": unsqueeze,
+    "unbind": _unbind,
+    "select": _select,
+    "permute": permuted,
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), transposed),
+    **dict.fromkeys(("movedim", "moveaxis"), moved),
+    "flatten": flattened,
+    "unflatten": unflattened,
+    "view": reshaped,
+    "reshape": reshaped,
+    **dict.fromkeys(("softmax", "log_softmax", "argmax"), decided),
+    "repeat": repeat,
+    "expand": repeat,
     "to": _ignore,
+    "cpu": _ignore,
+    "cuda": _ignore,
     "float": _ignore,
     "double": _ignore,
     "contiguous": _ignore,
     "detach": _ignore,
-    "new_zeros": lambda clock, tensor, *shape, **more: _zeros(clock, *shape),
+    "new_zeros": _filled(0.0),
+    "new_ones": _filled(1.0),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import fx, nn
@@ -23,17 +23,31 @@ from alade_brian.conversion.from_torch.outer_loop import carried, required_argum
 from alade_brian.conversion.from_torch.places import current_place, place_of
 from alade_brian.conversion.from_torch.resets import ResetWatch
 from alade_brian.conversion.from_torch.shapes import LowerFunction
+from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
+from alade_brian.conversion.from_torch.traced_tensors import Shadows, TracedTensor, UnknownShape
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 
 Known = Mapping[type[nn.Module], LowerFunction]
 
 
+def name_within(target: str) -> str:
+    """The name within the model of a module of its trace; empty for the model itself."""
+    return target.removeprefix("model").removeprefix(".")
+
+
+def module_named(model: nn.Module, name: str) -> nn.Module | None:
+    """The module that fires a population's spikes; None where a function, or a layer at a further place, does."""
+    modules = dict(model.named_modules())
+    # A network that is one layer is called by its class.
+    return modules.get(name, model if name == type(model).__name__ else None)
+
+
 class _Whole(nn.Module):
     """A model called with its images, so that other arguments of its forward keep their defaults; or a second time too,
     with the state that the first call returned."""
 
-    def __init__(self, model: nn.Module, twice: bool, output: int) -> None:
+    def __init__(self, model: nn.Module, twice: bool, output: int | str) -> None:
         super().__init__()
         self.model, self.twice, self.output = model, twice, output
 
@@ -42,35 +56,10 @@ class _Whole(nn.Module):
         return self.model(images, **carried(self.model, returned, self.output)) if self.twice else returned
 
 
-class _Images(fx.Proxy):
-    """The images while tracing; of a sequence the number of steps is a plain number, so that a loop can run over it."""
-
-    lengths: tuple[int, ...] = ()
-
-    def size(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        images = fx.Proxy(self.node, self.tracer).size(0)
-        return (self.lengths[0], images, *self.lengths[1:]) if self.node.meta["sequence"] else (images, *self.lengths)
-
-    def __len__(self) -> int:
-        return self.lengths[0]
-
-
 class _Tracer(fx.Tracer):
-    def __init__(
-        self,
-        known: Known,
-        lengths: tuple[int, ...],
-        sequence: bool,
-        returns: Mapping[nn.Module, int],
-        watch: ResetWatch,
-    ) -> None:
+    def __init__(self, known: Known, shape: tuple[int, ...], shadows: Shadows, watch: ResetWatch) -> None:
         super().__init__()
-        self._known, self._lengths, self._sequence, self._returns = tuple(known), lengths, sequence, returns
-        self._watch = watch
+        self._known, self._shape, self.shadows, self._watch = tuple(known), shape, shadows, watch
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, self._known) or is_refused_class(type(m))
@@ -80,42 +69,58 @@ class _Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         """A neuron's call gives as many things as it returns, so that a forward can unpack them as it likes."""
+        if self.shadows.running:
+            return forward(*args, **kwargs)
         self._watch.calling(m)
         said = m.begin_call() if isinstance(m, HandWritten) else ""
         if said:
-            where = f"{self.path_of_module(m).removeprefix('model.')} ({class_name(m)})"
+            where = f"{name_within(self.path_of_module(m))} ({class_name(m)})"
             place = current_place(_Whole.forward.__code__)
             raise RefusedLayers([Refusal(where, "state", "of the neurons", said, place)], None)
-        made, count = super().call_module(m, forward, args, kwargs), self._returns.get(m, 1)
+        made, neuron = super().call_module(m, forward, args, kwargs), self.shadows.neurons.get(m)
+        count = len(neuron.returns) if neuron else 1
         return tuple(made[k] for k in range(count)) if count > 1 else made
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         node.meta["place"] = current_place(_Whole.forward.__code__)
-        if node.op != "placeholder":
-            return super().proxy(node)
-        node.meta["sequence"] = self._sequence
-        images = _Images(node, self)
-        images.lengths = self._lengths
-        return images
+        if node.op == "placeholder":
+            self.shadows.begin(node, self._shape)
+        return TracedTensor(node, self)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """A walk over the frames of a tensor, or over several tensors in a tuple."""
+        try:
+            return obj.parts() if isinstance(obj, TracedTensor) else super().iter(obj)
+        except UnknownShape:
+            return super().iter(obj)
 
 
-def _returned(model: nn.Module) -> tuple[dict[nn.Module, int], list[Refusal]]:
-    """How many things the calls of other frameworks' neurons return, and layers that are refused whoever calls them.
+def _neurons(model: nn.Module) -> tuple[dict[nn.Module, ForeignNeuron], list[Refusal]]:
+    """Other frameworks' neurons and those written by hand, and layers that are refused whoever calls them.
 
-    It is found before fx traces: while it does, parameters have no values.
+    They are found before fx traces: while it does, parameters have no values.
     """
-    counts, refusals = {}, []
+    neurons, refusals = {}, []
     for name, module in model.named_modules():
         adapter, framework = neuron_adapter(module), framework_of(module)
         try:
             if framework and is_layer(module) and not _known(module, framework):
                 raise refuse_layer(module, framework)
             container_kind(module)
-            counts[module] = len(adapter(module).returns) if adapter else 1
+            if adapter:
+                neurons[module] = adapter(module)
         except CannotLower as refusal:
             where = f"{name} ({class_name(module)})"
             refusals.append(Refusal(where, refusal.argument, str(refusal.value), refusal.remedy))
-    return counts, refusals
+    return neurons, refusals
+
+
+def _is_stateless(module: nn.Module, known: Known) -> bool:
+    """Whether a layer is one that is lowered, or torch's own."""
+    framework = framework_of(module)
+    if framework is not None:
+        return same_class(type(module), framework.layers) is not None
+    return isinstance(module, tuple(known)) or type(module).__module__.startswith("torch.nn")
 
 
 def _known(module: nn.Module, framework: Framework) -> bool:
@@ -130,28 +135,34 @@ def _children(module: nn.Module) -> bool:
 def trace(
     model: nn.Module,
     known: Known,
-    lengths: tuple[int, ...],
-    sequence: bool,
+    shape: tuple[int, ...],
+    images: int,
     *,
     twice: bool = False,
-    output: int = 0,
+    output: int | str = 0,
 ) -> fx.GraphModule:
     """What a model's forward does; RefusedLayers where it depends on the images' values or resets a state on the way.
 
-    lengths   the images' axes without the number of images; of a sequence the number of steps first
+    shape     of the images, with `images` for their number
     twice     call the forward a second time, with the state that the first call returned
     output    which of several returned tensors is the answer, not a state
     """
-    whole, (returns, refusals), watch = _Whole(model, twice, output), _returned(model), ResetWatch(model)
+    whole, (neurons, refusals), watch = _Whole(model, twice, output), _neurons(model), ResetWatch(model)
     missing = required_arguments(model)
     if missing:
         said = "must be given; give states the default None, for rest, and return them behind the answer in that order"
         raise RefusedLayers([Refusal(type(model).__name__, "forward", f"argument {', '.join(missing)}", said)], None)
     try:
         with watch.watching():
-            return fx.GraphModule(whole, _Tracer(known, lengths, sequence, returns, watch).trace(whole))
+            shadows = Shadows(whole, images, neurons, lambda module: _is_stateless(module, known))
+            graph = _Tracer(known, shape, shadows, watch).trace(whole)
+            return fx.GraphModule(whole, graph)
     except RefusedLayers:
         raise
+    except CannotLower as error:
+        place = place_of(error, _Whole.forward.__code__)
+        refusal = Refusal("forward", error.argument, str(error.value), error.remedy, place)
+        raise RefusedLayers([*refusals, refusal], None) from None
     except Exception as error:  # torch.fx raises many kinds, all meaning the same to a user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         refusal = Refusal(

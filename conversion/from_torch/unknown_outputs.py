@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.functions import Batch
+from alade_brian.conversion.from_torch.shapes import Batch
+from alade_brian.conversion.from_torch.step_axis import is_sequence, without_time
 from alade_brian.conversion.from_torch.time_axis import AllSteps, OneStep
-from alade_brian.conversion.from_torch.time_functions import without_time
 from alade_brian.conversion.lowering import AffineInput, unknown
 
 
@@ -24,7 +24,7 @@ def unknown_output(module: nn.Module, argument: Any, knows_steps: bool) -> Any:
     value = without_time(argument)
     if not isinstance(value, AffineInput):
         return None
-    lead = (1, 1) if isinstance(argument, AllSteps) and knows_steps else (getattr(module, "steps", 1),)
+    lead = (1, 1) if is_sequence(argument) and knows_steps else (getattr(module, "steps", 1),)
     try:
         with torch.no_grad():
             made = copy.deepcopy(module)(torch.zeros(*lead, *value.shape, dtype=torch.float64))
@@ -37,7 +37,7 @@ def unknown_result(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], v
     """The same for a function, or a method of a tensor; `values` are all of those in its arguments."""
     if not values or not all(isinstance(v, AffineInput | OneStep | AllSteps) for v in values):
         return None
-    lead = 2 if any(isinstance(v, AllSteps) for v in values) else 1
+    lead = 2 if any(is_sequence(v) for v in values) else 1
     try:
         given, named = _tensors_for((args, kwargs), lead)
         made = getattr(given[0], target)(*given[1:], **named) if isinstance(target, str) else target(*given, **named)

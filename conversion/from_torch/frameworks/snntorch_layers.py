@@ -73,9 +73,9 @@ def _leaky(module: Any) -> ForeignNeuron:
 
 def _synaptic(module: Any) -> ForeignNeuron:
     _refuse_options(module)
+    if not module.reset_delay and isinstance(module, snntorch.RSynaptic):
+        raise CannotLower("reset_delay", False, "fails in snnTorch 1.0 itself (RSynaptic); use reset_delay=True")
     if not module.reset_delay and _rule(module) != "none":
-        if isinstance(module, snntorch.RSynaptic):
-            raise CannotLower("reset_delay", False, "fails in snnTorch 1.0 itself (RSynaptic); use reset_delay=True")
         raise CannotLower("reset_delay", False, "has no lowering for Synaptic; use reset_delay=True")
     decays = {"syn": numbers(module.alpha.clamp(0, 1)), "v": numbers(module.beta.clamp(0, 1))}
     plain = replace(decaying(decays, _parameters(module)), input="syn", update="v += syn")
