@@ -219,7 +219,15 @@ def _norse_over_time() -> Examples:
     return {
         **{name: (Example(build, form="steps", gain=5.0),) for name, build in kinds.items()},
         **{name: (Example(build, "tonic_bursting", "steps", gain=40.0),) for name, build in bursting.items()},
-        "Lift": (Example(lambda: norse.Lift(nn.Linear(5, 5)), "nn.Linear(5, 5)", "steps"),),
+        # It keeps no state: a neuron behind it shows what it gives.
+        "Lift": (
+            Example(
+                lambda: norse.SequentialState(norse.Lift(nn.Linear(5, 5)), norse.LIF()),
+                "nn.Linear(5, 5)",
+                "steps",
+                gain=8.0,
+            ),
+        ),
     }
 
 
