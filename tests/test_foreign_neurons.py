@@ -39,9 +39,7 @@ def test_every_class_steps_as_its_equations(name: str) -> None:
     framework, found = FRAMEWORKS[name](), {}
     exact = {row.name for row in registered_rows(name) if row.path == "exact"}
     for kind, examples in PLACES[name][1]().items():
-        # A container may be tried with layers that keep no state.
-        neurons = (e for e in examples if any(type(m) in framework.neurons for m in e.network().layer.modules()))
-        for example in neurons if kind in exact else ():
+        for example in examples if kind in exact else ():
             module, neuron = neuron_of(framework, example)
             found[f"{kind}({example.said})"] = difference(module, neuron, framework.reset, framework.in_double)
     assert {key: how for key, how in found.items() if how} == {} and len(found) > 20

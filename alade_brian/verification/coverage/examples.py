@@ -219,7 +219,12 @@ def _norse_over_time() -> Examples:
     return {
         **{name: (Example(build, form="steps", gain=5.0),) for name, build in kinds.items()},
         **{name: (Example(build, "tonic_bursting", "steps", gain=40.0),) for name, build in bursting.items()},
-        "Lift": (Example(lambda: norse.Lift(nn.Linear(5, 5)), "nn.Linear(5, 5)", "steps"),),
+        # Behind it neurons, without which there is nothing to simulate.
+        "Lift": (
+            Example(
+                lambda: nn.Sequential(norse.Lift(nn.Linear(5, 5)), norse.LIF()), "nn.Linear(5, 5)", "steps", gain=5.0
+            ),
+        ),
     }
 
 
