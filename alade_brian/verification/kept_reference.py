@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import reset_states
+from alade_brian.conversion.from_torch.frameworks.registry import as_exact, reset_states
 from alade_brian.source_digest import packages_digest
 from alade_brian.spec import NetworkSpec, Population
 from alade_brian.spec.parts import split
@@ -289,7 +289,8 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     """What a module holds beside other modules."""
     usual = vars(nn.Module())
     hooks = [name for name in usual if name.startswith(("_forward_hooks", "_forward_pre_hooks"))]
-    if any(vars(module)[name] for name in hooks):
+    # That which makes inputs float64 is the reference's own.
+    if any(hook is not as_exact for name in hooks for hook in vars(module)[name].values()):
         raise Undigestable(f"a {type(module).__name__} in it has hooks")
     own = {name: value for name, value in vars(module).items() if name not in usual}
     return {"training": module.training, **own, **module._parameters, **module._buffers}

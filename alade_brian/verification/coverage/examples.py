@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from alade_brian.verification.coverage.network import STEPS, Example
 
@@ -212,10 +212,6 @@ def _norse_over_time() -> Examples:
     recurrent = "LIF", "LIFEx", "LIFAdEx", "LIFRefrac", "LIFAdExRefrac", "LSNN"
     kinds = {name: partial(getattr(norse, name)) for name in plain}
     kinds |= {f"{name}Recurrent": partial(getattr(norse, f"{name}Recurrent"), 5, 5) for name in recurrent}
-
-    def lifted() -> nn.Module:
-        return _SeenBy(norse.Lift(nn.Linear(5, 5)), norse.LIF())
-
     bursting = {
         "Izhikevich": partial(norse.Izhikevich, norse.tonic_bursting),
         "IzhikevichRecurrent": partial(norse.IzhikevichRecurrent, 5, 5, norse.tonic_bursting),
@@ -223,22 +219,13 @@ def _norse_over_time() -> Examples:
     return {
         **{name: (Example(build, form="steps", gain=5.0),) for name, build in kinds.items()},
         **{name: (Example(build, "tonic_bursting", "steps", gain=40.0),) for name, build in bursting.items()},
+        # Behind it neurons, without which there is nothing to simulate.
         "Lift": (
-            Example(lambda: _SeenBy(norse.Lift(nn.Linear(5, 5)), norse.LIF()), "nn.Linear(5, 5)", "steps", gain=8.0),
+            Example(
+                lambda: nn.Sequential(norse.Lift(nn.Linear(5, 5)), norse.LIF()), "nn.Linear(5, 5)", "steps", gain=5.0
+            ),
         ),
     }
-
-
-class _SeenBy(nn.Module):
-    """A layer without a state of its own, and a neuron behind it that shows what it gives."""
-
-    def __init__(self, layer: nn.Module, neuron: nn.Module) -> None:
-        super().__init__()
-        self.layer, self.neuron = layer, neuron
-
-    def forward(self, x: Tensor) -> Tensor:
-        spikes, _ = self.neuron(self.layer(x))
-        return spikes
 
 
 def _with_gain(kind: Callable[..., Any], k: float, **keywords: Any) -> nn.Module:

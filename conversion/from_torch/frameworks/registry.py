@@ -297,14 +297,15 @@ def in_double(model: nn.Module) -> nn.Module:
     by_hand = any(not type(module).__module__.startswith(known) for module in model.modules())
     for module in model.modules():
         if by_hand and isinstance(getattr(module, "weight", None), Tensor):
-            module.register_forward_pre_hook(_as_exact)
+            module.register_forward_pre_hook(as_exact)
         framework = framework_of(module)
         if framework is not None and framework.in_double is not None and neuron_adapter(module) is not None:
             framework.in_double(module)
     return model
 
 
-def _as_exact(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def as_exact(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A hook that makes float32 inputs of a layer float64."""
     return tuple(x.double() if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in inputs)
 
 
