@@ -123,3 +123,13 @@ def test_the_header_describes_the_architecture(finished: Path) -> None:
     architecture = read_header(finished / "checkpoints" / "task-01.safetensors")["architecture"]
     assert (architecture["name"], architecture["extractors"], architecture["outputs"]) == ("expandable", 1, 10)
     assert architecture["backbone"]["channels"] == [4, 6] and architecture["backbone"]["image_shape"] == [1, 8, 8]
+
+
+def test_nothing_is_said_of_tasks_where_all_classes_are_learnt_at_once(finished: Path) -> None:
+    report = (finished / "report.html").read_text(encoding="utf-8")
+    assert "Accuracy, Brian2" in report and "predicted class" in report
+    assert "Average incremental accuracy" not in report and "Forgetting:" not in report
+    assert (
+        not (finished / "figures" / "incremental_accuracy.svg").exists()
+        and (finished / "figures" / "confusion.svg").exists()
+    )

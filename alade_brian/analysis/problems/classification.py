@@ -32,6 +32,11 @@ _SUMMARY = (
 )
 
 
+def _at_once(metrics: Metrics) -> bool:
+    """Whether all classes are learnt at once: nothing comes later, and nothing can be forgotten."""
+    return metrics.get("tasks_planned") == 1
+
+
 class Classification(Problem):
     """The answer is the class of the largest logit; classes may come task after task."""
 
@@ -108,9 +113,10 @@ class Classification(Problem):
 
     def summary_lines(self, metrics: Metrics) -> list[str]:
         """See `Problem`."""
+        lines = (("accuracy", "last_accuracy"),) if _at_once(metrics) else _SUMMARY
         return [
             f"{label}: {metrics[f'{key}_torch']:.4f} in PyTorch, {metrics[f'{key}_brian2']:.4f} in Brian2"
-            for label, key in _SUMMARY
+            for label, key in lines
         ]
 
     def content(self, metrics: Metrics) -> str:
@@ -122,8 +128,11 @@ class Classification(Problem):
 
     def score_tiles(self, metrics: Metrics) -> list[Tile]:
         """See `Problem`."""
+        name, of = (
+            ("Accuracy", "all classes") if _at_once(metrics) else ("Average incremental accuracy", "mean over tasks")
+        )
         return [
-            (f"Average incremental accuracy, {title}", html.percent(sections.average(metrics, key)), "mean over tasks")
+            (f"{name}, {title}", html.percent(sections.average(metrics, key)), of)
             for title, key in (("PyTorch", "torch"), ("Brian2", "brian2"))
         ]
 
@@ -136,7 +145,12 @@ class Classification(Problem):
         ]
 
     def learning(self, metrics: Metrics, record: Record | None, drawn: list[Picture]) -> list[str]:
-        """Accuracies task by task, their matrix, and the confusion matrix."""
+        """Accuracies task by task, their matrix, and the confusion matrix, which is all there is where all classes
+        were learnt at once."""
+        if _at_once(metrics):
+            only = pictures.confusion_pictures(metrics)
+            drawn += only
+            return [sections.task_table(metrics), sections.comparison_table(metrics), *map(show, only)]
         first, *others = pictures.learning_pictures(metrics)
         drawn += [first, *others]
         beside = [show(picture) for picture in others if not picture.wide]

@@ -47,9 +47,12 @@ def learning_pictures(metrics: Metrics) -> list[Picture]:
     pictures = [_accuracy_picture(metrics)]
     if metrics.get("accuracy_matrix_brian2"):
         pictures.append(_matrix_picture(metrics))
-    if metrics["tasks"][-1].get("confusion_brian2"):
-        pictures.append(_confusion_picture(metrics))
-    return pictures
+    return pictures + confusion_pictures(metrics)
+
+
+def confusion_pictures(metrics: Metrics) -> list[Picture]:
+    """The confusion matrix after the last task where metrics.json has it."""
+    return [_confusion_picture(metrics)] if metrics["tasks"][-1].get("confusion_brian2") else []
 
 
 def show(picture: Picture) -> Markup:
