@@ -84,6 +84,8 @@ def test_a_row_says_what_is_silent_or_refused() -> None:
 def test_the_command_writes_behind_the_mark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for framework in MODULES:
+        pytest.importorskip(framework)
     page = tmp_path / "page.md"
     shutil.copy(PAGE, page)
     monkeypatch.setattr(zoo_table, "PAGE", page)

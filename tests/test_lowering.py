@@ -441,6 +441,8 @@ def test_logits_that_are_images_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["BatchNormTT2d", "TemporalEffectiveBatchNorm2d", "NeuNorm"])
 def test_norms_that_differ_from_step_to_step_are_refused_with_the_reason(name: str) -> None:
+    pytest.importorskip("snntorch")
+
     def network(module: str) -> nn.Module:
         norm = type(name, (nn.Module,), {"forward": lambda self, x: x, "__module__": module})()
         return nn.Sequential(HoldCurrent(2), norm, LIF(2), nn.Flatten(), MeanOverSteps(2))

@@ -71,7 +71,7 @@ def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_usual_folder_is_closed_to_others(usual: Path, caplog: pytest.LogCaptureFixture) -> None:
     def said() -> list[str]:
-        return [record.getMessage() for record in caplog.records if record.name.startswith("alade_brian")]
+        return [r.getMessage() for r in caplog.records if r.name.startswith("alade_brian") and r.levelname == "WARNING"]
 
     run()
     (build,) = (path for path in usual.iterdir() if (path / "main").is_file())
