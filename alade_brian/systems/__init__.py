@@ -58,7 +58,7 @@ SYSTEMS = (
         rule="differentiation on spike representation: gradients of mean outputs, nothing kept over time",
         data="Fashion-MNIST",
         proves="every spike; mean outputs against the ideal response, layer by layer",
-        minutes=8,
+        minutes=5,
         command="alade-brian train dsr",
         proof="alade_brian.systems.dsr",
     ),
