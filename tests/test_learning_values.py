@@ -48,10 +48,19 @@ def digits(targets) -> Dataset:
     return make_dataset("places", (train, targets(train)), (test, targets(test)), None)
 
 
+def all_at_once(dataset: Dataset) -> TaskData:
+    """All training images of a data set as one task."""
+    values = dataset.train_targets
+    return TaskData(
+        1, torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels), 0, dataset.classes, 0,
+        torch.ones(dataset.classes, dtype=torch.int64), None if values is None else torch.from_numpy(values),
+    )  # fmt: skip
+
+
 def learnt(dataset: Dataset) -> tuple[Learner, list[dict]]:
     learner = Learner(CONFIG, dataset.image_shape)
     with one_thread():
-        history = learner.learn(TaskData.of(dataset))
+        history = learner.learn(all_at_once(dataset))
     return learner, history.epochs
 
 
@@ -96,7 +105,7 @@ def test_the_loss_of_values_is_the_mean_of_all_squares() -> None:
 
 
 def test_classes_are_learnt_of_a_whole_data_set_too() -> None:
-    data = TaskData.of(load_dataset("digits"))
+    data = all_at_once(load_dataset("digits"))
     assert (data.outputs, data.classes, data.targets, len(data.images)) == (10, 10, None, len(data.labels))
     assert data.task_of_label.tolist() == [1] * 10
 
@@ -109,7 +118,7 @@ def test_incremental_methods_refuse_values_before_anything_is_computed(method: s
     dataset = digits(centres)
     learner = Learner(replace(CONFIG, method=method), dataset.image_shape)
     with pytest.raises(UserError, match=f"'{method}' learns classes, but the targets are values; use.*'plain'"):
-        learner.learn(TaskData.of(dataset))
+        learner.learn(all_at_once(dataset))
     assert not learner.network.extractors and learner.network.classifier is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from alade_brian.analysis.problems import Classification
 from alade_brian.outputs import writing_to
 from alade_brian.simulation.engines.cpp import CppBackend
 from alade_brian.studies.perturbation.ages import broken
-from alade_brian.studies.perturbation.answer_bias import answer_bias
+from alade_brian.studies.perturbation.answer_bias import AnswerBias, answer_bias
 from alade_brian.studies.perturbation.answer_tables import all_biases
 from alade_brian.studies.perturbation.answer_tables import csv_text as answers_csv
 from alade_brian.studies.perturbation.answer_tables import markdown as answers_markdown
@@ -148,6 +149,25 @@ def test_a_preference_for_the_newest_task_is_told_from_what_broke_first() -> Non
     assert (row["trend_plain"], row["balanced_accuracy_task_1"], row["margin_left"]) == ("0.3333", "0.75", "0.5")
     # Measured by an earlier version, which kept no answers.
     assert all_biases(RESULTS) == {}
+
+
+def test_a_network_with_fewer_tasks_leaves_its_cells_empty() -> None:
+    whole = broken(RESULTS["rows"]["alade"]["1"], "lesion")
+    count = len(whole.by_task)
+    short = {**RESULTS["rows"]["alade"]["1"], "tasks": [1]}
+    lines = csv_text({**RESULTS, "rows": {"alade": {"1": short}, "joint": RESULTS["rows"]["joint"]}}).splitlines()
+    first = next(csv.DictReader(lines))
+    assert {line.count(",") for line in lines} == {lines[0].count(",")}
+    assert first["margin_left_task_1"] and not any(first[f"margin_left_task_{k}"] for k in range(2, count + 1))
+    biases = {}
+    for tasks in (1, 2):
+        of_task = [np.full(tasks, 0.25)] * 3
+        plain = replace(whole, by_task=whole.by_task[:tasks])
+        biases[f"tasks: {tasks}"] = {"1": AnswerBias(plain, *of_task, 0.5, 1.0, 0.5, *of_task)}
+    every = {"delay": biases}
+    one, two = csv.DictReader(answers_csv(every).splitlines())
+    assert (one["answers_task_1"], one["answers_task_2"], one["balanced_accuracy_task_1"]) == ("0.25", "", "0.25")
+    assert (two["answers_task_2"], two["balanced_accuracy_task_2"]) == ("0.25", "0.25")
 
 
 def test_intervals_leave_out_what_is_not_known() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from command_line import call
 
 from alade_brian.config.shipped import shipped_files
@@ -41,6 +42,41 @@ def test_the_error_of_the_representation_is_half_with_twice_the_steps(
         slope = np.polyfit(np.log(found["steps"]), np.log(errors), 1)[0]
         assert slope == pytest.approx(-1.0, abs=0.15)
     assert (dsr / "figures" / "proof.svg").is_file() and (dsr / "figures" / "proof.png").is_file()
+
+
+RECORDINGS = """
+import numpy as np
+from alade_brian.data import make_dataset
+
+def recordings(source):
+    labels = np.arange(20) % 2
+    frames = np.random.default_rng(0).random((20, 3, 1, 4, 4)) + labels[:, None, None, None, None]
+    return make_dataset("recordings", (frames, labels), (frames, labels), ("dark", "bright"))
+"""
+
+
+def trained(folder: Path, dataset: str) -> Path:
+    """A run of dsr with a small network that has learnt next to nothing."""
+    network = {"backbone": "preact", "channels": [2], "strides": [2], "pool": 1, "steps": 3, "neuron": "QuantalIF"}
+    learning = {"epochs": 1, "learning_rate": 0.01}
+    config, out = folder / "own.yaml", folder / "run"
+    config.write_text(yaml.safe_dump({"method": "dsr", "dataset": dataset, "network": network, "learning": learning}))
+    assert call("train", config, "--verify-images", 4, "--backend", "numpy", "--out", out) == 0
+    return out
+
+
+def test_recordings_are_proved_with_the_steps_that_they_have(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(RECORDINGS)
+    out = trained(tmp_path, f"{tmp_path / 'own.py'}:recordings")
+    assert call("systems", "dsr", "--prove", out) == 0
+    assert json.loads((out / "proof.json").read_text())["steps"] == [3]
+
+
+def test_a_network_that_learnt_values_is_not_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = trained(tmp_path, "digits-denoise")
+    assert call("systems", "dsr", "--prove", out) == 2
+    assert "learnt values, but the proof counts classes" in capsys.readouterr().err
+    assert not (out / "proof.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.commands.options import JSON, SEED, STEPS, add_simulation, simulation_settings
+from alade_brian.commands.pages import head_of
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
 from alade_brian.outputs import check_new_file
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) < 1:
             raise UserError(f"--{option} {getattr(arguments, option)}: use at least 1")
     check_new_file(arguments.json, "--json")
-    head = None if arguments.page is None else _head(arguments.page)
+    head = None if arguments.page is None else head_of(arguments.page, MARK)
     files = [] if arguments.graphs is None else graph_files(arguments.graphs)
     settings = simulation_settings(arguments)
     how = (arguments.presentations, arguments.steps, arguments.seed, settings)
@@ -63,15 +64,5 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, result)
     if head is not None:
-        write_text(arguments.page, f"{head}{MARK}\n\n{text}\n")
+        write_text(arguments.page, f"{head}\n\n{text}\n")
     return 1 if any(row.mismatched for row in rows) else 0
-
-
-def _head(page: Path) -> str:
-    """A page's text before the mark. UserError where there is no such page, or no mark in it."""
-    if not page.is_file():
-        raise UserError(f"--page {page}: there is no such file")
-    head, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
-    if not mark:
-        raise UserError(f"--page {page}: it has no line '{MARK}'; add one where the tables are to stand")
-    return head

@@ -11,17 +11,13 @@ Exit code 0: done; 2: wrong use or input.
 from __future__ import annotations
 
 import argparse
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from alade_brian.analysis.figures import plot_representation
-from alade_brian.analysis.figures.style import new_axes, write_figure
 from alade_brian.errors import UserError
-from alade_brian.files import write_text
+from alade_brian.files import write_json
 from alade_brian.outputs import writing_to
-from alade_brian.runs.folder import RunFolder
 from alade_brian.systems import SYSTEMS, System
 
 
@@ -53,6 +49,9 @@ def prove(chosen: list[System], run: Path) -> int:
     provable = [system.name for system in SYSTEMS if system.proof is not None]
     if len(chosen) != 1 or chosen[0].proof is None:
         raise UserError(f"--prove measures one system; name one of {', '.join(provable)}")
+    # The table of systems needs none of what a measurement does.
+    from alade_brian.runs.folder import RunFolder
+
     folder = RunFolder(run)
     method = folder.stored_config().get("method")
     if method != chosen[0].name:
@@ -66,10 +65,13 @@ def prove(chosen: list[System], run: Path) -> int:
 
 
 def _write(found: dict[str, Any], run: Path) -> None:
+    from alade_brian.analysis.figures import plot_representation
+    from alade_brian.analysis.figures.style import new_axes, write_figure
+
     with writing_to(run):
         _, ax = new_axes()
         write_figure(plot_representation(found, ax), run / "figures" / "proof")
-        write_text(run / "proof.json", json.dumps(found, indent=1) + "\n")
+        write_json(run / "proof.json", found)
 
 
 def _table(found: dict[str, Any]) -> str:

@@ -60,7 +60,9 @@ class ExemplarMemory:
         return self.size > 0 or self.per_class is not None
 
     def quota(self, classes_seen: int) -> int:
-        """Number of exemplars per class: `per_class`, else ``floor(size / classes seen)``."""
+        """Number of exemplars per class: `per_class`, else ``floor(size / classes seen)``; 0 without room for any."""
+        if not self.holds_any:
+            return 0
         return self.size // classes_seen if self.per_class is None else self.per_class
 
     def update(self, classes_seen: int, new: Mapping[int, np.ndarray]) -> None:

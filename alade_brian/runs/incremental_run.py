@@ -142,7 +142,7 @@ class IncrementalJob:
         brought = [t.number for t in self.scenario for _ in t.labels]
         data = TaskData(
             task.number, torch.from_numpy(shown.images), torch.from_numpy(shown.labels), len(task.old_classes),
-            task.classes_seen, self.memory.quota(task.classes_seen) if self.memory.holds_any else 0,
+            task.classes_seen, self.memory.quota(task.classes_seen),
             torch.tensor(brought[: task.classes_seen], dtype=torch.int64),
             None if shown.targets is None else torch.from_numpy(shown.targets),
         )  # fmt: skip

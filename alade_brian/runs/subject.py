@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from alade_brian.analysis.problems import PROBLEMS, Problem, problem_of
 from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.config.run import config_from
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.data import ImageSet
+from alade_brian.data import Dataset, ImageSet
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.runs.folder import RunFolder, read_json
@@ -74,10 +75,7 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     UserError where the checkpoint or its data set cannot be read.
     """
     network, header = load_checkpoint(checkpoint)
-    config = config_from({**header["config"], **({"data_root": data_root} if data_root else {})}, str(checkpoint))
-    dataset = load_images(config)
-    scenario = make_scenario(config, dataset)
-    images = evenly_spaced(scenario.test_set(list(scenario)[header["task"] - 1]), count)
+    dataset, images = evaluated_images(header, str(checkpoint), count, data_root)
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **convert_options(dataset))
     best = _best(RunFolder(checkpoint.parent.parent), header["task"])
@@ -85,6 +83,17 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     return TrainedNetwork(
         f"{header['dataset']}, {header['method']}", digest, spec, images, header["outputs"], best, names
     )  # fmt: skip
+
+
+def evaluated_images(
+    header: Mapping[str, Any], origin: str, count: int | None, data_root: str | None = None
+) -> tuple[Dataset, ImageSet]:
+    """The data set of a checkpoint's header, and at most `count` of the images that its run was evaluated on after its
+    task, spread over them; `origin` is named where something is wrong. UserError if the data set cannot be read."""
+    config = config_from({**header["config"], **({"data_root": data_root} if data_root else {})}, origin)
+    dataset = load_images(config)
+    scenario = make_scenario(config, dataset)
+    return dataset, evenly_spaced(scenario.test_set(list(scenario)[header["task"] - 1]), count)
 
 
 def _best(run: RunFolder, task: int) -> list[float] | None:

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.learning.incremental.task_data import time_first
-from alade_brian.learning.rules.dsr import quantal_neurons
+from alade_brian.learning.rules.dsr import at_steps, quantal_neurons
 from alade_brian.models.neurons.quantal import QuantalNeuron
 from alade_brian.runs.folder import RunFolder
-from alade_brian.runs.subject import read_trained_network
+from alade_brian.runs.subject import evaluated_images
 
 STEPS = (5, 10, 20, 40, 80)
 IMAGES = 100
@@ -34,10 +35,14 @@ def prove(folder: RunFolder) -> dict[str, Any]:
     """
     checkpoint = folder.checkpoint(1)
     network, header = load_checkpoint(checkpoint)
-    images = read_trained_network(checkpoint, IMAGES).images
+    _, images = evaluated_images(header, str(checkpoint), IMAGES)
+    if images.targets is not None:
+        raise UserError(
+            f"the run in {folder.path} learnt values, but the proof counts classes; choose a run with classes"
+        )
     shown = time_first(torch.from_numpy(images.images))
     # A recording has as many steps as it has frames.
-    steps = (header["steps"],) if header.get("sequence") else STEPS
+    steps = (header["architecture"]["backbone"]["steps"],) if header.get("sequence") else STEPS
     return measure(network, shown, images.labels, steps)
 
 
@@ -47,26 +52,12 @@ def measure(network: nn.Module, images: Tensor, labels: np.ndarray, steps: Seque
     accuracy: list[float] = []
     errors: dict[str, list[float]] = {name: [] for name in neurons}
     for number in steps:
-        with torch.no_grad(), _steps(network, number), _errors(neurons) as found:
+        with torch.no_grad(), at_steps(network.modules(), number), _errors(neurons) as found:
             answers = network(images).argmax(-1).numpy()
         accuracy.append(float((answers == labels).mean()))
         for name, error in found.items():
             errors[name].append(error)
     return {"steps": list(steps), "accuracy": accuracy, "layers": errors}
-
-
-@contextmanager
-def _steps(network: nn.Module, number: int) -> Iterator[None]:
-    """A network that was trained with one number of steps, at another."""
-    modules = [m for m in network.modules() if hasattr(m, "steps")]
-    before = [m.steps for m in modules]
-    for module in modules:
-        module.steps = number  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for module, steps in zip(modules, before, strict=True):
-            module.steps = steps
 
 
 @contextmanager

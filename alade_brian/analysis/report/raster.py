@@ -67,6 +67,7 @@ class Raster:
         units = sum(len(neurons) for neurons in spikes.layers.values())
         places = (spikes.presentation * spikes.steps + spikes.step) * units + spikes.unit
         gaps = base64.b64encode(varints(np.diff(places, prepend=-1) - 1)).decode("ascii")
+        has_classes = spikes.has_classes
         images = zip(spikes.images, spikes.labels, spikes.tasks, self.answers, strict=True)
         content = {
             "dt_ms": spikes.dt * 1e3,
@@ -81,7 +82,7 @@ class Raster:
                     "number": int(number),
                     "label": int(label),
                     "task": int(task),
-                    **({"class": naming.name(label), "answer": naming.name(answer)} if self.spikes.has_classes else {}),
+                    **({"class": naming.name(label), "answer": naming.name(answer)} if has_classes else {}),
                 }
                 for number, label, task, answer in images
             ],
@@ -96,7 +97,8 @@ class Raster:
         """
         spikes = self.spikes
         layers = [(str(number), name) for number, name in enumerate(spikes.layers)]
-        classes = [(str(label), naming.name(label)) for label in np.unique(spikes.labels) if self.spikes.has_classes]
+        labels = np.unique(spikes.labels).tolist() if spikes.has_classes else []
+        classes = [(str(label), naming.name(label)) for label in labels]
         tasks = [(str(task), str(task)) for task in np.unique(spikes.tasks)]
         script = resources.files("alade_brian.analysis.report").joinpath("raster.js").read_text(encoding="utf-8")
         return html.render(

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from torch import Tensor
-
-from alade_brian.data import Dataset
 
 
 def time_first(images: Tensor) -> Tensor:
@@ -39,15 +36,6 @@ class TaskData:
     quota: int
     task_of_label: Tensor
     targets: Tensor | None = None
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> TaskData:
-        """All training images of a data set as one task, for a method that learns all at once."""
-        values = dataset.train_targets
-        return cls(
-            1, torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels), 0, dataset.classes, 0,
-            torch.ones(dataset.classes, dtype=torch.int64), None if values is None else torch.from_numpy(values),
-        )  # fmt: skip
 
     @property
     def outputs(self) -> int:

@@ -11,7 +11,7 @@ differentiation on spike representation", CVPR 2022 (arXiv 2205.00459), and its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,12 +23,13 @@ from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
 from alade_brian.learning.incremental.methods.plain import Plain
 from alade_brian.learning.incremental.task_data import TaskData
-from alade_brian.models import ExpandableNetwork
+from alade_brian.models import NEURONS, ExpandableNetwork
 from alade_brian.models.neurons.neuron import SpikingNeuron
 from alade_brian.models.neurons.quantal import Pass, QuantalNeuron
 
 # Thresholds are not learned below it.
 BOUND = 0.01
+_QUANTAL = " or ".join(name for name, cls in NEURONS.items() if issubclass(cls, QuantalNeuron))
 
 
 class Dsr(Plain):
@@ -41,17 +42,17 @@ class Dsr(Plain):
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         super().__init__(config, network)
         neuron = config.network.neuron
-        if neuron not in ("QuantalIF", "QuantalLIF"):
+        if not issubclass(NEURONS.find(neuron), QuantalNeuron):
             raise UserError(
                 f"network.neuron is '{neuron}', but the method 'dsr' needs a neuron with a representation; use "
-                "QuantalIF or QuantalLIF"
+                f"{_QUANTAL}"
             )
 
     def begin_task(self, data: TaskData) -> None:
         super().begin_task(data)
         self.representation = Representation(self.network)
 
-    def outputs(self, images: Tensor) -> Tensor:
+    def respond(self, images: Tensor) -> Tensor:
         """What the network answers, with the gradient of its representation.
 
         UserError where a learned threshold fell to its bound.
@@ -83,7 +84,9 @@ class Representation:
     def __call__(self, images: Tensor) -> Tensor:
         with torch.no_grad(), self._pass("measure"), self._variances() as variances:
             self.network(images)
-        with self._pass("represent"), self._one_step(), self._normalised_by(variances):
+        # A quantal neuron that represents takes a mean whatever its number of steps.
+        others = [m for m in self.network.modules() if not isinstance(m, QuantalNeuron)]
+        with self._pass("represent"), at_steps(others, 1), self._normalised_by(variances):
             return self.network(_mean_image(images, self.neurons))
 
     @contextmanager
@@ -97,19 +100,6 @@ class Representation:
                 neuron.pass_ = "spikes"
                 if pass_ == "represent":
                     neuron.mean_output = None
-
-    @contextmanager
-    def _one_step(self) -> Iterator[None]:
-        """Every module that counts steps takes the mean as the only one."""
-        modules = [m for m in self.network.modules() if hasattr(m, "steps") and m not in self.neurons.values()]
-        before = [m.steps for m in modules]
-        for module in modules:
-            module.steps = 1  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            for module, steps in zip(modules, before, strict=True):
-                module.steps = steps
 
     @contextmanager
     def _variances(self) -> Iterator[dict[nn.Module, Tensor]]:
@@ -147,14 +137,25 @@ class Representation:
             yield
 
 
+@contextmanager
+def at_steps(modules: Iterable[nn.Module], number: int) -> Iterator[None]:
+    """Modules that count time steps, at another number of them while the block runs."""
+    before = {m: m.steps for m in modules if hasattr(m, "steps")}
+    for module in before:
+        module.steps = number  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module, steps in before.items():
+            module.steps = steps
+
+
 def quantal_neurons(network: nn.Module) -> dict[str, QuantalNeuron]:
     """The spiking neurons of a network by name; UserError where one has no representation."""
     spiking = {name: m for name, m in network.named_modules() if isinstance(m, SpikingNeuron)}
     for name, neuron in spiking.items():
         if not isinstance(neuron, QuantalNeuron):
-            raise UserError(
-                f"layer {name} is {type(neuron).__name__}, which has no representation; use QuantalIF or QuantalLIF"
-            )
+            raise UserError(f"layer {name} is {type(neuron).__name__}, which has no representation; use {_QUANTAL}")
     return {name: m for name, m in spiking.items() if isinstance(m, QuantalNeuron)}
 
 

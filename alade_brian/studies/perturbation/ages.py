@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alade_brian.studies.perturbation.curves import Curve, curve, half_strength
+from alade_brian.studies.perturbation.curves import Curve, curve, half_strength, measured
 
 Results = Mapping[str, Any]
 
@@ -79,11 +79,9 @@ def _left(line: Curve, strength: float, chance: float) -> float:
 
 def _events(results: Results, name: str, strength: float) -> float:
     """Synaptic events at a strength, as a fraction of those without a perturbation."""
-    found = results["perturbations"][name]["strengths"]
-    strengths = sorted(found, key=float)
-    counts = [np.mean([cell["events_per_image"] for cell in found[s].values()]) for s in strengths]
-    without = results["baseline"]["events_per_image"]
-    return float(np.interp(strength, [0.0, *map(float, strengths)], [without, *counts]) / without)
+    strengths, repeats = measured(results, name, lambda cell: cell["events_per_image"])
+    counts = [each.mean() for each in repeats]
+    return float(np.interp(strength, strengths, counts) / counts[0])
 
 
 def _forgetting(results: Results, name: str, strength: float) -> tuple[float, float] | None:

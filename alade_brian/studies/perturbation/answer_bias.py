@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from alade_brian.studies.perturbation.ages import LEAST_MARGIN, Broken, broken, trend_of
-from alade_brian.studies.perturbation.curves import half_strength
+from alade_brian.studies.perturbation.curves import half_strength, measured
 
 Results = Mapping[str, Any]
 # Of a measurement and a place among the tasks: a number that is 0 by chance.
@@ -101,7 +101,7 @@ def answer_bias(results: Results, name: str) -> AnswerBias:
     def answered(cell: Mapping[str, Any], task: int) -> float:
         return cell["answers"][task]
 
-    strengths, margins = (np.array(values) for values in _line(results, name, centred_all, 0))
+    strengths, margins = _line(results, name, centred_all, 0)
     own = half_strength(strengths, margins, 0.0)
     greatest = float(strengths[-1])
     there = greatest if own is None else own
@@ -135,9 +135,7 @@ def _cells(results: Results, name: str) -> list[Mapping[str, Any]]:
     return [cell for repeats in strengths.values() for cell in repeats.values()]
 
 
-def _line(results: Results, name: str, number: TaskScore, task: int) -> tuple[list[float], list[float]]:
+def _line(results: Results, name: str, number: TaskScore, task: int) -> tuple[np.ndarray, np.ndarray]:
     """Strengths from 0, and the mean over repeats at each."""
-    found = results["perturbations"][name]["strengths"]
-    strengths = sorted(found, key=float)
-    means = [np.mean([number(cell, task) for cell in found[s].values()]) for s in strengths]
-    return [0.0, *map(float, strengths)], [number(results["baseline"], task), *map(float, means)]
+    strengths, repeats = measured(results, name, lambda cell: number(cell, task))
+    return strengths, np.array([each.mean() for each in repeats])

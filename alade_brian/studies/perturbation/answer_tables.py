@@ -16,7 +16,9 @@ from alade_brian.studies.perturbation.trend_tables import (
     Trends,
     above_control,
     compared,
+    interval,
     names_of,
+    padded,
     trend_text,
 )
 
@@ -52,10 +54,10 @@ def pooled(every: Biases, results: Results, measure: str) -> Trends:
     """By row and seed the mean trend over all perturbations that removed enough of the margin."""
     return {
         row: {
-            seed: _mean([
+            seed: interval([
                 rows[row][seed].trends[measure] for rows in every.values()
                 if seed in rows[row] and rows[row][seed].kept[measure] <= 1 - TOOK
-            ])
+            ])[0]
             for seed in seeds
         }
         for row, seeds in results["rows"].items()
@@ -100,11 +102,6 @@ def _trends(rows: Mapping[str, Mapping[str, AnswerBias]], measure: str) -> Trend
     return {row: {seed: found.trends[measure] for seed, found in seeds.items()} for row, seeds in rows.items()}
 
 
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
-
-
 _EXPLANATION = (
     "Taken where half of the margin on all images is gone, or at the greatest strength measured if it is never reached."
     " Answers: share of all answers, right or wrong, that are classes of the task. Then newest minus oldest task, in"
@@ -119,8 +116,9 @@ _EXPLANATION = (
 
 def csv_text(every: Biases) -> str:
     """Format every network as CSV, one line per perturbation, row and seed; unknown values are left empty."""
-    first = next(iter(next(found for rows in every.values() for found in rows.values() if found).values()))
-    tasks = range(1, len(first.answers) + 1)
+    # Networks of a grid may have learnt in different numbers of tasks: those with fewer leave cells empty.
+    count = max(len(b.answers) for rows in every.values() for seeds in rows.values() for b in seeds.values())
+    tasks = range(1, count + 1)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ("answers", "answers_at_greatest", "margin_left", "informedness_left", "centred_margin_left",
@@ -133,7 +131,8 @@ def csv_text(every: Biases) -> str:
             for seed, b in seeds.items():
                 by_task = (b.answers, b.answers_at_greatest, b.plain.by_task, b.corrected, b.centred, b.own_by_task)
                 whole = (b.plain.strength, b.plain.kept, b.centred_left, b.own_strength, b.own_left)
-                numbers = [*whole, *b.trends.values(), *np.concatenate([*by_task, b.balanced])]
+                groups = [padded(group, count) for group in (*by_task, b.balanced)]
+                numbers = [*whole, *b.trends.values(), *np.concatenate(groups)]
                 shown = [round(float(value), 4) if np.isfinite(value) else None for value in numbers]
                 writer.writerow([name, row, seed, *shown])
     return buffer.getvalue()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,17 +103,25 @@ def _finite(value: float) -> float | None:
 
 def curve(results: Results, name: str, task: int | None = None) -> Curve:
     """Compute the curve of a perturbation on the images of a task, or on all (None)."""
-    found, measure = results["perturbations"][name]["strengths"], problem_of(results).measure
+    measure = problem_of(results).measure
     place = None if task is None else results["tasks"].index(task)
-    strengths = sorted(found, key=float)
 
     def number(cell: Mapping[str, Any]) -> float:
         return cell[measure.key] if place is None else cell["per_task"][place]
 
-    measured = [[results["baseline"]], *(found[s].values() for s in strengths)]
-    repeats = tuple(np.array([number(cell) for cell in cells]) for cells in measured)
     whole = results["perturbations"][name].get("whole", False)
-    return Curve(np.array([0.0, *map(float, strengths)]), repeats, measure.low, whole)
+    return Curve(*measured(results, name, number), measure.low, whole)
+
+
+def measured(
+    results: Results, name: str, number: Callable[[Mapping[str, Any]], float]
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """The strengths of a perturbation from 0, and a number of every repeat at each; the unperturbed network first."""
+    found = results["perturbations"][name]["strengths"]
+    strengths = sorted(found, key=float)
+    cells = [[results["baseline"]], *(found[s].values() for s in strengths)]
+    repeats = tuple(np.array([number(cell) for cell in each]) for each in cells)
+    return np.array([0.0, *map(float, strengths)]), repeats
 
 
 def rows(results: Results) -> list[dict[str, Any]]:

@@ -232,13 +232,18 @@ def csv_text(results: Results) -> str:
         for row, seeds in results["rows"].items():
             for seed, study in seeds.items():
                 if name in study["perturbations"]:
-                    writer.writerow([name, row, seed, *_numbers(broken(study, name))])
+                    writer.writerow([name, row, seed, *_numbers(broken(study, name), tasks)])
     return buffer.getvalue()
 
 
-def _numbers(found: Broken) -> list[Any]:
+def padded(by_task: np.ndarray, count: int) -> np.ndarray:
+    """A number of each task, and nan for those that a network with fewer tasks did not learn."""
+    return np.pad(by_task, (0, count - len(by_task)), constant_values=np.nan)
+
+
+def _numbers(found: Broken, count: int) -> list[Any]:
     numbers = [found.half, found.strength, found.kept, found.events, *(found.forgetting or (None, None))]
     return [
         None if value is None or not np.isfinite(value) else round(float(value), 4)
-        for value in (*numbers, *found.by_task, found.trend)
+        for value in (*numbers, *padded(found.by_task, count), found.trend)
     ]

@@ -29,25 +29,41 @@ class Plain(Method):
         self.network.set_classifier(data.outputs)
         self.network.decision.decision = "class" if data.targets is None else "value"
 
-    def outputs(self, images: Tensor) -> Tensor:
-        """What the network in training answers, with the gradient that it is trained by."""
+    def respond(self, images: Tensor) -> Tensor:
+        """The network's outputs ``(n, outputs)`` in training, with the gradient that it is trained by."""
         return self.network(images)
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
-        yield PlainStage(self, data) if data.targets is None else ValueStage(self, data)
+        yield ClassStage(self, data) if data.targets is None else ValueStage(self, data)
 
 
 class PlainStage(Stage):
-    """Cross-entropy on the mean logits; records the accuracy on the training images as they were shown."""
+    """All images, and what is to be learnt of them; subclasses have the loss."""
 
     def __init__(self, method: Plain, data: TaskData) -> None:
         trained = [p for p in method.network.parameters() if p.requires_grad]
-        super().__init__(method.config.stage_one(first=True), trained, TrainingSet(data.images, data.labels))
-        self.outputs = method.outputs
+        shown = TrainingSet(data.images, data.labels, targets=data.targets)
+        super().__init__(method.config.stage_one(first=True), trained, shown)
+        self.respond = method.respond
+
+
+class ValueStage(PlainStage):
+    """Mean squared error of the mean outputs, which is the loss that every epoch records."""
+
+    def loss(self, batch: TrainingSet) -> Tensor:
+        assert batch.targets is not None, "a stage of values is made of targets"
+        return value_error(self.respond(batch.inputs), batch.targets)
+
+
+class ClassStage(PlainStage):
+    """Cross-entropy on the mean logits; records the accuracy on the training images as they were shown."""
+
+    def __init__(self, method: Plain, data: TaskData) -> None:
+        super().__init__(method, data)
         self._correct: list[Tensor] = []
 
     def loss(self, batch: TrainingSet) -> Tensor:
-        logits = self.outputs(batch.inputs)
+        logits = self.respond(batch.inputs)
         self._correct.append((logits.detach().argmax(1) == batch.labels).sum().cpu())
         return F.cross_entropy(logits / (self.config.temperature or 1.0), batch.labels)
 
@@ -55,17 +71,3 @@ class PlainStage(Stage):
         correct = total(sum(self._correct, start=self._correct[0] * 0))
         self._correct.clear()
         return {"training_accuracy": correct.item() / len(self.data)}
-
-
-class ValueStage(Stage):
-    """Mean squared error of the mean outputs, which is the loss that every epoch records."""
-
-    def __init__(self, method: Plain, data: TaskData) -> None:
-        trained = [p for p in method.network.parameters() if p.requires_grad]
-        shown = TrainingSet(data.images, data.labels, targets=data.targets)
-        super().__init__(method.config.stage_one(first=True), trained, shown)
-        self.outputs = method.outputs
-
-    def loss(self, batch: TrainingSet) -> Tensor:
-        assert batch.targets is not None, "a stage of values is made of targets"
-        return value_error(self.outputs(batch.inputs), batch.targets)
