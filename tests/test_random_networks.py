@@ -28,8 +28,8 @@ from alade_brian.spec import DECODINGS, NetworkSpec
 from alade_brian.spikes.responses import read_out
 from alade_brian.verification.torch_reference import record
 
-# CI draws 3,000; ALADE_BRIAN_EXAMPLES=30000 python -m pytest tests/test_random_networks.py draws more.
-EXAMPLES = int(os.environ.get("ALADE_BRIAN_EXAMPLES", "1000"))
+# CI draws 3,000; ALADE_BRIAN_RANDOM_NETWORKS=30000 python -m pytest tests/test_random_networks.py draws more.
+EXAMPLES = int(os.environ.get("ALADE_BRIAN_RANDOM_NETWORKS", "1000"))
 SEEDS = 4
 # With this step, Euler's steps of the drawn time constants are free of rounding.
 DT = 2.0**-10
