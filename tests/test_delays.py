@@ -6,14 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from networks import NUMPY
+from networks import assert_same
 from test_frameworks import images, random_
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.refusals import RefusedLayers
-from alade_brian.spec import NetworkSpec
-from alade_brian.verification.verify import verify
 
 layer = pytest.importorskip("spikingjelly.activation_based.layer")
 neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
@@ -67,13 +65,6 @@ class OverASequence(nn.Module):
         return self.net(x).mean(0)
 
 
-def assert_alike(net: nn.Module, spec: NetworkSpec, shown: np.ndarray) -> None:
-    found = verify(net, shown, spec, NUMPY)
-    assert found.mismatched_spikes == 0, str(found)
-    assert found.logit_max_abs_difference < 1e-12
-    assert all(layer.spikes_reference > 0 for layer in found.layers), str(found)
-
-
 # An image that is held, and shown in a loop outside.
 SINGLE = ("of spikes", "of currents with a bias", "between two steps")
 
@@ -84,7 +75,7 @@ def test_delays_are_those_of_spikingjelly(case: str, mode: str) -> None:
     net = network(BETWEEN[case](), mode)
     whole = OverASequence(net) if mode == "m" else net
     spec = convert(whole, (6,), steps=STEPS, sequence=mode == "m")
-    assert_alike(whole, spec, images(STEPS, 6) if mode == "m" else images(6))
+    assert_same(whole, images(STEPS, 6) if mode == "m" else images(6), spec=spec)
 
 
 @pytest.mark.parametrize("sequence", [True, False])
@@ -93,7 +84,7 @@ def test_what_is_shown_can_be_delayed(sequence: bool) -> None:
     functional.set_step_mode(net, "m" if sequence else "s")
     whole = OverASequence(net) if sequence else net
     spec = convert(whole, (6,), steps=STEPS, sequence=sequence)
-    assert_alike(whole, spec, images(STEPS, 6) if sequence else images(6))
+    assert_same(whole, images(STEPS, 6) if sequence else images(6), spec=spec)
 
 
 def test_a_delay_of_spikes_is_the_projections_own() -> None:

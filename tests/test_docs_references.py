@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import io
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,11 @@ from alade_brian.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("experiments/**/*.md")]
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("experiments/**/*.md")]
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# A command, by its name or by the script that is the same.
+CALL = r"(?:alade-brian [a-z]|python[\d.]* experiments/\w+\.py)"
 FOLDERS = "alade_brian|docs|tests|results|experiments|models|conversion"
 # Characters; the README is also the package's long description.
 README_LENGTH = 9000
@@ -56,7 +63,7 @@ def missing_commands(text: str) -> list[str]:
     return sorted(used - known) + sorted(s for s in scripts if not (ROOT / "experiments" / s).is_file())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_what_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert [name for name in names(text) if not resolves(name)] == []
@@ -64,27 +71,66 @@ def test_what_a_page_names_exists(page: Path) -> None:
     assert missing_commands(text) == []
 
 
-def command_lines(text: str) -> Iterator[str]:
-    """The calls of the console command in a text's blocks and in its running text, without comments."""
-    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+def command_lines(text: str) -> Iterator[tuple[str, bool]]:
+    """The calls of commands in a text, without comments, and whether each is whole: a block's must be complete, while
+    running text may leave out what a command requires."""
+    for block in FENCED.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith("alade-brian "):
-                yield line.partition(" #")[0]
-    yield from re.findall(r"`(alade-brian [a-z-]+ [^`]+)`", text)
+            yield from ((call, True) for call in line.partition(" #")[0].split(" && ") if re.match(CALL, call))
+    yield from ((call, False) for call in re.findall(rf"`({CALL}[^`]*)`", FENCED.sub("", text)))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_have_the_options_that_a_page_gives_them(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def parser_of(program: str, name: str) -> argparse.ArgumentParser:
+    """The parser of `alade-brian NAME`, or of `python experiments/NAME.py`."""
     modules = {command.name: command.module for command in COMMANDS}
-    for line in command_lines(page.read_text(encoding="utf-8")):
-        _, name, *arguments = shlex.split(line)
-        parser = importlib.import_module(f"alade_brian.commands.{modules[name]}").parser()
+    module = modules[name] if program == "alade-brian" else Path(name).stem
+    return importlib.import_module(f"alade_brian.commands.{module}").parser()
+
+
+def wrong_calls(text: str) -> list[str]:
+    """The calls of commands that their parsers refuse, each with what the parser says."""
+    wrong = []
+    for line, whole in command_lines(text):
+        program, name, *arguments = shlex.split(line)
+        parser = parser_of(program, name)
+        if not whole:
+            for action in parser._actions:
+                action.required = False
+            for group in parser._mutually_exclusive_groups:
+                group.required = False
+        said = io.StringIO()
         try:
-            parser.parse_args(arguments)
+            with redirect_stdout(said), redirect_stderr(said):
+                parser.parse_args(arguments)
         except SystemExit as left:
-            # What stands in running text may leave out what a command requires, but names no option that it lacks.
-            said = capsys.readouterr().err
-            assert not left.code or "required" in said, f"{page.name}: {line}: {said}"
+            if left.code:
+                wrong.append(f"{line}: {said.getvalue()}")
+    return wrong
+
+
+@each_page
+def test_commands_have_the_options_that_a_page_gives_them(page: Path) -> None:
+    assert wrong_calls(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # Of commands that require options or one of several, in running text and in a block.
+        ("`alade-brian run-nir --fly`", "unrecognized arguments: --fly"),
+        ("`alade-brian convert --fly`", "unrecognized arguments: --fly"),
+        ("`python experiments/run_nir.py --fly`", "unrecognized arguments: --fly"),
+        ("```\nalade-brian run-nir a.nir --input in.npz \\\n    --out out.npz --fly\n```\n", "unrecognized arguments: --fly"),
+        ("```\nalade-brian run-nir a.nir --input in.npz\n```\n", "required: --out"),
+        ("```\ntrue && python experiments/convert.py a.nir\n```\n", "is required"),
+        ("`alade-brian run-nir a.nir`, `alade-brian convert`", ""),
+        ("```\nalade-brian run-nir a.nir --input in.npz --out out.npz  # --fly\n```\n", ""),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_noticed(text: str, words: str) -> None:
+    assert sum(1 for _ in command_lines(text)) == 1 + text.count("`, `")
+    found = wrong_calls(text)
+    assert len(found) == bool(words) and all(words in each for each in found)
 
 
 def test_a_wrong_reference_is_noticed() -> None:

@@ -51,14 +51,19 @@ def run_alone(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def assert_equal(answers: dict[str, np.ndarray], expected: Responses) -> None:
-    np.testing.assert_array_equal(answers["logits"], expected.logits)
+def assert_rasters(answers: dict[str, np.ndarray], expected: Responses) -> None:
+    """Every spike of a script as the simulation's, and some in every layer."""
     for name, raster in expected.spikes.items():
         listed = np.zeros_like(raster)
         group = f"layer_{name}" if name[0].isdigit() else name.replace(".", "_")
         listed[answers[f"{group}_image"], answers[f"{group}_step"], answers[f"{group}_neuron"]] = True
         assert raster.any()
         np.testing.assert_array_equal(listed, raster)
+
+
+def assert_equal(answers: dict[str, np.ndarray], expected: Responses) -> None:
+    np.testing.assert_array_equal(answers["logits"], expected.logits)
+    assert_rasters(answers, expected)
 
 
 def delayed(spec: NetworkSpec) -> NetworkSpec:

@@ -15,7 +15,7 @@ import torch
 from emulated_cuda import emulate
 from networks import CPP, NUMPY
 from reference import reference
-from test_export import run_alone
+from test_export import assert_rasters, run_alone
 from test_spec_simulation import LI, PROBE, lif
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -171,11 +171,7 @@ def test_the_script_and_the_live_network_take_the_same_maxima(
     spec = NETWORKS[name]()
     shown, expected = images(spec), simulate(spec, images(spec), NUMPY)
     write_script(spec, tmp_path / "model.py")
-    answers = run_alone(tmp_path / "model.py", shown)
-    for layer, raster in expected.spikes.items():
-        listed = np.zeros_like(raster)
-        listed[answers[f"{layer}_image"], answers[f"{layer}_step"], answers[f"{layer}_neuron"]] = True
-        assert np.array_equal(listed, raster) and raster.any()
+    assert_rasters(run_alone(tmp_path / "model.py", shown), expected)
     monkeypatch.setitem(b2.prefs, "codegen.target", "numpy")
     live = to_brian2(spec, shown)
     live.network.run(live.duration)

@@ -163,9 +163,12 @@ def test_the_input_beside_a_graph_is_shown(one_neuron: Path) -> None:
     nir.write(one_neuron / "two.nir", nir.NIRGraph({**nodes, "n": two.nodes["n"], "output": two.nodes["output"]}, [("a", "n"), ("b", "n"), ("n", "output")]))  # fmt: skip
     assert run(one_neuron, "--graphs", one_neuron) == 0
     rows = json.loads((one_neuron / "out.json").read_text())["rows"]
-    assert all(row["entries"] == 21 and row["spikes"] == 0 for row in rows if row["graph"] == "lif.nir")
     notes = {row["graph"]: row["note"] for row in rows}
     assert "damaged or no HDF5" in notes["bad.nir"] and "2 inputs" in notes["two.nir"]
+    if all(each.version is None for each in FRAMEWORKS):
+        pytest.skip("no framework that imports NIR graphs is installed, so no row shows the input")
+    found = [row for row in rows if row["graph"] == "lif.nir"]
+    assert found and all(row["entries"] == 21 and row["spikes"] == 0 for row in found)
 
 
 def test_recordings_beside_a_graph_are_compared(one_neuron: Path) -> None:

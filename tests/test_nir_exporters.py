@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nir
@@ -18,6 +20,7 @@ from test_nir_read import assert_same_run, chain, lif, ports, sequences
 
 from alade_brian.conversion.nir_graphs.read import RefusedNodes, open_nir, read_nir
 from alade_brian.simulation import simulate
+from alade_brian.spec import Population
 
 DRAW = np.random.default_rng(5)
 DENSE = DRAW.integers(-4, 13, (3, 6)) / 16
@@ -62,19 +65,44 @@ SAME: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
 }  # fmt: skip
 
 
+def assert_same_fields(found: Any, wanted: Any, *besides: str) -> None:
+    """Two parts of a specification are of one class and equal in every field, but for those that are named."""
+    assert type(found) is type(wanted)
+    for name in {field.name for field in dataclasses.fields(wanted)} - {*besides}:
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+
+
+def assert_same_neuron(found: Population, wanted: Population) -> None:
+    """Two populations have the same neuron, whether its constants are given once or for every neuron."""
+    assert found.shape == wanted.shape and found.neuron.parameters.keys() == wanted.neuron.parameters.keys()
+    assert_same_fields(found.neuron, wanted.neuron, "parameters")
+    for key, parameter in wanted.neuron.parameters.items():
+        one = found.neuron.parameters[key]
+        values = (np.broadcast_to(p.value, wanted.shape) for p in (one, parameter))
+        np.testing.assert_array_equal(*values, err_msg=key)
+        assert one.unit == parameter.unit
+
+
 @pytest.mark.parametrize("case", SAME)
 def test_what_an_exporter_writes_means_the_plain_graph(case: str) -> None:
-    graph, plain = SAME[case][0](), PLAIN[SAME[case][1]]()
-    found, wanted = (open_nir(g, 4, DT, "euler") for g in (graph, plain))
-    for one, other in zip(found.spec.projections, wanted.spec.projections, strict=True):
-        np.testing.assert_array_equal(one.operator.weight, other.operator.weight)  # type: ignore[union-attr]
-    for kind in ("stimuli", "populations"):
-        shapes = ([p.shape for p in getattr(each.spec, kind)] for each in (found, wanted))
-        assert next(shapes) == next(shapes)
-    shape = wanted.spec.stimuli[0].shape
-    assert assert_same_run(plain, sequences({"input": shape}), "euler") > 0
-    for name, bias in ((p.name, p.bias) for p in wanted.spec.populations):
-        np.testing.assert_array_equal(found.spec.population(name).bias, bias)
+    found, wanted = (open_nir(make(), 4, DT, "euler").spec for make in (SAME[case][0], PLAIN[SAME[case][1]]))
+    assert_same_fields(found, wanted, "stimuli", "populations", "projections", "readout")
+    assert_same_fields(found.readout, wanted.readout)
+    for stimuli in zip(found.stimuli, wanted.stimuli, strict=True):
+        assert_same_fields(*stimuli)
+    for populations in zip(found.populations, wanted.populations, strict=True):
+        assert_same_fields(*populations, "neuron")
+        assert_same_neuron(*populations)
+    for one, other in zip(found.projections, wanted.projections, strict=True):
+        assert_same_fields(one, other, "operator")
+        assert_same_fields(one.operator, other.operator)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_plain_graph_runs_as_the_interpreter_says(name: str) -> None:
+    graph = PLAIN[name]()
+    shape = tuple(graph.nodes["input"].input_type["input"].tolist())
+    assert assert_same_run(graph, sequences({"input": shape}), "euler") > 0
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 6, 5), (2, 6, 5)])
@@ -200,10 +228,7 @@ def test_a_file_that_leaves_something_out_is_read_as_the_whole_one(case: str, tm
     found = read_nir(rewritten(tmp_path / "net.nir", graph(), change), 4, DT)
     whole = read_nir(graph(), 4, DT)
     for one, other in zip(found.populations, whole.populations, strict=True):
-        assert one.shape == other.shape
-        for key, parameter in other.neuron.parameters.items():
-            value = np.broadcast_to(one.neuron.parameters[key].value, one.shape)
-            np.testing.assert_array_equal(value, np.broadcast_to(parameter.value, one.shape), err_msg=key)
+        assert_same_neuron(one, other)
         np.testing.assert_array_equal(*(np.zeros(one.shape) if p.bias is None else p.bias for p in (one, other)))
 
 

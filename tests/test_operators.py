@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from small_specs import READS, through
 from torch.nn import functional as F
 
 from alade_brian.conversion.from_torch.layers import same_padding
@@ -21,7 +22,6 @@ from alade_brian.spec import (
     Identity,
     MaxPooling,
     NetworkSpec,
-    NeuronEquations,
     Operator,
     Pooling,
     Population,
@@ -250,14 +250,7 @@ def test_a_maximum_is_torchs_max_pooling(data: st.DataObject) -> None:
 
 def gathered_maximum(window: MaxPooling, image: np.ndarray) -> np.ndarray:
     shape = window.output_shape(image.shape)
-    silent = NeuronEquations("v : 1", spiking=False, reset="none")
-    spec = NetworkSpec(
-        (Stimulus(image.shape),),
-        (Population("a", image.shape, silent), Population("b", shape, silent)),
-        (Projection("image", "a", Identity()), Projection("a", "b", window)),
-        Readout("b"),
-        1,
-    )
+    spec = through(window, image.shape, shape, (READS, READS))
     taps, rows = gather(spec, spec.projections[1]), image.reshape(len(image), -1)
     assert (taps.row, taps.per_row, taps.offset) == (1, 1, 0)
     pixels = [rows[:, taps.source[a:b]].max(1) for a, b in zip(taps.first[:-1], taps.first[1:], strict=True)]
@@ -425,7 +418,7 @@ def test_an_operator_is_one_class() -> None:
 
 def test_a_new_operator_stands_in_the_table_and_is_simulated() -> None:
     weight = np.linspace(0.1, 0.9, 8)
-    population = Population("output", (2, 2, 2), NeuronEquations("v : 1", spiking=False, reset="none"))
+    population = Population("output", (2, 2, 2), READS)
     spec = NetworkSpec(
         (Stimulus((2, 2, 2)),), (population,), (Projection("image", "output", Diagonal(weight)),), Readout("output"), 3
     )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from command_line import kill_training
 
 from alade_brian.cli import run_command
 from alade_brian.commands import train
@@ -20,7 +17,6 @@ from alade_brian.config.shipped import find_file
 from alade_brian.learning import method_class
 from alade_brian.learning.checkpoint import load_checkpoint, read_header
 
-PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "train.py"
 QUICK = {
     "dataset": "digits",
     "method": "plain",
@@ -81,12 +77,7 @@ def test_its_checkpoint_opens_as_any_other(finished: Path) -> None:
 
 def test_killed_and_resumed_equals_never_interrupted(quick: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    command = [sys.executable, str(PROGRAM), str(quick), "--out", str(out), "--keep-every", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (out / "resume-epoch.pt").is_file() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and not (out / "metrics.json").exists()
+    kill_training(quick, out)
     assert run("--resume", "--out", out) == 0
     assert metrics(out) == metrics(finished)
     name = "checkpoints/task-01.safetensors"

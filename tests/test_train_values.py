@@ -5,10 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import runpy
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import call
+from command_line import call, kill_training
 from sklearn.metrics import mean_squared_error, r2_score
 from test_analysis_report import ReportPage
 
@@ -29,7 +25,6 @@ from alade_brian.runs.subject import read_trained_network
 from alade_brian.spikes.spike_record import SpikeRecord, load_spikes
 from alade_brian.spikes.task_record import NO_CLASS, load_record, save_record
 
-PROGRAM = Path(__file__).resolve().parent.parent / "experiments" / "train.py"
 QUICK: dict[str, Any] = {
     "method": "plain",
     "verify_images": 30,
@@ -205,13 +200,8 @@ def test_traced_images_go_by_their_numbers(fields: Path, tmp_path: Path, capsys:
 
 @pytest.mark.slow
 def test_killed_and_resumed_equals_never_interrupted(vectors: Path, tmp_path: Path) -> None:
-    config, killed = configuration(tmp_path, "digits-position"), tmp_path / "killed"
-    command = [sys.executable, str(PROGRAM), str(config), "--out", str(killed), "--keep-every", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (killed / "resume-epoch.pt").is_file() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and not (killed / "metrics.json").exists()
+    killed = tmp_path / "killed"
+    kill_training(configuration(tmp_path, "digits-position"), killed)
     assert call("train", "--resume", "--out", killed) == 0
     found = [read(out) for out in (killed, vectors)]
     for metrics in found:
