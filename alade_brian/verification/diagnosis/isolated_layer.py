@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
 from alade_brian.spec import (
     Identity,
-    MaxPooling,
     NetworkSpec,
     NeuronEquations,
     Operator,
@@ -27,7 +25,8 @@ from alade_brian.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.spec.synapses import matrix, placed_synapses
+from alade_brian.spec.synapses import placed_synapses
+from alade_brian.verification.currents import apply, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,26 +138,6 @@ class Isolated:
 
 def _like(factor: np.ndarray, population: Population) -> Shape:
     return population.shape if np.ndim(factor) else ()
-
-
-def shifted(values: np.ndarray, steps: int) -> np.ndarray:
-    """Values ``(images, steps, ...)`` that many steps later, zeros before them; earlier where it is negative."""
-    moved = np.zeros_like(values)
-    count = values.shape[1]
-    if abs(steps) < count:
-        moved[:, max(0, steps) : count + min(0, steps)] = values[:, max(0, -steps) : count - max(0, steps)]
-    return moved
-
-
-def apply(operator: Operator, values: np.ndarray, shape: Shape) -> np.ndarray:
-    """An operator on values ``(images, steps, source size)``: ``(images, steps, outputs)``."""
-    weight = operator.full_weight
-    if weight is not None:
-        return values @ weight.T
-    if isinstance(operator, MaxPooling):
-        return np.asarray(values[..., operator.taps(shape)].max(-2))
-    flat = values.reshape(-1, prod(shape))
-    return np.asarray((matrix(operator, shape) @ flat.T).T).reshape(*values.shape[:2], -1)
 
 
 def isolate(spec: NetworkSpec, sent: Mapping[str, np.ndarray], layer: str, neurons: np.ndarray | None) -> Isolated:
