@@ -36,8 +36,8 @@ class Feed:
     values    what its source sends, ``(images, steps, source size)``
     current   what arrives of it without its delay, ``(images, steps, neurons kept of the target)``
     shape     of the source
-    spikes    whether the source spikes; a stimulus does not, nor does what takes a maximum
-    origins   the populations whose spikes it brings: the source, or those whose spikes a maximum is taken of
+    origins   the populations whose spikes it brings: the source, or those whose spikes a maximum is taken of; none if
+              it brings nothing but stimuli
     rows      the target's neurons that are kept
     """
 
@@ -45,7 +45,6 @@ class Feed:
     values: np.ndarray
     current: np.ndarray
     shape: Shape
-    spikes: bool
     origins: tuple[str, ...]
     rows: np.ndarray
     target_size: int
@@ -257,10 +256,8 @@ def _feed(spec: NetworkSpec, projection: Projection, values: np.ndarray, rows: n
     if spec.sends_spikes(projection.source):
         values = values * spec.population(projection.source).amplitude.ravel()
     size = spec.population(projection.target).size
-    shape, spikes = spec.shape(projection.source), spec.sends_spikes(projection.source)
-    feed = Feed(
-        projection, values, values, shape, spikes, _origins(spec, projection.source), rows, size, projection.delay
-    )
+    shape, origins = spec.shape(projection.source), _origins(spec, projection.source)
+    feed = Feed(projection, values, values, shape, origins, rows, size, projection.delay)
     return feed.through(projection.operator)
 
 
