@@ -18,7 +18,7 @@ from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
 from alade_brian.spec import NetworkSpec
-from alade_brian.verification.torch_reference import record
+from alade_brian.verification.torch_reference import TorchReference, record
 
 STEPS = 6
 Body = Callable[[Any, Any], Any]
@@ -193,6 +193,28 @@ def test_a_number_of_images_that_is_written_as_a_number(count: int) -> None:
     assert_alike(model, shown, by_hand(free, shown).sum(0))
     with pytest.raises(RefusedLayers, match="is not the number of images before, 4"):
         convert(Net(lambda net, x: run(net, [net.out(net.fc(x.view(4, -1)).view(5, -1))] * STEPS)), (6,))
+
+
+def test_a_number_of_images_of_a_sequence() -> None:
+    """A first call with another number fails, but a later one takes all steps nevertheless."""
+    model = Net(lambda net, x: run(net, [net.out(net.fc(frame.view(4, -1))) for frame in x]))
+    free = Net(lambda net, x: run(net, [net.out(net.fc(frame)) for frame in x]))
+    shown = images(STEPS, 6, count=6)
+    right = by_hand(free, shown.swapaxes(0, 1)).sum(0)
+    assert_alike(model, shown, right, steps=STEPS, sequence=True)
+
+
+def test_a_number_of_images_is_found_once() -> None:
+    """A first call with another number fails; every later one has the right one, and is listened to as the first."""
+    model = Net(lambda net, x: run(net, [net.out(net.fc(x.view(4, -1)))] * STEPS))
+    reference, calls = TorchReference(model, convert(model, (6,))), list[tuple[int, int]]()
+
+    def called(net: Any, given: Any) -> None:
+        calls.append((len(given[0]), len(net.last._forward_hooks)))
+
+    reference.model.register_forward_pre_hook(called)
+    reference.packed(images(6, count=15), batch=5)
+    assert [size for size, _ in calls] == [5, *[4] * 6] and len({hooks for _, hooks in calls}) == 1
 
 
 def test_weights_and_constants_without_a_module() -> None:

@@ -14,9 +14,10 @@ from networks import CPP
 from test_spec_simulation import NEURONS
 
 from alade_brian.errors import UserError
-from alade_brian.simulation import SimulationSettings, open_simulator, simulate
+from alade_brian.simulation import SimulationSettings, open_simulator, plan_simulation, simulate
 from alade_brian.simulation.cache import kept_answers
 from alade_brian.simulation.cache.kept_answers import KeptAnswers
+from alade_brian.simulation.engines.cpp import CppBackend
 from alade_brian.simulation.engines.growing import GrowingProgram
 from alade_brian.simulation.fused.program import FusedProgram
 from alade_brian.spec import (
@@ -109,6 +110,29 @@ def test_answers_are_not_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
         found = answered(grown(2), settings, shown)
         assert np.array_equal(found.logits[:6], wanted.logits) and np.array_equal(found.logits[6], wanted.logits[0])
     assert not (tmp_path / "answers").exists()
+
+
+def with_noise(spec: NetworkSpec, name: str) -> NetworkSpec:
+    return spec.replace_neuron(name, update="v += 2*randn()")
+
+
+@pytest.mark.parametrize("name", ["0.a", "1.b", "head"])
+def test_a_network_that_draws_random_numbers_is_left_whole(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[NetworkSpec] = []
+    monkeypatch.setattr(CppBackend, "program", lambda backend, plan, traces: built.append(plan.spec))
+    plan = plan_simulation(spec := with_noise(grown(2), name), growing(tmp_path))
+    CppBackend()._fused_engine(plan, ())
+    assert built == [spec] and split(spec) is not None
+
+
+@pytest.mark.slow
+def test_noise_is_drawn_anew(tmp_path: Path) -> None:
+    """By every run, and for an image that is shown twice."""
+    spec, shown = with_noise(grown(1), "0.a"), images(3)[[0, 1, 2, 0]]
+    first, second = (answered(spec, growing(tmp_path), shown).spikes["0.a"] for _ in range(2))
+    assert not np.array_equal(first, second) and not np.array_equal(first[0], first[3])
 
 
 @pytest.mark.slow

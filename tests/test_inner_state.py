@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,18 @@ from networks import CPP, NUMPY, conv_net, convert, dyadic_, dyadic_images
 from tiny_grid import GRID, learnt
 from torch import nn
 
+from alade_brian import cluster_task
 from alade_brian.data import class_order
 from alade_brian.errors import UserError
 from alade_brian.models import LIF, NEURONS, AdaptiveLIF, Frames, HoldCurrent, MeanOverSteps, Recurrent
 from alade_brian.outputs import LOCK
-from alade_brian.simulation import SimulationPlan, SimulationSettings, simulate
+from alade_brian.simulation import SimulationPlan, SimulationSettings, plan_simulation, simulate
+from alade_brian.simulation.cache.builds import generator_digest
 from alade_brian.simulation.engines.cpp import CppBackend
-from alade_brian.simulation.states import record_states, threshold_needs, variables
+from alade_brian.simulation.engines.runtime import NumpyBackend
+from alade_brian.simulation.simulator import pixels
+from alade_brian.simulation.states import PLAIN, record_states, serve, threshold_needs, variables
+from alade_brian.simulation.workers.shards import BRIAN2, Work
 from alade_brian.spikes.states import InnerState
 from alade_brian.spikes.task_record import load_record
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
@@ -121,9 +129,42 @@ def test_every_way_to_simulate_shows_the_same_states(settings: SimulationSetting
     np.testing.assert_allclose(there.logits, responses.logits, rtol=1e-12)
 
 
+def test_a_worker_process_that_ends_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(cluster_task, "record_states", ends)
+    spec = convert(conv_net(), (2, 7, 6))
+    with pytest.raises(UserError, match="a worker process ended in the middle of its work.*use fewer --workers"):
+        record_states(spec, IMAGES, {"3": ["v"]}, dataclasses.replace(NUMPY, workers=2))
+
+
+def test_a_workers_threads_record_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brian2 has one network at a time in a process."""
+    spec, free = convert(conv_net(), (2, 7, 6)), list[bool]()
+    record = NumpyBackend.record_states
+
+    def could_record() -> bool:
+        found = BRIAN2.acquire(blocking=False)
+        if found:
+            BRIAN2.release()
+        return found
+
+    def recorded(*arguments: Any) -> Any:
+        with ThreadPoolExecutor(1) as another:
+            free.append(another.submit(could_record).result())
+        return record(*arguments)
+
+    monkeypatch.setattr(NumpyBackend, "record_states", recorded)
+    packed = Work(spec, plan_simulation(spec, PLAIN).settings, (), generator_digest()).pack()
+    _, states = serve(packed, pixels(spec, {"image": IMAGES}), {"3": ["v"]})
+    assert free == [False] and states["3"]["v"].any()
+
+
 def test_a_backend_without_monitors_is_refused() -> None:
     spec = convert(conv_net(), (2, 7, 6))
-    with pytest.raises(UserError, match="backend 'cuda' records no variables of neurons; use --backend numpy"):
+    words = "backend 'cuda' records no variables of neurons; use --backend numpy, cython or cpp"
+    with pytest.raises(UserError, match=words):
         record_states(spec, IMAGES, {"3": ["v"]}, SimulationSettings(backend="cuda"))
 
 

@@ -47,6 +47,8 @@ from alade_brian.spec.file import load_spec, save_spec
 from alade_brian.spec.parts import split
 from alade_brian.spikes.responses import Responses
 from alade_brian.verification.diagnosis.diagnose import diagnose
+from alade_brian.verification.diagnosis.isolated_layer import held_values, isolate
+from alade_brian.verification.diagnosis.known_faults import hypotheses
 from alade_brian.verification.verify import verify
 
 SEPARATE = dataclasses.replace(CPP, passes="separate")
@@ -253,6 +255,18 @@ def test_a_fault_behind_a_maximum_is_named() -> None:
         parameters=spec.population("neurons").neuron.parameters | {"v_threshold": constant(0.6)},
     )
     assert diagnose(spec, simulate(again, shown, NUMPY), ours, shown, "neurons").explained
+
+
+@pytest.mark.parametrize(("network", "layer", "expected"), [(two_axes, "neurons", 0), (two_axes, "behind", 0), (two_axes, "stem", 2), (one_axis, "neurons", 2)])  # fmt: skip
+def test_only_what_comes_from_images_alone_may_be_their_scale(
+    network: Callable[[], NetworkSpec], layer: str, expected: int
+) -> None:
+    """A maximum of currents from spikes is no image; one of an image is."""
+    spec = network()
+    sent = {"image": np.zeros((1, spec.steps, spec.stimulus.size))}
+    sent |= {p.name: np.zeros((1, spec.steps, p.size)) for p in spec.spiking}
+    found = hypotheses(isolate(spec, sent | held_values(spec, sent), layer, None))
+    assert sum("an input image" in hypothesis.text for hypothesis in found) == expected
 
 
 def test_nothing_is_diagnosed_behind_a_maximum_of_membranes_with_memory() -> None:

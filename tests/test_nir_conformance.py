@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ from test_nir_read import chain
 from alade_brian.conversion.nir_graphs import paper_networks
 from alade_brian.conversion.nir_graphs.deviations import with_late_biases
 from alade_brian.conversion.nir_graphs.paper_networks import PAPER_NETWORKS, paper_network
-from alade_brian.verification.conformance import paper
+from alade_brian.spec import NetworkSpec
+from alade_brian.spikes.responses import Responses
+from alade_brian.verification.conformance import compare, paper
 from alade_brian.verification.conformance.closed_form import exact_spikes
 from alade_brian.verification.conformance.compare import (
+    ConformanceRow,
     ShownGraph,
     compared_with_closed_form,
     compared_with_frameworks,
     compared_with_own_run,
     conformance_row,
+    spikes_in_brian2,
 )
-from alade_brian.verification.conformance.frameworks import FRAMEWORKS, CannotRun, NirFramework
+from alade_brian.verification.conformance.frameworks import FRAMEWORKS, CannotRun, Deviation, NirFramework
 from alade_brian.verification.conformance.own_networks import OWN_NETWORKS
 from alade_brian.verification.conformance.page import MARK, tables
 
@@ -42,6 +47,24 @@ def framework(name: str) -> NirFramework:
 def shown(name: str, steps: int = 30) -> ShownGraph:
     network = paper_network(name, 3)
     return ShownGraph(network.title, network.graph, network.dt, {"input": network.spikes(2, steps, 3)})
+
+
+def rows_of(graph: ShownGraph, frameworks: Sequence[NirFramework]) -> list[ConformanceRow]:
+    return list(compared_with_frameworks(graph, spikes_in_brian2(graph, "euler", NUMPY), NUMPY, frameworks))
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> list[NetworkSpec]:
+    """What Brian2 simulates meanwhile."""
+    seen: list[NetworkSpec] = []
+    simulate = compare.simulate
+
+    def counting(spec: NetworkSpec, *arguments: Any) -> Responses:
+        seen.append(spec)
+        return simulate(spec, *arguments)
+
+    monkeypatch.setattr(compare, "simulate", counting)
+    return seen
 
 
 def test_a_neurons_closed_form_is_its_recursion() -> None:
@@ -64,14 +87,14 @@ def test_the_exact_step_agrees_with_the_closed_form() -> None:
 
 @pytest.mark.parametrize("package", ["snntorch", "norse", "spikingjelly"])
 def test_an_imported_neuron_spikes_as_in_brian2(package: str) -> None:
-    (row,) = compared_with_frameworks(shown("single-neuron"), NUMPY, [framework(package)])
+    (row,) = rows_of(shown("single-neuron"), [framework(package)])
     assert row.mismatched == 0 and row.spikes == row.spikes_reference > 5 and row.note == ""
 
 
 @pytest.mark.parametrize("package", ["snntorch", "norse", "spikingjelly"])
 def test_a_recurrent_bias_differs_only_by_the_imports_deviation(package: str) -> None:
     """The graphs without it agree with the import, those with it do not: each difference is explained."""
-    (row,) = compared_with_frameworks(shown("braille-bias"), NUMPY, [framework(package)])
+    (row,) = rows_of(shown("braille-bias"), [framework(package)])
     assert row.mismatched and row.spikes > 300
     assert "; 0 mismatched if" in f"; {row.note}", row
 
@@ -79,7 +102,7 @@ def test_a_recurrent_bias_differs_only_by_the_imports_deviation(package: str) ->
 @pytest.mark.parametrize("package", ["norse", "spikingjelly"])
 def test_a_recurrent_network_without_biases_and_convolutions_agree(package: str) -> None:
     for name, steps in (("braille-no-bias", 30), ("n-mnist", 4)):
-        (row,) = compared_with_frameworks(shown(name, steps), NUMPY, [framework(package)])
+        (row,) = rows_of(shown(name, steps), [framework(package)])
         assert row.mismatched == 0 and row.spikes > 300 and row.note == ""
 
 
@@ -100,11 +123,28 @@ def test_a_difference_is_counted_and_a_refusal_told() -> None:
     def refuses(graph: Any, dt: float) -> Any:
         raise ValueError("this   graph\nis not for me")
 
-    (row,) = compared_with_frameworks(shown("single-neuron"), NUMPY, [NirFramework("N", "numpy", refuses)])
+    (row,) = rows_of(shown("single-neuron"), [NirFramework("N", "numpy", refuses)])
     assert row.mismatched is None and row.note == "not run: ValueError: this graph is not for me"
     with pytest.raises(CannotRun, match="node '1' has 0 modules of that name"):
         other = NirFramework("N", "numpy", lambda graph, dt: (torch.nn.Linear(1, 1), lambda current, state: None))
         other.run(None, 1e-4, np.zeros((1, 2, 1)), ["1"])
+
+
+class Silent(NirFramework):
+    """A framework in which nothing ever fires."""
+
+    version = "1"
+
+    def run(self, graph: Any, dt: float, shown: np.ndarray, nodes: Sequence[str]) -> Any:
+        return {node: np.zeros((*shown.shape[:2], 1), bool) for node in nodes}, torch.float64
+
+
+def test_what_several_imports_make_of_a_graph_is_simulated_once(simulated: list[NetworkSpec]) -> None:
+    same = Deviation("nothing changes", lambda graph, dt: graph)
+    frameworks = [Silent(name, name, lambda graph, dt: None, (same,)) for name in ("one", "other")]
+    rows = rows_of(shown("single-neuron"), frameworks)
+    assert [row.note for row in rows] == [f"{row.spikes} mismatched if nothing changes" for row in rows]
+    assert len(simulated) == 2 and rows[0].spikes > 5
 
 
 def test_only_biases_on_the_way_back_wait() -> None:
@@ -171,7 +211,7 @@ def test_the_input_beside_a_graph_is_shown(one_neuron: Path) -> None:
     assert found and all(row["entries"] == 21 and row["spikes"] == 0 for row in found)
 
 
-def test_recordings_beside_a_graph_are_compared(one_neuron: Path) -> None:
+def test_recordings_beside_a_graph_are_compared(one_neuron: Path, simulated: list[NetworkSpec]) -> None:
     np.savez(one_neuron / "lif.npz", input=np.ones((1, 9, 1)))
     v, fired = 0.0, np.zeros((9, 1))
     for step in range(9):
@@ -183,6 +223,8 @@ def test_recordings_beside_a_graph_are_compared(one_neuron: Path) -> None:
         np.savez(one_neuron / f"lif.{name}.npz", **arrays)
     (one_neuron / "lif.bad.npz").write_bytes(b"no archive")
     assert run(one_neuron, "--graphs", one_neuron) == 1
+    # The paper's neuron, twice for it has a closed form, and the file's.
+    assert len(simulated) == 3
     rows = json.loads((one_neuron / "out.json").read_text())["rows"]
     found = {row["reference"]: (row["mismatched"], row["note"]) for row in rows}
     assert found["recorded in lif.same.npz"] == (0, "") and found["recorded in lif.other.npz"] == (9, "")

@@ -10,8 +10,19 @@ from torch import nn
 from alade_brian.models import LIF, MeanOverSteps
 from alade_brian.simulation import simulate
 from alade_brian.simulation.simulator import Images
+from alade_brian.spec import (
+    Identity,
+    NetworkSpec,
+    Population,
+    Projection,
+    Readout,
+    Stimulus,
+    constant,
+    memoryless,
+)
 from alade_brian.spikes.packed import PackedResponses, packed
 from alade_brian.spikes.responses import Responses
+from alade_brian.verification.derived_spikes import derived
 from alade_brian.verification.reference import RecordedReference, joined
 from alade_brian.verification.reference_states import torch_states
 from alade_brian.verification.torch_reference import TorchReference
@@ -115,3 +126,18 @@ def test_torchs_membrane_of_a_sequence_is_that_of_its_steps_in_order() -> None:
     assert first.membrane_reference == states[first.image, first.step, first.neuron]
     assert first.distance_to_threshold == first.membrane_reference - 1
     assert (first.membrane_reference > 1) != (first.membrane_brian2 > 1)
+
+
+def test_a_spike_that_arrives_behind_the_last_step_makes_none() -> None:
+    """Derived spikes follow their sources by the delays, those longer than a presentation too."""
+    fires = memoryless(spiking=True, v_threshold=constant(0.5))
+    populations = tuple(Population(name, (3,), fires) for name in ("source", "derived"))
+    delayed = tuple(Projection("source", "derived", Identity(), delay) for delay in (1, 4, 6))
+    projections = (Projection("image", "source", Identity()), *delayed)
+    spec = NetworkSpec((Stimulus((3,)),), populations, projections, Readout("derived", "spike_count"), 4)
+    sent = np.random.default_rng(0).integers(0, 2, (2, 4, 3)).astype(np.float64)
+    found = derived(spec, populations[1], {"source": sent})
+    assert np.array_equal(found[:, 1:], sent[:, :-1]) and not found[:, 0].any() and found.any()
+    shown = sent[:, :1].repeat(4, 1)
+    simulated = simulate(spec, shown[:, 0], NUMPY).spikes
+    assert np.array_equal(derived(spec, populations[1], {"source": shown}), simulated["derived"])

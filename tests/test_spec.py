@@ -188,3 +188,10 @@ def test_damaged_files_are_a_sentence(tmp_path: Path) -> None:
     np.savez(path, other=np.ones(3))
     with pytest.raises(SpecError, match="no network specification"):
         load_spec(path)
+
+
+def test_a_neuron_knows_which_random_numbers_it_draws() -> None:
+    given = {**SPIKING.parameters, "randn_of": constant(0.5)}
+    noisy = NeuronEquations("v : 1", given, update="v += rand() + randn_of", on_spike="v -= randn()")
+    assert noisy.draws == {"rand", "randn"} and dataclasses.replace(noisy, on_spike="").draws == {"rand"}
+    assert dataclasses.replace(noisy, update="v += randn_of", on_spike="").draws == set()

@@ -240,9 +240,10 @@ def _convolution_taps(operator: Convolution, source: Shape) -> Taps:
 
 def _pooling_taps(operator: Pooling | MaxPooling, source: Shape) -> Taps:
     image, made = planar(source), planar(operator.output_shape(source))[1:]
-    dilation = operator.dilation if isinstance(operator, MaxPooling) else (1, 1)
     axes = [
-        _window(made[a], image[1 + a], operator.kernel[a], operator.stride[a], operator.padding[a], dilation[a])
+        _window(
+            made[a], image[1 + a], operator.kernel[a], operator.stride[a], operator.padding[a], operator.dilation[a]
+        )
         for a in (0, 1)
     ]
     # One number, or none, for the whole window.

@@ -18,16 +18,15 @@ from sympy import lambdify
 from alade_brian import cluster_task as remote
 from alade_brian.conversion.to_brian2.text import group_text
 from alade_brian.errors import UserError
-from alade_brian.safe_path import safe_path
 from alade_brian.simulation.cache.builds import generator_digest
-from alade_brian.simulation.engines import backend_named
+from alade_brian.simulation.engines import TABLE, backend_named
 from alade_brian.simulation.plan import SimulationPlan
 from alade_brian.simulation.planning import draft_plan, plan_elsewhere, plan_simulation
 from alade_brian.simulation.separate.state_monitors import States, Wanted
 from alade_brian.simulation.settings import SimulationSettings
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 from alade_brian.simulation.workers.cluster import Cluster
-from alade_brian.simulation.workers.shards import Work, unpacked
+from alade_brian.simulation.workers.shards import BRIAN2, Work, starting_workers, unpacked
 from alade_brian.spec import NetworkSpec
 from alade_brian.spikes.responses import Responses, concatenate
 
@@ -57,7 +56,10 @@ def record_states(
     settings = settings or PLAIN
     backend = draft_plan(spec, settings).backend
     if not backend_named(backend).monitors:
-        raise UserError(f"backend '{backend}' records no variables of neurons; use --backend numpy, cython or cpp")
+        *some, last = (name for name, each in TABLE.items() if each.monitors)
+        raise UserError(
+            f"backend '{backend}' records no variables of neurons; use --backend {', '.join(some)} or {last}"
+        )
     plan = plan_simulation(spec, dataclasses.replace(settings, passes="separate"))
     if plan.python is not None:
         raise UserError("variables of neurons are recorded in this Python alone; leave --cuda-python out")
@@ -72,7 +74,7 @@ def _shared_out(plan: SimulationPlan, values: np.ndarray, wanted: Wanted) -> tup
     cluster = Cluster(plan.cluster) if plan.cluster is not None else None
     parts = np.array_split(values, min(len(values), plan.workers if cluster is None else cluster.cores()))
     packed = Work(plan.spec, plan.alone().settings, (), generator_digest()).pack()
-    with safe_path(), nullcontext() if cluster is None else cluster.serving(packed):
+    with starting_workers(), nullcontext() if cluster is None else cluster.serving(packed):
         parallel = joblib.Parallel(len(parts), backend="loky" if cluster is None else None, max_nbytes=None)
         found = parallel(joblib.delayed(remote.record_states)(packed, remote.Block(part), wanted) for part in parts)
     states = {
@@ -86,7 +88,9 @@ def serve(packed: bytes, values: np.ndarray, wanted: Wanted) -> tuple[Responses,
     """What a worker process does with its part of the images, as pixels; `packed` by `Work.pack`."""
     work = unpacked(packed)
     plan = plan_elsewhere(work.spec, work.settings)
-    return backend_named(plan.backend).record_states(plan, values, wanted)
+    # A worker of a cluster may have several threads.
+    with BRIAN2:
+        return backend_named(plan.backend).record_states(plan, values, wanted)
 
 
 def variables(spec: NetworkSpec, population: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from alade_brian.spec.errors import float64, require
-from alade_brian.spec.neuron_grammar import check_expression, check_model, check_names, check_statements
+from alade_brian.spec.neuron_grammar import RANDOM, check_expression, check_model, check_names, check_statements
 
 Unit = Literal["1", "step"]
 
@@ -129,6 +129,11 @@ class NeuronEquations:
     def input_variable(self) -> str:
         """The variable to which input is added."""
         return self.input or self.membrane
+
+    @property
+    def draws(self) -> frozenset[str]:
+        """The random functions that it calls; with any, two presentations of an image need not be the same."""
+        return RANDOM & set(re.findall(r"\w+", f"{self.update} {self.on_spike}"))
 
 
 def memoryless(spiking: bool = False, **parameters: Parameter) -> NeuronEquations:

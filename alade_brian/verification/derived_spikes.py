@@ -13,7 +13,7 @@ from operator import ge, gt
 import numpy as np
 
 from alade_brian.spec import NetworkSpec, Population
-from alade_brian.spec.synapses import matrix
+from alade_brian.verification.currents import apply, shifted
 
 
 def derived(spec: NetworkSpec, population: Population, sent: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -21,7 +21,7 @@ def derived(spec: NetworkSpec, population: Population, sent: Mapping[str, np.nda
 
     sent   by name the same of the stimulus, in every step, and of the layers before it
 
-    ValueError for neurons with dynamics of their own.
+    ValueError unless its neurons spike and their membrane `v` is declared without an equation (``v : 1``).
     """
     neuron = population.neuron
     if neuron.model.split("\n")[0] != "v : 1" or not neuron.spiking:
@@ -33,11 +33,9 @@ def derived(spec: NetworkSpec, population: Population, sent: Mapping[str, np.nda
     if population.bias is not None:
         drive += population.bias.ravel()
     for projection in spec.inputs(population.name):
-        source, delay = sent[projection.source], projection.delay
-        weights = matrix(projection.operator, spec.shape(projection.source))
-        arrived = (weights @ source.reshape(images * steps, -1).T).T.reshape(images, steps, -1)
+        arrived = apply(projection.operator, sent[projection.source], spec.shape(projection.source))
         place = slice(projection.target_offset, projection.target_offset + arrived.shape[2])
-        drive[:, delay:, place] += arrived[:, : steps - delay]
+        drive[:, :, place] += shifted(arrived, projection.delay)
     above = {">": gt, ">=": ge}[neuron.comparison]
     level = np.broadcast_to(neuron.parameters["v_threshold"].value, population.shape).ravel()
     return above(drive, level) * population.amplitude.ravel()

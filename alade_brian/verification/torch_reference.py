@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 NEURON_STEPS = 2**21
 BATCHES = 8, 256
 ALL_IMAGES = slice(None)
+Kept = TypeVar("Kept")
 
 
 def record(
@@ -69,6 +70,8 @@ class TorchReference:
         self.spec, self.output = spec, output
         # Whether each step takes a call of the model, once that is known.
         self.by_step = False
+        # How many images every call takes, once a call with another number has failed.
+        self._at_once: int | None = None
         # A model may keep its state in attributes of its own.
         own = [m for m in self.model.modules() if framework_of(m) is None and _own_attributes(m)]
         self._kept = {m: _own_attributes(m) for m in own}
@@ -104,16 +107,25 @@ class TorchReference:
 
     def batch(self, images: np.ndarray, populations: Sequence[Population] | None = None) -> PackedResponses:
         """The answers to images that are shown at once, with the spikes of all or some populations."""
-        spiking = self.spec.spiking if populations is None else populations
-        recorded = self._fired_by_modules(self.spec.populations if self.derives else spiking)
-        with outputs(self.model, recorded) as seen:
+        at_once = self._at_once
+        if at_once is None or at_once == len(images):
             try:
-                answers = self.run(images, seen)
+                return self._shown(images, populations)
             except RuntimeError:
-                at_once = self.form.images_at_once
-                if at_once in (None, len(images)):
+                if at_once is not None:
                     raise
-                return self._in_batches_of(at_once, images, populations)
+                at_once = self.form.images_at_once
+                if at_once is None or at_once == len(images):
+                    raise
+            # Nor does the failed call say whether a call is a step.
+            self._at_once, self.by_step = at_once, False
+        return self._in_batches_of(at_once, images, populations)
+
+    def _shown(self, images: np.ndarray, populations: Sequence[Population] | None) -> PackedResponses:
+        """The answers to images that the model is given in one call, or in one call per step."""
+        spiking = self.spec.spiking if populations is None else populations
+        with outputs(self.model, (p.name for p in (self.spec.populations if self.derives else spiking))) as seen:
+            answers = self.run(images, seen)
         if self.derives:
             spikes = self._with_derived(images, seen, {p.name for p in spiking})
         else:
@@ -130,14 +142,11 @@ class TorchReference:
         found = joined([self.batch(filled[k : k + size], populations) for k in range(0, len(filled), size)])
         return PackedResponses({n: s[:count] for n, s in found.spikes.items()}, found.shapes, found.logits[:count])
 
-    def _fired_by_modules(self, populations: Iterable[Population]) -> list[str]:
-        return [p.name for p in populations if module_named(self.model, p.name) is not None]
-
     @cached_property
     def derives(self) -> bool:
         """Whether a population's spikes are no module's alone, see `derived_spikes`."""
         several = any("#" in p.name for p in self.spec.populations)  # of a module that stands at several places
-        return several or len(self._fired_by_modules(self.spec.spiking)) < len(self.spec.spiking)
+        return several or any(module_named(self.model, p.name) is None for p in self.spec.spiking)
 
     def _with_derived(
         self, images: np.ndarray, seen: Mapping[str, list[Tensor]], wanted: Set[str]
@@ -175,7 +184,7 @@ class TorchReference:
 
     def _presented(self, shown: Tensor, images: int) -> Any:
         """What the model returns for a presentation; it is found out whether a call is one or is a single step."""
-        with _numbers(self.model, self.spec.populations) as numbers:
+        with _recorded(self.model, [p.name for p in self.spec.populations], Tensor.numel) as numbers:
             try:
                 returned = self.model(shown if self._held or not self.form.images_first else shown.transpose(0, 1))
             except Exception:
@@ -260,14 +269,21 @@ def packed_spikes(
     return {p.name: pack(by_image(seen[p.name], steps, images) != 0, p.shape) for p in populations}
 
 
+def outputs(model: nn.Module, names: Iterable[str]) -> AbstractContextManager[dict[str, list[Tensor]]]:
+    """What the layers of these names put out, call by call, while the block runs; nothing for names of no layer."""
+    return _recorded(model, names, lambda output: output)
+
+
 @contextmanager
-def outputs(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """What the layers of these names put out, call by call, while the block runs."""
-    seen: dict[str, list[Tensor]] = {name: [] for name in names}
+def _recorded(
+    model: nn.Module, names: Iterable[str], kept: Callable[[Tensor], Kept]
+) -> Iterator[dict[str, list[Kept]]]:
+    """What is kept of the outputs of the layers of these names, call by call, while the block runs."""
+    seen: dict[str, list[Kept]] = {name: [] for name in names}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            seen[name].append(output[0] if isinstance(output, tuple) else output)
+            seen[name].append(kept(output[0] if isinstance(output, tuple) else output))
 
         return hook
 
@@ -286,26 +302,6 @@ def model_input(images: np.ndarray, spec: NetworkSpec) -> Tensor:
         check_axes(spec, spec.stimulus, np.shape(images))
     shown = torch.from_numpy(np.asarray(images, dtype=np.float64))
     return shown if spec.stimulus.coding == "direct" else shown.transpose(0, 1)
-
-
-@contextmanager
-def _numbers(model: nn.Module, populations: Iterable[Population]) -> Iterator[dict[str, list[int]]]:
-    """How many numbers the layers of these populations put out, call by call, while the block runs."""
-    modules = {p.name: module for p in populations if (module := module_named(model, p.name)) is not None}
-    found: dict[str, list[int]] = {name: [] for name in modules}
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            found[name].append((output[0] if isinstance(output, tuple) else output).numel())
-
-        return hook
-
-    hooks = [modules[name].register_forward_hook(keep(name)) for name in found]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class _Float64(TorchFunctionMode):

@@ -46,14 +46,14 @@ def verify(
 ) -> Verification:
     """Convert a trained torch module, simulate it in Brian2, and compare every spike of every layer.
 
-    model      any module that `torch_lower.convert` takes
+    model      any module that `alade_brian.convert` takes
     images     array or tensor ``(n, C, H, W)``, as the module takes them; of a sequence ``(n, steps, C, H, W)``, of
                which the module is shown ``(steps, n, C, H, W)`` unless it takes images first
     spec       compare with this specification instead of the module's own
     settings   how to simulate (default: generated C++, float64)
     progress   called with the number of images newly compared
     steps, sequence, readout, output
-               as `torch_lower.convert` takes them; a sequence's steps are those of the images
+               as `alade_brian.convert` takes them; a sequence's steps are those of the images
 
     torch runs in float64. Raises RefusedLayers where the module cannot be converted exactly, UserError where the images
     do not fit it.

@@ -39,7 +39,6 @@ def with_input_through_recurrence(graph: nir.NIRGraph, dt: float) -> nir.NIRGrap
     snnTorch 1.0 puts a neuron and a matrix that form a cycle into a sub-graph whose Input leads to the matrix.
     """
     flat = flatten(graph)
-    edges = [*flat.edges]
     layers = {b: a for a, b in late_edges(flat.inputs, flat.edges) if (b, a) in flat.edges}
-    changed = [(a, layers[b]) if b in layers and a != layers[b] else (a, b) for a, b in edges]
+    changed = [(a, layers[b]) if b in layers and a != layers[b] else (a, b) for a, b in flat.edges]
     return nir.NIRGraph(dict(flat.nodes), changed, type_check=False) if layers else None

@@ -29,7 +29,6 @@ class PaperNetwork:
     rate    probability of a spike in an element of the input and step
     """
 
-    name: str
     title: str
     graph: nir.NIRGraph
     dt: float
@@ -38,15 +37,19 @@ class PaperNetwork:
 
     def spikes(self, presentations: int, steps: int, seed: int) -> np.ndarray:
         """Random input ``(presentations, steps, *shape)`` of 0 and 1."""
-        draw = np.random.default_rng(seed)
-        return (draw.random((presentations, steps, *self.shape)) < self.rate).astype(np.float64)
+        return random_spikes(np.random.default_rng(seed), (presentations, steps, *self.shape), self.rate)
+
+
+def random_spikes(draw: np.random.Generator, size: Shape, rate: float) -> np.ndarray:
+    """An array of that size of 0 and, with a probability of `rate`, 1, in float64."""
+    return (draw.random(size) < rate).astype(np.float64)
 
 
 def single_neuron(draw: np.random.Generator) -> PaperNetwork:
     """One leaky integrate-and-fire neuron behind a weight of 1 (01_lif)."""
     constants = (_full(1, x) for x in (2.5e-3, 1.0, 0.0, 0.1))
     nodes = {"0": nir.Linear(np.ones((1, 1), np.float32)), "1": nir.LIF(*constants)}
-    return PaperNetwork("single-neuron", "Single neuron", _chain((1,), nodes), PAPER_STEP, (1,), 0.5)
+    return PaperNetwork("Single neuron", _chain((1,), nodes), PAPER_STEP, (1,), 0.5)
 
 
 def event_convolutions(draw: np.random.Generator) -> PaperNetwork:
@@ -71,7 +74,7 @@ def event_convolutions(draw: np.random.Generator) -> PaperNetwork:
         "11": nir.Affine(_normal(draw, 0.02, 0.1, 10, 256), np.zeros(10, np.float32)), "12": fire(10),
     }  # fmt: skip
     graph = _chain((2, 34, 34), nodes, (10,))
-    return PaperNetwork("n-mnist", "Convolutional network for N-MNIST", graph, 1.0, (2, 34, 34), 0.1)
+    return PaperNetwork("Convolutional network for N-MNIST", graph, 1.0, (2, 34, 34), 0.1)
 
 
 def recurrent_braille(draw: np.random.Generator, bias: bool) -> PaperNetwork:
@@ -93,9 +96,9 @@ def recurrent_braille(draw: np.random.Generator, bias: bool) -> PaperNetwork:
     }
     edges = [("input", "fc1"), ("fc1", "lif1.lif"), ("lif1.lif", "lif1.w_rec"), ("lif1.w_rec", "lif1.lif")]
     edges += [("lif1.lif", "fc2"), ("fc2", "lif2"), ("lif2", "output")]
-    name, title = ("bias", "with biases") if bias else ("no-bias", "without biases")
+    title = f"Recurrent network for Braille, {'with' if bias else 'without'} biases"
     graph = nir.NIRGraph(nodes, edges, type_check=False)
-    return PaperNetwork(f"braille-{name}", f"Recurrent network for Braille, {title}", graph, PAPER_STEP, (12,), 0.2)
+    return PaperNetwork(title, graph, PAPER_STEP, (12,), 0.2)
 
 
 PAPER_NETWORKS: Mapping[str, Callable[[np.random.Generator], PaperNetwork]] = {

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from alade_brian.simulation.gather import can_gather
-from alade_brian.spec import NetworkSpec, Population
+from alade_brian.spec import NetworkSpec
 
-# Functions of Brian2 that draw from the host's random numbers.
-RANDOM = frozenset({"rand", "randn", "poisson"})
 # Neurons at once: enough to keep every GPU of today busy, with a state that fits into the smallest one's memory.
 NEURONS_ON_GPU = 2**24
 IMAGES_ON_GPU = 1024
@@ -23,18 +19,13 @@ def refusal(spec: NetworkSpec) -> str | None:
             f"fail by chance; {advice}"
         )
     for population in spec.populations:
-        drawn = _words(population) & RANDOM
+        drawn = population.neuron.draws
         if drawn:
             return (
                 f"the neurons of '{population.name}' draw random numbers ({', '.join(sorted(drawn))}), which shared "
                 f"connectivity on a GPU cannot; {advice}"
             )
     return None
-
-
-def _words(population: Population) -> set[str]:
-    neuron = population.neuron
-    return set(re.findall(r"\w+", " ".join([neuron.model, neuron.update, neuron.threshold, neuron.on_spike])))
 
 
 def images_on_gpu(spec: NetworkSpec) -> int:

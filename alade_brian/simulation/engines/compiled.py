@@ -52,7 +52,9 @@ class CompiledBackend(Backend):
         return BlockEngine(plan.spec, network.run, network.compiled), layout.images
 
     def _fused_engine(self, plan: SimulationPlan, traces: Sequence[str]) -> StreamedProgram | GrowingProgram:
-        parts = split(plan.spec) if plan.reuse and not traces else None
+        # What extractors answered is given again to the same image, which noise would differ for.
+        noisy = any(p.neuron.draws for p in plan.spec.populations)
+        parts = split(plan.spec) if plan.reuse and not traces and not noisy else None
         if parts is None:
             return self.program(plan, traces)
         return GrowingProgram(plan, parts, lambda part: self.program(self.part(plan, part), ()))

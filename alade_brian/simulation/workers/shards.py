@@ -38,8 +38,21 @@ from alade_brian.spikes.packed import PackedResponses
 # Blocks that are under way, for each worker: one is simulated while another waits.
 BLOCKS_PER_WORKER = 2
 # Brian2 has one network at a time in a process.
-_brian2 = threading.RLock()
+BRIAN2 = threading.RLock()
 TOKEN_BYTES = 16
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Within it joblib starts worker processes, and waits for them. UserError if one ends in the middle of its work."""
+    try:
+        with safe_path():
+            yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process ended in the middle of its work (out of memory?); use fewer --workers or a smaller "
+            "simulation.batch"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +92,7 @@ class Engines:
         try:
             engine = self._idle.pop()
         except IndexError:
-            with _brian2:
+            with BRIAN2:
                 engine = self._make()
         yield engine
         self._idle.append(engine)
@@ -98,7 +111,7 @@ class Engines:
 
 
 def _serialised(engine: Engine) -> AbstractContextManager[object]:
-    return nullcontext() if engine.own_process else _brian2
+    return nullcontext() if engine.own_process else BRIAN2
 
 
 # Engines that this process opened as somebody's worker, the newest network last.
@@ -109,7 +122,7 @@ NETWORKS_AT_ONCE = 2
 def serve(packed: bytes, block: np.ndarray, record: bool) -> PackedResponses:
     """What a worker process does with a block for a network that was `packed` by `Work.pack`."""
     token = packed[:TOKEN_BYTES]
-    with _brian2:
+    with BRIAN2:
         if token not in _serving:
             work = unpacked(packed)
             while len(_serving) >= NETWORKS_AT_ONCE:
@@ -153,15 +166,9 @@ class ShardedEngine:
             pre_dispatch=under_way, max_nbytes=None,
         )  # fmt: skip
         tasks = (joblib.delayed(remote.serve)(self._packed, Block(block), record) for block in blocks)
-        try:
-            with safe_path():
-                if in_order:
-                    yield from parallel(tasks)
-                else:
-                    while window := list(islice(tasks, under_way)):
-                        yield from parallel(window)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process ended in the middle of its work (out of memory?); use fewer --workers or a smaller "
-                "simulation.batch"
-            ) from error
+        with starting_workers():
+            if in_order:
+                yield from parallel(tasks)
+            else:
+                while window := list(islice(tasks, under_way)):
+                    yield from parallel(window)

@@ -34,12 +34,24 @@ def _filled(pixel: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.where(inside, pixel, pixel[inside.argmax(0), np.arange(pixel.shape[1])])
 
 
+def _windows(operator: Pooling | MaxPooling, image: Shape, made: Shape) -> WindowPixels:
+    """The windows along both axes of an image, from which the image `made` comes."""
+    return [
+        window(
+            image[1 + a], made[1 + a], operator.kernel[a], operator.stride[a], operator.padding[a], operator.dilation[a]
+        )
+        for a in (0, 1)
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Pooling(Operator):
     """Pooling channel by channel, times `gain` (one number or one per channel).
 
     A window's sum, divided by the window's size where `average`; pixels of the padding count as zeros.
     """
+
+    dilation: ClassVar[Pair] = (1, 1)
 
     kernel: Pair
     stride: Pair
@@ -84,18 +96,15 @@ class Pooling(Operator):
 
     def synapses(self, source: Shape) -> Synapses:
         image = planar(source)
-        inside, pre, post = _connections(image, self._windows(image))
+        inside, pre, post = _connections(image, _windows(self, image, self.output_shape(image)))
         pre, post = pre[inside], post[inside]
         index = pre // prod(image[1:]) if self.gain.ndim else np.zeros_like(pre)
         return sorted_synapses(pre, post, index, self.scale)
 
-    def _windows(self, image: Shape) -> WindowPixels:
-        """The windows along both axes of an image."""
-        made = self.output_shape(image)
-        return [window(image[1 + a], made[1 + a], self.kernel[a], self.stride[a], self.padding[a]) for a in (0, 1)]
-
     def count(self, source: Shape) -> int:
-        return source[0] * prod(int(inside.sum()) for _, inside in self._windows(planar(source)))
+        image = planar(source)
+        windows = _windows(self, image, self.output_shape(image))
+        return source[0] * prod(int(inside.sum()) for _, inside in windows)
 
     def values(self) -> np.ndarray:
         return self.gain
@@ -164,7 +173,7 @@ class MaxPooling(Operator):
             rows > 0 and columns > 0, f"a maximum's window of {self.kernel} does not fit into an image of {source[1:]}"
         )
         made = check_shape((image[0], rows, columns), "what a maximum makes")
-        empty = any(not inside.any(0).all() for _, inside in self._windows(image, made))
+        empty = any(not inside.any(0).all() for _, inside in _windows(self, image, made))
         require(not empty, f"a maximum's window of {self.kernel} holds no pixel of an image of {source[1:]}: pad less")
         return like_source(made, source)
 
@@ -176,28 +185,22 @@ class MaxPooling(Operator):
         # A window that would begin behind the image is none.
         return count - 1 if self.ceil_mode and (count - 1) * stride >= size + padding else count
 
-    def _windows(self, image: Shape, made: Shape) -> WindowPixels:
-        return [
-            window(image[1 + a], made[1 + a], self.kernel[a], self.stride[a], self.padding[a], self.dilation[a])
-            for a in (0, 1)
-        ]
-
     def taps(self, source: Shape) -> np.ndarray:
         """The source's neurons in every window, ``(places of the window, outputs)``. For places outside the image one
         of the others stands a second time, which changes no maximum."""
         image, made = planar(source), planar(self.output_shape(source))
-        axes = [(_filled(pixel, inside), inside) for pixel, inside in self._windows(image, made)]
+        axes = [(_filled(pixel, inside), inside) for pixel, inside in _windows(self, image, made)]
         _, pre, _ = _connections(image, axes)
         return pre.transpose(1, 2, 0, 3, 4).reshape(prod(self.kernel), -1)
 
     def synapses(self, source: Shape) -> Synapses:
         image, made = planar(source), planar(self.output_shape(source))
-        inside, pre, post = _connections(image, self._windows(image, made))
+        inside, pre, post = _connections(image, _windows(self, image, made))
         return sorted_synapses(pre[inside], post[inside], np.zeros(np.count_nonzero(inside), dtype=np.int64))
 
     def count(self, source: Shape) -> int:
         image, made = planar(source), planar(self.output_shape(source))
-        return source[0] * prod(int(inside.sum()) for _, inside in self._windows(image, made))
+        return source[0] * prod(int(inside.sum()) for _, inside in _windows(self, image, made))
 
     def values(self) -> np.ndarray:
         """None: a maximum has no numbers."""

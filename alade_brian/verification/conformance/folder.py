@@ -11,6 +11,7 @@ import numpy as np
 
 from alade_brian.conversion.nir_graphs.arrays import match_inputs, read_arrays
 from alade_brian.conversion.nir_graphs.file import load_graph
+from alade_brian.conversion.nir_graphs.paper_networks import random_spikes
 from alade_brian.conversion.nir_graphs.read import open_nir
 from alade_brian.conversion.nir_graphs.step import frameworks_step
 from alade_brian.errors import UserError
@@ -50,8 +51,9 @@ def compared_files(
         except UserError as error:
             yield ConformanceRow(path.name, "none", 0, 0, None, None, str(error))
             continue
-        yield from compared_with_frameworks(shown, settings)
-        yield from _compared_recordings(path, shown, settings)
+        ours = spikes_in_brian2(shown, "euler", settings)
+        yield from compared_with_frameworks(shown, ours, settings)
+        yield from _compared_recordings(path, shown.title, ours)
         (array,) = shown.inputs.values()
         if array[0, 0].size == 1:
             yield from _compared_traces(path, shown, settings)
@@ -73,30 +75,28 @@ def _shown(path: Path, presentations: int, steps: int, seed: int) -> ShownGraph:
         # The same graph gets the same input, whatever lies beside it.
         draw = np.random.default_rng([seed, zlib.crc32(path.name.encode())])
         size = (presentations, steps, *network.spec.shape(name))
-        array = (draw.random(size) < RATE).astype(np.float64)
+        array = random_spikes(draw, size, RATE)
     return ShownGraph(path.name, graph, dt, {node: array})
 
 
-def _compared_recordings(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:
+def _compared_recordings(path: Path, title: str, ours: Mapping[str, np.ndarray]) -> Iterator[ConformanceRow]:
     """A row for each recording beside a graph; of the nodes that it holds."""
-    recordings = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*.npz"))
-    ours = spikes_in_brian2(shown, "euler", settings) if recordings else {}
-    for recording in recordings:
+    for recording in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*.npz")):
         name = f"recorded in {recording.name}"
         try:
             arrays = read_arrays(recording)
         except UserError as error:
-            yield conformance_row(shown.title, name, {}, None, f"not compared: {error}")
+            yield conformance_row(title, name, {}, None, f"not compared: {error}")
             continue
         held = {node: spikes for node, spikes in ours.items() if node in arrays}
         wrong = [node for node, spikes in held.items() if arrays[node].size != spikes.size]
         if wrong or not held:
             shapes = ", ".join(f"'{node}' of shape {arrays[node].shape}" for node in wrong)
             note = f"not compared: it holds {shapes or 'none of the spiking nodes'}"
-            yield conformance_row(shown.title, name, held, None, note)
+            yield conformance_row(title, name, held, None, note)
             continue
         theirs = {node: arrays[node].reshape(spikes.shape) > 0 for node, spikes in held.items()}
-        yield conformance_row(shown.title, name, held, theirs)
+        yield conformance_row(title, name, held, theirs)
 
 
 def _compared_traces(path: Path, shown: ShownGraph, settings: SimulationSettings) -> Iterator[ConformanceRow]:

@@ -14,6 +14,7 @@ from alade_brian.verification.conformance.compare import (
     compared_with_closed_form,
     compared_with_frameworks,
     compared_with_own_run,
+    spikes_in_brian2,
 )
 from alade_brian.verification.conformance.frameworks import FRAMEWORKS, silent
 from alade_brian.verification.conformance.own_networks import OWN_NETWORKS
@@ -26,7 +27,8 @@ def compared_paper_networks(
     for name in PAPER_NETWORKS:
         network = paper_network(name, seed)
         inputs = {"input": network.spikes(presentations, steps, seed)}
-        yield from compared_with_frameworks(ShownGraph(network.title, network.graph, network.dt, inputs), settings)
+        shown = ShownGraph(network.title, network.graph, network.dt, inputs)
+        yield from compared_with_frameworks(shown, spikes_in_brian2(shown, "euler", settings), settings)
         if name == "single-neuron":
             yield compared_with_closed_form(network, presentations, steps, seed, settings)
 
@@ -35,7 +37,7 @@ def compared_own_networks(
     presentations: int, steps: int, seed: int, settings: SimulationSettings
 ) -> Iterator[ConformanceRow]:
     """Every network of `OWN_NETWORKS` whose framework is installed."""
-    installed = {framework.name.lower() for framework in FRAMEWORKS if framework.version is not None}
+    installed = {framework.package for framework in FRAMEWORKS if framework.version is not None}
     for name, make in OWN_NETWORKS.items():
         if name.partition("-")[0] in installed:
             with silent():

@@ -22,9 +22,6 @@ def snntorch_examples() -> Examples:
         """It keeps its state, and returns its spikes alone."""
         return Example(partial(kind, *arguments, init_hidden=True, **keywords), _said(arguments, keywords))
 
-    def steps(kind: Callable[..., nn.Module], *arguments: Any, **keywords: Any) -> Example:
-        return Example(partial(kind, *arguments, **keywords), _said(arguments, keywords), form="steps")
-
     resets = [{"reset_mechanism": rule} for rule in ("subtract", "zero", "none")]
     return {
         "Leaky": (*(loop(snn.Leaky, 0.9, **rule) for rule in resets), loop(snn.Leaky, 0.9, reset_delay=False)),
@@ -34,12 +31,12 @@ def snntorch_examples() -> Examples:
         "Alpha": tuple(loop(snn.Alpha, 0.9, 0.7, threshold=0.3, **rule) for rule in resets),
         "Lapicque": tuple(loop(snn.Lapicque, 0.6, **rule) for rule in resets),
         "DeltaLeaky": (loop(snn.DeltaLeaky, 0.3, beta=0.9), loop(snn.DeltaLeaky, 0.5, beta=1.0)),
-        "StateLeaky": (steps(snn.StateLeaky, 0.9, 5), steps(snn.StateLeaky, 0.5, 5, graded_spikes_factor=0.7)),
-        "LinearLeaky": (steps(snn.LinearLeaky, 0.9, 5, 5), steps(snn.LinearLeaky, 0.5, 5, 5, bias=False)),
+        "StateLeaky": (_steps(snn.StateLeaky, 0.9, 5), _steps(snn.StateLeaky, 0.5, 5, graded_spikes_factor=0.7)),
+        "LinearLeaky": (_steps(snn.LinearLeaky, 0.9, 5, 5), _steps(snn.LinearLeaky, 0.5, 5, 5, bias=False)),
         "LeakyParallel": (
-            steps(snn.LeakyParallel, 5, 5, beta=0.7),
-            steps(snn.LeakyParallel, 5, 5),
-            steps(snn.LeakyParallel, 5, 5, bias=False, threshold=0.4),
+            _steps(snn.LeakyParallel, 5, 5, beta=0.7),
+            _steps(snn.LeakyParallel, 5, 5),
+            _steps(snn.LeakyParallel, 5, 5, bias=False, threshold=0.4),
         ),
         "GradedSpikes": (
             Example(lambda: nn.Sequential(snn.Leaky(0.9, init_hidden=True), snn.GradedSpikes(1, 1.5)), "1, 1.5"),
@@ -129,11 +126,11 @@ def _loop(kind: Callable[..., nn.Module], **keywords: Any) -> Example:
     return Example(partial(kind, **keywords), _said((), keywords))
 
 
-def _both(kind: Callable[..., nn.Module], gain: float = 2.0, **keywords: Any) -> tuple[Example, Example]:
+def _both(kind: Callable[..., nn.Module], **keywords: Any) -> tuple[Example, Example]:
     """Once called for every step, once for all of them."""
     alone, whole = partial(kind, **keywords), partial(kind, **keywords, step_mode="m")
     said = _said((), keywords)
-    return Example(alone, said, gain=gain), Example(whole, _said((), {**keywords, "step_mode": "m"}), "steps")
+    return Example(alone, said), Example(whole, _said((), {**keywords, "step_mode": "m"}), "steps")
 
 
 def _steps(kind: Callable[..., nn.Module], *arguments: Any, size: int = 5, **keywords: Any) -> Example:
@@ -210,7 +207,7 @@ def _norse_over_time() -> Examples:
 
     plain = "LIF", "LI", "IAF", "LIFEx", "LIFAdEx", "LSNN"
     recurrent = "LIF", "LIFEx", "LIFAdEx", "LIFRefrac", "LIFAdExRefrac", "LSNN"
-    kinds = {name: partial(getattr(norse, name)) for name in plain}
+    kinds = {name: getattr(norse, name) for name in plain}
     kinds |= {f"{name}Recurrent": partial(getattr(norse, f"{name}Recurrent"), 5, 5) for name in recurrent}
     bursting = {
         "Izhikevich": partial(norse.Izhikevich, norse.tonic_bursting),

@@ -86,8 +86,7 @@ class Network(nn.Module):
             value = self.front(x)
             given = self.layer(value, state) if self.form == "state" else self.layer(value)
             state = given[1] if self.form == "state" else None
-            whole = isinstance(given, tuple) or self.form == "state"
-            answers.append(self.behind(given[0] if whole else given))
+            answers.append(self.behind(given[0] if isinstance(given, tuple) else given))
         return torch.stack(answers).mean(0)
 
 

@@ -18,6 +18,7 @@ from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.simulation import SimulationSettings
 from alade_brian.verification.coverage import examples
 from alade_brian.verification.coverage.network import STEPS, Example
+from alade_brian.verification.framework_section import framework_section
 from alade_brian.verification.verify import verify
 
 # Where a framework keeps the classes that are counted, and how each of them is made.
@@ -113,7 +114,5 @@ def markdown(rows: Mapping[str, list[Row]]) -> str:
 
 def _section(framework: Framework, rows: list[Row]) -> str:
     exact = sum(row.path == "exact" for row in rows)
-    lines = [f"## {framework.title} {framework.version}: {exact} of {len(rows)} exact", ""]
-    lines += ["| class | path | tried with, or why not |", "|---|---|---|"]
-    lines += [f"| `{row.name}` | {row.path} | {row.how} |" for row in rows]
-    return "\n".join(lines)
+    cells = [(f"`{row.name}`", row.path, row.how) for row in rows]
+    return framework_section(2, framework, exact, ("class", "path", "tried with, or why not"), cells)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
 from alade_brian.spec import (
     Identity,
-    MaxPooling,
     NetworkSpec,
     NeuronEquations,
     Operator,
@@ -27,7 +25,8 @@ from alade_brian.spec import (
     Stimulus,
     constant,
 )
-from alade_brian.spec.synapses import matrix, placed_synapses
+from alade_brian.spec.synapses import placed_synapses
+from alade_brian.verification.currents import apply, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +36,8 @@ class Feed:
     values    what its source sends, ``(images, steps, source size)``
     current   what arrives of it without its delay, ``(images, steps, neurons kept of the target)``
     shape     of the source
-    spikes    whether the source spikes; a stimulus does not, nor does what takes a maximum
-    origins   the populations whose spikes it brings: the source, or those whose spikes a maximum is taken of
+    origins   the populations whose spikes it brings: the source, or those whose spikes a maximum is taken of; none if
+              it brings nothing but stimuli
     rows      the target's neurons that are kept
     """
 
@@ -46,7 +45,6 @@ class Feed:
     values: np.ndarray
     current: np.ndarray
     shape: Shape
-    spikes: bool
     origins: tuple[str, ...]
     rows: np.ndarray
     target_size: int
@@ -139,26 +137,6 @@ class Isolated:
 
 def _like(factor: np.ndarray, population: Population) -> Shape:
     return population.shape if np.ndim(factor) else ()
-
-
-def shifted(values: np.ndarray, steps: int) -> np.ndarray:
-    """Values ``(images, steps, ...)`` that many steps later, zeros before them; earlier where it is negative."""
-    moved = np.zeros_like(values)
-    count = values.shape[1]
-    if abs(steps) < count:
-        moved[:, max(0, steps) : count + min(0, steps)] = values[:, max(0, -steps) : count - max(0, steps)]
-    return moved
-
-
-def apply(operator: Operator, values: np.ndarray, shape: Shape) -> np.ndarray:
-    """An operator on values ``(images, steps, source size)``: ``(images, steps, outputs)``."""
-    weight = operator.full_weight
-    if weight is not None:
-        return values @ weight.T
-    if isinstance(operator, MaxPooling):
-        return np.asarray(values[..., operator.taps(shape)].max(-2))
-    flat = values.reshape(-1, prod(shape))
-    return np.asarray((matrix(operator, shape) @ flat.T).T).reshape(*values.shape[:2], -1)
 
 
 def isolate(spec: NetworkSpec, sent: Mapping[str, np.ndarray], layer: str, neurons: np.ndarray | None) -> Isolated:
@@ -278,10 +256,8 @@ def _feed(spec: NetworkSpec, projection: Projection, values: np.ndarray, rows: n
     if spec.sends_spikes(projection.source):
         values = values * spec.population(projection.source).amplitude.ravel()
     size = spec.population(projection.target).size
-    shape, spikes = spec.shape(projection.source), spec.sends_spikes(projection.source)
-    feed = Feed(
-        projection, values, values, shape, spikes, _origins(spec, projection.source), rows, size, projection.delay
-    )
+    shape, origins = spec.shape(projection.source), _origins(spec, projection.source)
+    feed = Feed(projection, values, values, shape, origins, rows, size, projection.delay)
     return feed.through(projection.operator)
 
 

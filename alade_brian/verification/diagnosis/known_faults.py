@@ -185,7 +185,7 @@ def _scale(layer: Isolated) -> Iterator[Hypothesis]:
         for bias, rest in ((True, ""), (False, ", its bias apart")):
             yield Hypothesis("input scale", f"an input multiplied by 1 - decay{rest}", layer.scaled(flat, bias))
             yield Hypothesis("input scale", f"an input divided by 1 - decay{rest}", layer.scaled(1 / flat, bias))
-    shown = [k for k, f in enumerate(layer.feeds) if not f.spikes]
+    shown = [k for k, f in enumerate(layer.feeds) if not f.origins]
     for text, factor in (("multiplied", 255.0), ("divided", 1 / 255)):
         feeds = {k: replace(layer.feeds[k], current=layer.feeds[k].current * factor) for k in shown}
         if feeds:

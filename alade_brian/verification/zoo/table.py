@@ -13,6 +13,7 @@ from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 from alade_brian.simulation.settings import SimulationSettings
+from alade_brian.verification.framework_section import framework_section
 from alade_brian.verification.verify import Verification, verify
 from alade_brian.verification.zoo.example import Example, examples
 
@@ -83,8 +84,6 @@ def _reason(refusal: Refusal) -> str:
 
 def section(framework: str, found: Sequence[Row]) -> str:
     """A framework's rows as a section of the documentation."""
-    adapter = FRAMEWORKS[framework]()
     exact = sum(row.found == "exact" for row in found)
-    lines = [f"### {adapter.title} {adapter.version}: {exact} of {len(found)} exact", ""]
-    lines += ["| network | spiking layers | found |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {row.title} | {row.layers or ''} | {row.found} |" for row in found)])
+    cells = [(row.title, row.layers or "", row.found) for row in found]
+    return framework_section(3, FRAMEWORKS[framework](), exact, ("network", "spiking layers", "found"), cells)
