@@ -168,7 +168,7 @@ class ValueInterpreter(fx.Interpreter):
             return self.known[kind]
         refuse_class(module)
         if framework:
-            same = same_class(kind, framework.layers)
+            same = None if kind in framework.refused else same_class(kind, framework.layers)
             if same is None:
                 raise refuse_layer(module, framework)
             function: LowerFunction | None = framework.layers[same]
