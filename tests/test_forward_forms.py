@@ -100,6 +100,20 @@ def test_a_layer_over_a_recording_that_has_the_images_first() -> None:
     assert_alike(model, shown, by_hand(model, shown).sum(0), steps=STEPS, sequence=True)
 
 
+def test_a_forward_that_is_understood_is_not_tried_in_other_ways() -> None:
+    """One step of a recording: taken as all steps it is not understood, and is not tried with the images first."""
+    axes: list[int] = []
+
+    def body(net: Any, x: Any) -> Tensor:
+        axes.append(x.ndim)
+        return net.last(net.out(net.fc(x)))
+
+    net = Net(body)
+    net.last.init_hidden = True
+    convert(net, (6,), steps=STEPS, sequence=True)
+    assert axes.count(3) == 1
+
+
 def test_images_walked_over_are_refused() -> None:
     with pytest.raises(RefusedLayers, match="image by image"):
         convert(Net(lambda net, x: run(net, [net.fc(one) for one in x])), (6,))
