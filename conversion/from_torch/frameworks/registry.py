@@ -377,6 +377,15 @@ def time_constants(decay: Any) -> Parameter:
     return constant(np.vectorize(time_constant, otypes=[float])(numbers(decay)), "step")
 
 
+def linear_layer(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer with these numbers; without a bias where it is None."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    made.weight.data = weight.detach()
+    if bias is not None:
+        made.bias.data = bias.detach()
+    return made
+
+
 def numbers(tensor: Any) -> np.ndarray:
     """A number or tensor as float64, leading axes of length 1 taken off."""
     value = np.asarray(tensor.detach().double().cpu().numpy() if isinstance(tensor, Tensor) else tensor, dtype=float)
