@@ -26,8 +26,9 @@ from alade_brian.conversion.lowering import (
     concatenate,
     reshape,
     scale,
+    spike_heights,
 )
-from alade_brian.spec import Dense, Identity, Shape, constant, memoryless
+from alade_brian.spec import Dense, Shape, constant, memoryless
 
 FunctionLowering = Callable[..., Any]
 
@@ -125,20 +126,10 @@ def spike_product(lowering: SpecBuilder, left: AffineInput, right: AffineInput) 
 
 def _binary(lowering: SpecBuilder, value: AffineInput) -> tuple[AffineInput, np.ndarray]:
     """A value that is 0 or a height, as 0 or 1 and the heights; CannotLower for any other."""
-    flat = np.zeros(prod(value.shape))
-    for term in value.terms:
-        place = slice(term.first, term.first + prod(term.shape))
-        if not isinstance(term.operator, Identity) or np.any(flat[place]) or lowering.is_stimulus(term.source):
-            break
-        source = lowering.population(term.source)
-        if not source.neuron.spiking:
-            break
-        flat[place] = (term.operator.per_neuron(source.shape) * source.amplitude).ravel()
-    else:
-        gain, bias = flat.reshape(value.shape), value.bias
-        if np.all(gain != 0) and np.all((bias == 0) | (bias == -gain)):
-            height = np.where(bias == 0, gain, bias)
-            return scale(lowering, value, 1 / height), height
+    gain, bias = spike_heights(lowering, value), value.bias
+    if gain is not None and np.all(gain != 0) and np.all((bias == 0) | (bias == -gain)):
+        height = np.where(bias == 0, gain, bias)
+        return scale(lowering, value, 1 / height), height
     said = "multiplies what is no spikes; multiply spikes, 1 minus spikes, or constants"
     raise CannotLower("*", value.shape, said)
 
