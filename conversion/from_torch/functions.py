@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
-from alade_brian.conversion.from_torch.shapes import Batch, to_numpy
+from alade_brian.conversion.from_torch.shapes import Batch, sizes_of, to_numpy
 from alade_brian.conversion.lowering import (
     AffineInput,
     CannotLower,
@@ -64,13 +64,13 @@ def unflattened(lowering: SpecBuilder, value: AffineInput, dim: int, sizes: Sequ
 
 def reshaped(lowering: SpecBuilder, value: AffineInput, *sizes: Any) -> AffineInput:
     """Tensor.view and Tensor.reshape; the first size must be the number of images."""
-    wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else list(sizes)
+    wanted = sizes_of(sizes)
     if not wanted or not all(type(n) is int for n in wanted[1:]):
-        raise CannotLower("size", tuple(wanted), "must leave the batch the first axis: use (x.size(0), -1)")
+        raise CannotLower("size", wanted, "must leave the batch the first axis: use (x.size(0), -1)")
     # A number of images written as a number could be any; -1 is it if the rest is everything else.
     known = isinstance(wanted[0], Batch) or (wanted[0] == -1 and prod(wanted[1:]) == prod(value.shape))
     if not known or (wanted[0] == -1 and -1 in wanted[1:]):
-        raise CannotLower("size", tuple(wanted), "must leave the batch the first axis: use (x.size(0), -1)")
+        raise CannotLower("size", wanted, "must leave the batch the first axis: use (x.size(0), -1)")
     return reshape(value, _sizes(wanted[1:], prod(value.shape)))
 
 

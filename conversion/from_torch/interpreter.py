@@ -31,7 +31,7 @@ from alade_brian.conversion.from_torch.functions import (
 )
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
-from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image, to_numpy
+from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image, sizes_of, to_numpy
 from alade_brian.conversion.from_torch.step_axis import flattened, without_time
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
@@ -261,7 +261,7 @@ class ValueInterpreter(fx.Interpreter):
         No other number of images, and no other meaning of the first size, leaves each image what is its own.
         """
         value, *sizes = args
-        wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        wanted = sizes_of(sizes)
         shape = getattr(without_time(value), "shape", None)
         plain = name in ("view", "reshape") and wanted and all(type(n) is int for n in wanted)
         if not plain or shape is None or isinstance(value, AllSteps) or wanted[0] < 1:
@@ -269,7 +269,7 @@ class ValueInterpreter(fx.Interpreter):
         if -1 not in wanted[1:] and prod(wanted[1:]) != prod(shape):
             return args
         if self.clock.images_at_once not in (None, wanted[0]):
-            raise CannotLower("size", tuple(wanted), f"is not the number of images before, {self.clock.images_at_once}")
+            raise CannotLower("size", wanted, f"is not the number of images before, {self.clock.images_at_once}")
         self.clock.images_at_once = wanted[0]
         return (value, Batch(self.clock.images), *wanted[1:])
 
