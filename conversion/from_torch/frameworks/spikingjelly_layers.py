@@ -85,7 +85,7 @@ def _lower_channel_scaler(lowering: SpecBuilder, name: str, module: Any, value: 
 def _recurrent(module: Any) -> ForeignNeuron:
     """A neuron, perhaps behind linear layers, behind a linear layer that reads the input and the neuron's own spikes of
     the step before."""
-    inside = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
+    inside: list[Any] = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
     known = NEURONS.get(type(inside[-1]))
     if known is None or not all(isinstance(part, nn.Linear) for part in inside[:-1]):
         said = "is no neuron that is known, nor one behind linear layers; use IFNode or LIFNode"
