@@ -111,8 +111,7 @@ def settled(operator: Operator) -> Operator:
 
 
 def _behind(inner: Operator, source: Shape, outer: Operator) -> Operator:
-    neutral = isinstance(outer, Identity) and np.all(outer.gain == 1)
-    if isinstance(inner, Behind) and not neutral:
+    if isinstance(inner, Behind) and not outer.changes_nothing:
         return Behind(inner, source, outer)
     return in_closed_form(inner, source, outer) or Behind(inner, source, outer)
 
@@ -229,17 +228,36 @@ def source_value(name: str, shape: Shape) -> AffineInput:
 
 
 def same_value(left: AffineInput, right: AffineInput) -> bool:
-    """Whether two values are equal in every term, in their order, and in their bias."""
+    """Whether two values are equal in every term, in whatever order these are added, and in their bias."""
+
+    def key(term: LinearTerm) -> tuple[str, int, int]:
+        return term.source, term.delay, term.first
+
+    def same(a: Operator, b: Operator) -> bool:
+        return a is b or same_operator(settled(a), settled(b))
+
+    if left is right:
+        return True
+    pairs = zip(sorted(left.terms, key=key), sorted(right.terms, key=key), strict=False)
     return (
-        left.shape == right.shape
-        and len(left.terms) == len(right.terms)
+        len(left.terms) == len(right.terms)
         and np.array_equal(left.bias, right.bias)
-        and all(
-            (a.source, a.shape, a.first, a.delay) == (b.source, b.shape, b.first, b.delay)
-            and same_operator(a.operator, b.operator)
-            for a, b in zip(left.terms, right.terms, strict=True)
-        )
+        and all(key(a) == key(b) and same(a.operator, b.operator) for a, b in pairs)
     )
+
+
+def spike_heights(lowering: SpecBuilder, value: AffineInput) -> np.ndarray | None:
+    """What a spike counts in each place of a value, its constant aside; 0 where there are none. None for what is not
+    spikes of one layer or of several side by side."""
+    flat = np.zeros(prod(value.shape))
+    for term in value.terms:
+        if lowering.is_stimulus(term.source) or not isinstance(term.operator, Identity):
+            return None
+        source, place = lowering.population(term.source), slice(term.first, term.first + prod(term.shape))
+        if not source.neuron.spiking or np.any(flat[place]):
+            return None
+        flat[place] = (term.operator.per_neuron(source.shape) * source.amplitude).ravel()
+    return flat.reshape(value.shape)
 
 
 def _check_open(*values: AffineInput) -> None:

@@ -100,6 +100,20 @@ def test_a_layer_over_a_recording_that_has_the_images_first() -> None:
     assert_alike(model, shown, by_hand(model, shown).sum(0), steps=STEPS, sequence=True)
 
 
+def test_a_forward_that_is_understood_is_not_tried_in_other_ways() -> None:
+    """One step of a recording: taken as all steps it is not understood, and is not tried with the images first."""
+    axes: list[int] = []
+
+    def body(net: Any, x: Any) -> Tensor:
+        axes.append(x.ndim)
+        return net.last(net.out(net.fc(x)))
+
+    net = Net(body)
+    net.last.init_hidden = True
+    convert(net, (6,), steps=STEPS, sequence=True)
+    assert axes.count(3) == 1
+
+
 def test_images_walked_over_are_refused() -> None:
     with pytest.raises(RefusedLayers, match="image by image"):
         convert(Net(lambda net, x: run(net, [net.fc(one) for one in x])), (6,))
@@ -224,6 +238,47 @@ def test_weights_and_constants_without_a_module() -> None:
 
     model, shown = Net(body), images(6, count=5)
     assert_alike(model, shown, by_hand(model, shown).sum(0))
+
+
+# By name: two products of spikes with numbers whose printed text is the same, and a part of the neurons that they reach.
+ALIKE: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "gains": lambda net, spikes: (spikes * net.gain - spikes * net.near_gain) * 4e4,
+    "weights by name": lambda net, spikes: F.linear(spikes, weight=net.many) - F.linear(spikes, weight=net.near_many),
+}
+
+
+@pytest.mark.parametrize("numbers", ALIKE)
+def test_numbers_that_are_printed_alike_are_kept_apart(numbers: str) -> None:
+    """torch prints four decimals, and of more than 1000 elements only those at the edges."""
+
+    def body(net: Any, x: Any) -> Tensor:
+        currents, mem = [], net.lif.init_leaky()
+        for _ in range(STEPS):
+            spikes, mem = net.lif(net.fc(x), mem)
+            currents.append(ALIKE[numbers](net, spikes))
+        return run(net, currents)
+
+    model, many = Net(body), torch.zeros(150, 8)
+    near = many.clone()
+    near[70, 3:5] = -0.5
+    held = {"gain": torch.tensor(0.12342), "near_gain": torch.tensor(0.12341), "many": many, "near_many": near}
+    assert str(near) == str(many) and f"{held['gain']:.4f}" == f"{held['near_gain']:.4f}"
+    for name, tensor in held.items():
+        model.register_buffer(name, tensor)
+    shown = images(6, count=5)
+    assert_alike(model, shown, by_hand(model, shown).sum(0))
+
+
+def test_none_in_a_call_means_what_torch_takes_it_for() -> None:
+    model = Net(lambda net, x: run(net, [net.out(F.linear(x, net.fc.weight, None)).double()] * STEPS))
+    shown = images(6, count=5)
+    assert_alike(model, shown, by_hand(model, shown).sum(0))
+    with pytest.raises(RefusedLayers, match="dim = None must be the steps'; use dim=0"):
+        convert(Net(lambda net, x: run(net, [net.out(net.fc(x))] * STEPS).sum(None)), (6,))
+    with pytest.raises(RefusedLayers, match=r"fc \(Linear\): input = none is no layer's output"):
+        convert(Net(lambda net, x: run(net, [net.out(net.fc(x) + net.fc(None))] * STEPS)), (6,))
+    named = Net(lambda net, x: run(net, [net.out(net.fc(input=x))] * STEPS))
+    assert_alike(named, shown, by_hand(named, shown).sum(0))
 
 
 # Answers ------------------------------------------------------------------------------------------------------------------

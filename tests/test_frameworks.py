@@ -347,6 +347,26 @@ def test_spikingjelly_refusals() -> None:
         convert(nn.Sequential(nn.Conv2d(1, 2, 3), layer.NeuNorm(2, 4, 4, 0.9), neuron.IFNode()), (1, 6, 6), steps=3)
 
 
+def test_a_refused_class_takes_a_function_of_the_users_own() -> None:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    from alade_brian.conversion.lowering import AffineInput, SpecBuilder
+    from alade_brian.models import HoldCurrent, MeanOverSteps
+    from alade_brian.spec import NeuronEquations, constant
+
+    own = NeuronEquations("v : 1", {"v_threshold": constant(2.0), "v_reset": constant(2.0)}, reset="subtract")
+
+    def lower(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
+        return lowering.add_population(name, value, own, module.steps)
+
+    node = neuron.ILIFNode()
+    node.steps = 3
+    net = nn.Sequential(HoldCurrent(3), nn.Linear(4, 5), node, nn.Linear(5, 2), MeanOverSteps(3))
+    with pytest.raises(RefusedLayers, match=r"2 \(ILIFNode\): class = ILIFNode sends up to several spikes in one step"):
+        convert(net, (4,))
+    population = next(p for p in convert(net, (4,), extra={neuron.ILIFNode: lower}).populations if p.name == "2")
+    assert population.neuron is own and population.shape == (5,)
+
+
 class Looped(nn.Module):
     """A network that keeps its states, called in a loop."""
 

@@ -16,7 +16,7 @@ from alade_brian.config.sections import NetworkConfig, StageConfig
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, TaskData
 from alade_brian.learning.rules.dsr import Representation, quantal_neurons
-from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
+from alade_brian.models import LIF, BackboneDescription, HoldCurrent, MeanOverSteps
 from alade_brian.models.layers.readouts import LeakyMean
 from alade_brian.models.neurons.quantal import QuantalIF, QuantalLIF
 
@@ -188,3 +188,11 @@ def test_a_leaky_mean_weighs_late_steps_more() -> None:
     values = torch.tensor([1.0, 0.0, 0.0, 2.0], dtype=torch.float64)[:, None]
     weights = 0.5 ** np.arange(3, -1, -1)
     assert LeakyMean(4, 0.5)(values).item() == pytest.approx((weights[0] + 2 * weights[3]) / weights.sum())
+
+
+@pytest.mark.parametrize(("options", "decay"), [({}, 0.5), ({"decay": 0.75}, 0.75)])
+def test_the_mean_decays_as_the_neurons_do(options: dict[str, float], decay: float) -> None:
+    of = BackboneDescription((1, 8, 8), neuron="QuantalLIF", decay=0.5, neuron_options=options)
+    decision, neuron = of.make_decision(), of.make_neuron()
+    assert isinstance(decision, LeakyMean) and isinstance(neuron, QuantalLIF)
+    assert decision.decay == neuron.decay == decay

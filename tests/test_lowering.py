@@ -9,7 +9,7 @@ from networks import assert_same, check, conv_net, dyadic_, dyadic_images
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.conversion.lowering import AffineInput, SpecBuilder, scale
+from alade_brian.conversion.lowering import AffineInput, Behind, SpecBuilder, add, apply_operator, scale, source_value
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.models import (
     IF,
@@ -34,7 +34,7 @@ from alade_brian.models import (
     SumPool2d,
     make_backbone,
 )
-from alade_brian.spec import DECODINGS
+from alade_brian.spec import DECODINGS, Convolution, Pooling, Stimulus, memoryless
 from alade_brian.spec.cost_table import format_rows, lowering_table
 from alade_brian.spec.synapses import projection_synapses
 
@@ -497,6 +497,25 @@ def test_control_flow_on_tensors_is_refused_with_a_sentence() -> None:
 
     with pytest.raises(RefusedLayers, match="control flow"):
         convert(Undecided(), (3,))
+
+
+def test_equal_values_are_held_once() -> None:
+    """The order of the terms, and whether a list of connections has been made, make no difference; numbers do."""
+    lowering = SpecBuilder([Stimulus((2, 4, 4))])
+    for name in ("a", "b"):
+        lowering.add_population(name, source_value("image", (2, 4, 4)), memoryless())
+    pooled = Pooling((3, 3), (1, 1), padding=(1, 1), average=False)
+
+    def value(gain: float, *names: str) -> AffineInput:
+        weights = Convolution(gain * np.ones((1, 2, 2, 2)), padding=(1, 1))
+        parts = [apply_operator(lowering, pooled, source_value(name, (2, 4, 4))) for name in names]
+        return add(*(apply_operator(lowering, weights, part) for part in parts))
+
+    assert isinstance(value(1.0, "a", "b").terms[0].operator, Behind)
+    first = lowering.hold("held", value(1.0, "a", "b"))
+    assert lowering.hold("held", value(1.0, "b", "a")) == first
+    assert lowering.hold("held", value(2.0, "a", "b")) != first
+    assert lowering.hold("held", value(1.0, "a", "a")) != first
 
 
 def test_users_own_lowering_wins() -> None:

@@ -58,6 +58,21 @@ def test_what_cannot_be_is_refused() -> None:
         make_backbone("resnet18-imagenet", (3, 2, 2))
 
 
+@pytest.mark.parametrize("name", ["small", "preact"])
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"channels": (4, 5), "strides": (1, 2, 1)}, "2 channel numbers and 3 strides: give one of each per stage"),
+        ({"channels": (4, 5, 6), "strides": (1, 2)}, "3 channel numbers and 2 strides"),
+        ({"channels": (), "strides": ()}, "0 channel numbers and 0 strides"),
+        ({"strides": (1, 2, 2), "pool": 3}, "pooling window of 3 does not fit into the last stage's 3x2 image"),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(name: str, numbers: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_backbone(name, (1, 9, 8), **numbers)
+
+
 @pytest.mark.parametrize("name", ["small", "resnet18", "resnet18-imagenet", "resnet19"])
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("sequence", [False, True])

@@ -12,7 +12,7 @@ from test_frameworks import STEPS, assert_spikes_agree, images, random_
 from torch import Tensor, nn
 
 from alade_brian.conversion.from_torch.convert import convert
-from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS, frameworks, same_class
+from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS, Framework, frameworks, same_class
 from alade_brian.conversion.lowering import Behind
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 from alade_brian.models import LIF, HoldCurrent, MeanOverSteps
@@ -54,6 +54,29 @@ def test_a_layer_of_a_framework_is_converted_or_refused_by_the_name_of_its_class
             assert not [r for r in found if r.argument != "class"], cls
             judged += 1
     assert judged >= 3
+
+
+class Block(nn.Module):
+    """A layer of a framework that is refused, with layers of torch in it."""
+
+    __module__ = "toyblocks.inner"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inside(x)
+
+
+def test_a_refused_class_is_not_looked_into_wherever_its_framework_keeps_it() -> None:
+    framework = Framework(name="toyblocks", title="Toy", neurons={}, refused={Block: "is a toy; use nn.Linear"})
+    FRAMEWORKS.register("toyblocks")(lambda: framework)
+    try:
+        found = refused(nn.Sequential(HoldCurrent(2), Block(), LIF(2), MeanOverSteps(2)), (4,))
+        assert [(r.layer, r.value, r.remedy) for r in found] == [("1 (Block)", "Block", "is a toy; use nn.Linear")]
+    finally:
+        FRAMEWORKS.remove("toyblocks")
 
 
 class Unsupported(nn.Module):

@@ -143,13 +143,14 @@ def _understood(forward: _Forward, steps: int | None) -> tuple[ValueInterpreter,
             return whole
     except RefusedLayers as error:
         refused = error
-    # One step of it, or images before steps.
-    others = [_attempt(forward), _attempt(forward, steps=steps, steps_axis=1)]
-    found = next((o for o in others if o and _is_understood(o[0])), None)
-    if found is not None:
-        return found
+    one_step = _attempt(forward)
+    if one_step is not None and _is_understood(one_step[0]):
+        return one_step
+    images_first = _attempt(forward, steps=steps, steps_axis=1)
+    if images_first is not None and _is_understood(images_first[0]):
+        return images_first
     if whole is not None:
-        return others[0] if others[0] and whole[0].clock.given_all else whole
+        return one_step if one_step is not None and whole[0].clock.given_all else whole
     assert refused is not None
     raise refused
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
-from alade_brian.conversion.from_torch.shapes import Batch, to_numpy
+from alade_brian.conversion.from_torch.shapes import Batch, sizes_of, to_numpy
 from alade_brian.conversion.lowering import (
     AffineInput,
     CannotLower,
@@ -26,8 +26,9 @@ from alade_brian.conversion.lowering import (
     concatenate,
     reshape,
     scale,
+    spike_heights,
 )
-from alade_brian.spec import Dense, Identity, Shape, constant, memoryless
+from alade_brian.spec import Dense, Shape, constant, memoryless
 
 FunctionLowering = Callable[..., Any]
 
@@ -63,13 +64,13 @@ def unflattened(lowering: SpecBuilder, value: AffineInput, dim: int, sizes: Sequ
 
 def reshaped(lowering: SpecBuilder, value: AffineInput, *sizes: Any) -> AffineInput:
     """Tensor.view and Tensor.reshape; the first size must be the number of images."""
-    wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else list(sizes)
+    wanted = sizes_of(sizes)
     if not wanted or not all(type(n) is int for n in wanted[1:]):
-        raise CannotLower("size", tuple(wanted), "must leave the batch the first axis: use (x.size(0), -1)")
+        raise CannotLower("size", wanted, "must leave the batch the first axis: use (x.size(0), -1)")
     # A number of images written as a number could be any; -1 is it if the rest is everything else.
     known = isinstance(wanted[0], Batch) or (wanted[0] == -1 and prod(wanted[1:]) == prod(value.shape))
     if not known or (wanted[0] == -1 and -1 in wanted[1:]):
-        raise CannotLower("size", tuple(wanted), "must leave the batch the first axis: use (x.size(0), -1)")
+        raise CannotLower("size", wanted, "must leave the batch the first axis: use (x.size(0), -1)")
     return reshape(value, _sizes(wanted[1:], prod(value.shape)))
 
 
@@ -125,20 +126,10 @@ def spike_product(lowering: SpecBuilder, left: AffineInput, right: AffineInput) 
 
 def _binary(lowering: SpecBuilder, value: AffineInput) -> tuple[AffineInput, np.ndarray]:
     """A value that is 0 or a height, as 0 or 1 and the heights; CannotLower for any other."""
-    flat = np.zeros(prod(value.shape))
-    for term in value.terms:
-        place = slice(term.first, term.first + prod(term.shape))
-        if not isinstance(term.operator, Identity) or np.any(flat[place]) or lowering.is_stimulus(term.source):
-            break
-        source = lowering.population(term.source)
-        if not source.neuron.spiking:
-            break
-        flat[place] = (term.operator.per_neuron(source.shape) * source.amplitude).ravel()
-    else:
-        gain, bias = flat.reshape(value.shape), value.bias
-        if np.all(gain != 0) and np.all((bias == 0) | (bias == -gain)):
-            height = np.where(bias == 0, gain, bias)
-            return scale(lowering, value, 1 / height), height
+    gain, bias = spike_heights(lowering, value), value.bias
+    if gain is not None and np.all(gain != 0) and np.all((bias == 0) | (bias == -gain)):
+        height = np.where(bias == 0, gain, bias)
+        return scale(lowering, value, 1 / height), height
     said = "multiplies what is no spikes; multiply spikes, 1 minus spikes, or constants"
     raise CannotLower("*", value.shape, said)
 

@@ -5,6 +5,7 @@ That lowers every layer where it is called; refusals are collected instead of st
 
 from __future__ import annotations
 
+import hashlib
 import operator as python_operator
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -29,9 +30,8 @@ from alade_brian.conversion.from_torch.functions import (
     method_lowerings,
 )
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
-from alade_brian.conversion.from_torch.pooling import POOLING_FUNCTIONS
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
-from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image
+from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image, sizes_of, to_numpy
 from alade_brian.conversion.from_torch.step_axis import flattened, without_time
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
@@ -75,10 +75,13 @@ class ValueInterpreter(fx.Interpreter):
         self.clock = CallCounter(self.lowering, images, self._apply)
         self.refusals: list[Refusal] = []
         self._place = ""
+        self._gap = False
 
     def run_node(self, n: fx.Node) -> Any:
         """One node of the graph; refusals name the place in the user's code that it comes from."""
         self._place = n.meta.get("place", "")
+        # Only what a node made can be missing: a None that is written in the forward means what torch takes it for.
+        self._gap = any(_has_gap(self.env[node]) for node in n.all_input_nodes)
         return super().run_node(n)
 
     def image(self) -> AffineInput | AllSteps:
@@ -92,10 +95,13 @@ class ValueInterpreter(fx.Interpreter):
         self.refusals.append(Refusal(where, argument, str(value), remedy, self._place))
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        module, name = self.fetch_attr(target), name_within(str(target))
-        if not args or args[0] is None:
-            return None  # behind a refusal whose shape is unknown
-        return self._judged(name, module, (*args, *kwargs.values()))
+        module, name, given = self.fetch_attr(target), name_within(str(target)), (*args, *kwargs.values())
+        if given and given[0] is not None:
+            return self._judged(name, module, given)
+        if not self._gap:  # otherwise it is behind a refusal whose shape is unknown
+            where = f"{name} ({class_name(module)})".lstrip()
+            self.refuse(where, "input", "none", "is no layer's output; call it with a tensor in front")
+        return None
 
     def _judged(
         self, name: str, module: nn.Module, args: tuple[Any, ...], driven: bool = False, folded: bool = False
@@ -162,7 +168,7 @@ class ValueInterpreter(fx.Interpreter):
             return self.known[kind]
         refuse_class(module)
         if framework:
-            same = same_class(kind, framework.layers)
+            same = None if kind in framework.refused else same_class(kind, framework.layers)
             if same is None:
                 raise refuse_layer(module, framework)
             function: LowerFunction | None = framework.layers[same]
@@ -221,8 +227,7 @@ class ValueInterpreter(fx.Interpreter):
 
     def _call(self, kind: str, known: Mapping[Any, Any], target: Any, special: Any, args: tuple, kwargs: dict) -> Any:
         """A torch function or a tensor's method; behind a refusal of unknown shape there is none."""
-        # Of what pools only the first argument is a tensor: None among the others leaves a size as it is.
-        if _has_gap(args[:1] if target in POOLING_FUNCTIONS else args):
+        if self._gap:
             return None
         name = getattr(target, "__name__", target)
         causes = not any(isinstance(without_time(v), UnknownInput) for v in _values((args, kwargs)))
@@ -256,7 +261,7 @@ class ValueInterpreter(fx.Interpreter):
         No other number of images, and no other meaning of the first size, leaves each image what is its own.
         """
         value, *sizes = args
-        wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        wanted = sizes_of(sizes)
         shape = getattr(without_time(value), "shape", None)
         plain = name in ("view", "reshape") and wanted and all(type(n) is int for n in wanted)
         if not plain or shape is None or isinstance(value, AllSteps) or wanted[0] < 1:
@@ -264,7 +269,7 @@ class ValueInterpreter(fx.Interpreter):
         if -1 not in wanted[1:] and prod(wanted[1:]) != prod(shape):
             return args
         if self.clock.images_at_once not in (None, wanted[0]):
-            raise CannotLower("size", tuple(wanted), f"is not the number of images before, {self.clock.images_at_once}")
+            raise CannotLower("size", wanted, f"is not the number of images before, {self.clock.images_at_once}")
         self.clock.images_at_once = wanted[0]
         return (value, Batch(self.clock.images), *wanted[1:])
 
@@ -288,12 +293,14 @@ class ValueInterpreter(fx.Interpreter):
             return make(*args, **kwargs)
         step, axis = max(steps, default=0), _common_axis(given, anywhere) if over else 0
 
-        def inner(value: Any) -> Any:
-            return value.value if isinstance(value, AllSteps) else self.clock.at(value, step)
+        def inner(leaf: Any) -> Any:
+            if isinstance(leaf, AllSteps):
+                return leaf.value
+            return self.clock.at(leaf, step) if isinstance(leaf, AffineInput | OneStep) else leaf
 
         plain_args, plain_kwargs = _map((args, kwargs), inner)
         values = list(_values((plain_args, plain_kwargs)))
-        memo = (*key, tuple(map(id, values)), repr(_map((args, kwargs), lambda value: "value")))
+        memo = (*key, tuple(map(id, values)), repr(_map((args, kwargs), _compared)))
         if over and axis == 0 and key[-1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
             plain_args, plain_kwargs = _one_axis_less(key[-1], plain_args, plain_kwargs)
         made = self.clock.remember(memo, lambda: make(*plain_args, **plain_kwargs), *values)
@@ -354,17 +361,27 @@ def _common_axis(given: Sequence[Any], anywhere: bool) -> int | None:
 
 
 def _has_gap(tree: Any) -> bool:
-    """Whether something is missing in nested arguments, since it was refused."""
+    """Whether something is missing in what a node made, since it was refused."""
     return tree is None or (isinstance(tree, tuple | list) and any(_has_gap(item) for item in tree))
 
 
 def _map(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """Nested arguments with every value changed."""
+    """Nested arguments with every leaf changed."""
     if isinstance(tree, dict):
         return {key: _map(item, change) for key, item in tree.items()}
     if isinstance(tree, tuple | list):
         return type(tree)(_map(item, change) for item in tree)
-    return change(tree) if isinstance(tree, AffineInput | OneStep | AllSteps) else tree
+    return change(tree)
+
+
+def _compared(leaf: Any) -> Any:
+    """What distinguishes an argument of one step from that of another, besides the identities of values.
+
+    The text of a tensor leaves out digits and most of its elements, so all of its numbers are digested.
+    """
+    if isinstance(leaf, torch.Tensor):
+        return str(leaf.dtype), tuple(leaf.shape), hashlib.sha256(to_numpy(leaf).tobytes()).hexdigest()
+    return "value" if isinstance(leaf, AffineInput | OneStep | AllSteps) else leaf
 
 
 def _one_axis_less(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -7,10 +7,10 @@ import traceback
 from pathlib import Path
 from types import CodeType, FrameType
 
+from alade_brian.conversion.from_torch.frameworks.registry import FRAMEWORKS
+
 # Frames of these packages are not the code that a user would change.
 _MACHINERY = ("alade_brian", "torch", "contextlib", "importlib", "functools")
-# Nor are those of frameworks, as long as the user's own are on the way to them.
-_FRAMEWORKS = ("snntorch", "spikingjelly", "norse")
 
 
 def current_place(outermost: CodeType) -> str:
@@ -39,7 +39,8 @@ def place_of(error: BaseException, outermost: CodeType) -> str:
 def _innermost(frames: list[tuple[str, str, int]]) -> str:
     """The innermost frame of the user's own code, or of a framework's where there is none."""
     own = [frame for frame in frames if not _from(frame, _MACHINERY) and not frame[1].startswith("<")]
-    for packages in (_FRAMEWORKS, ()):
+    # Nor are those of frameworks, as long as the user's own are on the way to them.
+    for packages in (tuple(FRAMEWORKS), ()):
         for frame in own:
             if not _from(frame, packages):
                 return f"{Path(frame[1]).name}, line {frame[2]}"

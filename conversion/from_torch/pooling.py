@@ -5,7 +5,6 @@ stage. Layers, and torch's functions that do the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -23,11 +22,11 @@ from alade_brian.conversion.lowering import (
     apply_operator,
     is_plain,
     source_value,
+    spike_heights,
 )
 from alade_brian.models.layers.linear import SumPool1d, SumPool2d
 from alade_brian.spec import (
     Convolution,
-    Identity,
     MaxPooling,
     NeuronEquations,
     Operator,
@@ -121,10 +120,8 @@ def lower_max_pool(lowering: SpecBuilder, name: str, module: MaxPool, value: Aff
     axes = 2 if isinstance(module, nn.MaxPool2d) else 1
     check_axes(value, axes)
     dilation = along(axes, module.dilation, 1)
-    if any(p.name == name for p in lowering.populations):
-        raise CannotLower("module", name, "pools spikes and is called twice; give each place a layer of its own")
     height = _spike_height(lowering, value)
-    again = any(held.startswith(f"{name}.maximum") for held in (p.name for p in lowering.populations))
+    again = any(p.name.startswith(f"{name}.maximum") for p in lowering.populations)
     if height is None or again or _cuts_windows(module, value, axes, dilation):
         return _maximum_of_currents(lowering, name, module, value)
     return _maximum_of_spikes(lowering, name, module, value, height)
@@ -191,19 +188,8 @@ def _maximum_of_spikes(
 def _spike_height(lowering: SpecBuilder, value: AffineInput) -> np.ndarray | None:
     """What a spike counts: one number, or one per channel ``(C, 1, ...)``. None for values that are not spikes of one
     layer or of several side by side, and for spikes whose maximum is not their OR."""
-    flat = np.zeros(prod(value.shape))
-    for term in value.terms:
-        if lowering.is_stimulus(term.source) or not isinstance(term.operator, Identity):
-            return None
-        source = lowering.population(term.source)
-        if not source.neuron.spiking:
-            return None
-        height = term.operator.per_neuron(source.shape) * source.amplitude
-        place = slice(term.first, term.first + prod(term.shape))
-        if np.any(flat[place]):
-            return None
-        flat[place] = height.ravel()
-    return None if value.bias.any() else _height_per_channel(flat.reshape(value.shape))
+    heights = spike_heights(lowering, value)
+    return None if heights is None or value.bias.any() else _height_per_channel(heights)
 
 
 def _height_per_channel(height: np.ndarray) -> np.ndarray | None:

@@ -13,11 +13,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import container_kind, framework_of, neuron_adapter, reset_of
+from alade_brian.conversion.from_torch.frameworks.registry import (
+    FRAMEWORKS,
+    container_kind,
+    framework_of,
+    neuron_adapter,
+    reset_of,
+)
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 
-# Frames of these packages are not the user's own code.
-_PACKAGES = ("alade_brian", "torch", "snntorch", "spikingjelly", "norse", "contextlib")
+# Frames of these packages, and of the frameworks, are not the user's own code.
+_PACKAGES = ("alade_brian", "torch", "contextlib")
 # Buffers of snnTorch's neurons that hold their state.
 _STATES = ("spk", "syn", "syn_exc", "syn_inh", "mem")
 # Where modules keep their state: torch's buffers, and what SpikingJelly calls memories.
@@ -147,6 +153,6 @@ def _equal(value: Any, resting: Any) -> bool:
 def _place() -> str:
     """File and line of the user's code that is running."""
     for frame, line in traceback.walk_stack(None):
-        if frame.f_globals.get("__name__", "").split(".")[0] not in _PACKAGES:
+        if frame.f_globals.get("__name__", "").split(".")[0] not in (*_PACKAGES, *FRAMEWORKS):
             return f"{Path(frame.f_code.co_filename).name}, line {line}"
     return "in the forward"

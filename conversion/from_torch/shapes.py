@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,11 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 def pair(value: Any) -> Pair:
     """A number for both axes, or one for each."""
     return (int(value[0]), int(value[1])) if isinstance(value, tuple | list) else (int(value), int(value))
+
+
+def sizes_of(given: Sequence[Any]) -> tuple[Any, ...]:
+    """Sizes, or numbers of axes, which torch takes one by one or as one tuple."""
+    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], tuple | list) else tuple(given)
 
 
 def along(axes: int, value: Any, neutral: int) -> Pair:

@@ -11,9 +11,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import torch
-
-from alade_brian.conversion.from_torch.shapes import Batch
+from alade_brian.conversion.from_torch.shapes import Batch, sizes_of
 from alade_brian.conversion.from_torch.time_axis import AllSteps, CallCounter, Membrane, OneStep
 from alade_brian.conversion.lowering import AffineInput, CannotLower, reshape
 from alade_brian.spec import Shape
@@ -48,7 +46,7 @@ def permuted(clock: CallCounter, tensor: Any, *order: Any) -> Any:
     if not is_tensor(tensor):
         return NotImplemented
     axes = axes_of(clock, tensor)
-    given = [int(a) % axes for a in (order[0] if len(order) == 1 and isinstance(order[0], tuple | list) else order)]
+    given = [int(a) % axes for a in sizes_of(order)]
     steps = tensor.axis if is_sequence(tensor) else None
     if [a for a in given if a != steps] != [a for a in range(axes) if a != steps]:
         said = "reorders more than the axis of steps; keep images and features in their order"
@@ -84,9 +82,9 @@ def unsqueeze(clock: CallCounter, tensor: Any, dim: int) -> Any:
 
 def repeat(clock: CallCounter, tensor: Any, *times: Any) -> Any:
     """Tensor.repeat and Tensor.expand: an image held for all steps."""
-    counts = times[0] if len(times) == 1 and isinstance(times[0], tuple | list | torch.Size) else times
+    counts = sizes_of(times)
     value, axis = without_time(tensor), tensor.axis if is_sequence(tensor) else 0
-    if isinstance(counts, tuple | list) and isinstance(value, AffineInput) and len(counts) == len(value.shape) + 1:
+    if isinstance(value, AffineInput) and len(counts) == len(value.shape) + 1:
         return _same_size(tensor, value, counts)
     rest = [n for place, n in enumerate(counts) if place != axis]
     fits = len(rest) == len(value.shape) + 1 and _keep(rest[1:], value.shape)
@@ -145,10 +143,10 @@ def reshaped(clock: CallCounter, tensor: Any, *sizes: Any) -> Any:
     """Tensor.view and Tensor.reshape of a tensor with all steps."""
     if not isinstance(tensor, AllSteps):
         return NotImplemented
-    wanted = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else list(sizes)
+    wanted = sizes_of(sizes)
     number = next((n for n, size in enumerate(wanted) if isinstance(size, Batch)), None)
     steps, whole = clock.length(), prod(tensor.value.shape)
-    if tensor.axis in (0, None) and wanted[0] in (steps, -1) and (number == 1 or wanted[1:2] == [-1]):
+    if tensor.axis in (0, None) and wanted[0] in (steps, -1) and (number == 1 or wanted[1:2] == (-1,)):
         front, made = 2, AllSteps(tensor.value)
     elif tensor.axis in (0, None) and (_folds(wanted, steps) or (wanted[0] == -1 and prod(wanted[1:]) == whole)):
         front, made = 1, AllSteps(tensor.value, None)
@@ -158,7 +156,7 @@ def reshaped(clock: CallCounter, tensor: Any, *sizes: Any) -> Any:
         said = (
             "must keep steps and images in front, as two axes or as one: use (T, x.size(1), -1) or (T * x.size(1), -1)"
         )
-        raise CannotLower("size", tuple(wanted), said)
+        raise CannotLower("size", wanted, said)
     rest = wanted[front:]
     known = prod(n for n in rest if n != -1)
     shape = tuple(int(whole // known if n == -1 else n) for n in rest)

@@ -25,11 +25,11 @@ from alade_brian.conversion.lowering import (
     UnknownInput,
     add,
     is_plain,
+    same_value,
     scale,
-    settled,
     source_value,
 )
-from alade_brian.spec import DECODINGS, NeuronEquations, Population, Readout, memoryless, same_operator
+from alade_brian.spec import DECODINGS, NeuronEquations, Population, Readout, memoryless
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,24 +325,12 @@ def _is_zero(state: Any) -> bool:
 
 def same_in_step(value: AffineInput, last: AffineInput, step: int) -> bool:
     """Whether a value of an early step is what that of the last step was then."""
-    return value is last or _same(value, _until(last, step))
+    return value is last or same_value(value, _until(last, step))
 
 
 def _until(value: AffineInput, step: int) -> AffineInput:
     """A value at an early step: nothing older than the first step is in it."""
     return replace(value, terms=tuple(term for term in value.terms if term.delay <= step))
-
-
-def _same(left: AffineInput, right: AffineInput) -> bool:
-    def key(term: LinearTerm) -> tuple[str, int, int]:
-        return term.source, term.delay, term.first
-
-    pairs = list(zip(sorted(left.terms, key=key), sorted(right.terms, key=key), strict=False))
-    return (
-        len(left.terms) == len(right.terms)
-        and np.array_equal(left.bias, right.bias)
-        and all(key(a) == key(b) and same_operator(settled(a.operator), settled(b.operator)) for a, b in pairs)
-    )
 
 
 def _of_membranes(how: str) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alade_brian.conversion.from_torch.shapes import Batch
+from alade_brian.conversion.from_torch.shapes import Batch, sizes_of
 from alade_brian.conversion.from_torch.step_axis import (
     axes_of,
     flattened,
@@ -158,10 +158,10 @@ def _filled(number: float) -> Callable[..., Any]:
     """A tensor of a given size, the same number everywhere."""
 
     def filled(clock: CallCounter, tensor: Any, *shape: Any, **more: Any) -> Any:
-        whole = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        whole = sizes_of(shape)
         if not whole or not isinstance(whole[0], Batch):
             raise CannotLower("shape", whole, "must begin with the number of images; use x.size(0)")
-        return AffineInput(tuple(whole[1:]), (), np.full(tuple(whole[1:]), number))
+        return AffineInput(whole[1:], (), np.full(whole[1:], number))
 
     return filled
 

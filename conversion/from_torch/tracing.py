@@ -95,8 +95,10 @@ class _Tracer(fx.Tracer):
             return super().iter(obj)
 
 
-def _neurons(model: nn.Module) -> tuple[dict[nn.Module, ForeignNeuron], list[Refusal]]:
+def _neurons(model: nn.Module, lowered: Known) -> tuple[dict[nn.Module, ForeignNeuron], list[Refusal]]:
     """Other frameworks' neurons and those written by hand, and layers that are refused whoever calls them.
+
+    lowered   layers with a lowering function, perhaps the user's own
 
     They are found before fx traces: while it does, parameters have no values.
     """
@@ -104,7 +106,8 @@ def _neurons(model: nn.Module) -> tuple[dict[nn.Module, ForeignNeuron], list[Ref
     for name, module in model.named_modules():
         adapter, framework = neuron_adapter(module), framework_of(module)
         try:
-            if framework and is_layer(module) and not _known(module, framework):
+            own = type(module) in lowered
+            if framework and is_layer(module) and not (own or _known(module, framework)):
                 raise refuse_layer(module, framework)
             container_kind(module)
             if adapter:
@@ -147,7 +150,7 @@ def trace(
     twice     call the forward a second time, with the state that the first call returned
     output    which of several returned tensors is the answer, not a state
     """
-    whole, (neurons, refusals), watch = _Whole(model, twice, output), _neurons(model), ResetWatch(model)
+    whole, (neurons, refusals), watch = _Whole(model, twice, output), _neurons(model, known), ResetWatch(model)
     missing = required_arguments(model)
     if missing:
         said = "must be given; give states the default None, for rest, and return them behind the answer in that order"

@@ -64,7 +64,10 @@ class BackboneDescription:
     def make_decision(self) -> OverSteps:
         """The mean over the steps that fits these neurons."""
         neuron = self.make_neuron()
-        return LeakyMean(self.steps, self.decay) if isinstance(neuron, QuantalLIF) else MeanOverSteps(self.steps)
+        if isinstance(neuron, QuantalLIF):
+            # `neuron_options` may replace the description's decay.
+            return LeakyMean(self.steps, float(neuron.decay))
+        return MeanOverSteps(self.steps)
 
     def record(self) -> dict[str, Any]:
         """The numbers, JSON-ready; `described` reads them."""

@@ -11,7 +11,7 @@ from alade_brian.models.coding import Frames, HoldCurrent
 from alade_brian.models.kernels.multistep import normalised_spikes
 from alade_brian.models.kernels.spike_convolution import convolve
 from alade_brian.models.networks.description import BackboneDescription
-from alade_brian.models.networks.stem import convolution
+from alade_brian.models.networks.stem import convolution, normalisation, pooled_end
 
 
 class PreActBlock(nn.Module):
@@ -23,7 +23,7 @@ class PreActBlock(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int, of: BackboneDescription) -> None:
         super().__init__()
-        self.norm1 = _norm(before, of)
+        self.norm1 = normalisation(before, of.norm)
         self.neuron1 = of.make_neuron()
         self.conv1, self.norm2 = convolution(before, after, 3, stride, of.norm)
         self.neuron2 = of.make_neuron()
@@ -46,6 +46,7 @@ class PreActNet(nn.Module):
 
     def __init__(self, of: BackboneDescription) -> None:
         super().__init__()
+        end = pooled_end(of)
         self.conv = nn.Conv2d(of.image_shape[0], of.channels[0], 3, 1, 1, bias=of.norm == "none")
         self.frames = Frames() if of.sequence else None
         self.hold = None if of.sequence else HoldCurrent(of.steps)
@@ -53,22 +54,11 @@ class PreActNet(nn.Module):
         self.blocks = nn.Sequential(
             *(PreActBlock(a, b, s, of) for a, b, s in zip(before, of.channels, of.strides, strict=False))
         )
-        self.norm = _norm(of.channels[-1], of)
+        self.norm = normalisation(of.channels[-1], of.norm)
         self.neuron = of.make_neuron()
-        rows, columns = of.image_shape[1:]
-        for stride in of.strides:
-            rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
-        if of.pool > min(rows, columns):
-            raise ValueError(f"a pooling window of {of.pool} does not fit into the last stage's {rows}x{columns} image")
-        self.pool = nn.AvgPool2d(of.pool) if of.pool > 1 else nn.Identity()
-        self.flatten = nn.Flatten()
-        self.width = of.channels[-1] * (rows // of.pool) * (columns // of.pool)
+        self.pool, self.flatten, self.width = end
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv(images) if self.frames is None else convolve(self.conv, self.frames(images))
         x = self.blocks(x if self.hold is None else self.hold(x))
         return self.flatten(self.pool(normalised_spikes(x, self.norm, self.neuron)))
-
-
-def _norm(channels: int, of: BackboneDescription) -> nn.Module:
-    return nn.BatchNorm2d(channels) if of.norm == "batch" else nn.Identity()

@@ -15,7 +15,12 @@ def convolution(
 ) -> tuple[nn.Conv2d, nn.Module]:
     """A convolution that keeps the size (at stride 1) and its norm: batch norm, or none and a bias instead."""
     layer = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=norm == "none")
-    return layer, nn.BatchNorm2d(after) if norm == "batch" else nn.Identity()
+    return layer, normalisation(after, norm)
+
+
+def normalisation(channels: int, norm: Norm) -> nn.Module:
+    """The norm of that name."""
+    return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
 
 
 class ConvolutionStage(nn.Module):
@@ -46,3 +51,21 @@ class Stem(ConvolutionStage):
     def forward(self, images: Tensor) -> Tensor:
         x = images if self.frames is None else self.frames(images)
         return normalised_spikes(convolve(self.conv, x), self.norm, self.lif, hold=self.hold)
+
+
+def pooled_end(of: BackboneDescription) -> tuple[nn.Module, nn.Flatten, int]:
+    """What follows the last stage, the pooling and the flattening, and how many features they leave.
+
+    ValueError if channels and strides are not one of each per stage, or if the window of the pooling does not fit into
+    the last stage's image.
+    """
+    channels, strides = len(of.channels), len(of.strides)
+    if channels != strides or not channels:
+        raise ValueError(f"{channels} channel numbers and {strides} strides: give one of each per stage")
+    rows, columns = of.image_shape[1:]
+    for stride in of.strides:
+        rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
+    if of.pool > min(rows, columns):
+        raise ValueError(f"a pooling window of {of.pool} does not fit into the last stage's {rows}x{columns} image")
+    pool = nn.AvgPool2d(of.pool) if of.pool > 1 else nn.Identity()
+    return pool, nn.Flatten(), of.channels[-1] * (rows // of.pool) * (columns // of.pool)

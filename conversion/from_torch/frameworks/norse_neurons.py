@@ -17,9 +17,9 @@ import norse.torch as norse
 import numpy as np
 import torch
 from norse.torch.functional.reset import reset_subtract, reset_value
-from torch import Tensor, nn
+from torch import nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import NeuronAdapter, numbers, parameter
+from alade_brian.conversion.from_torch.frameworks.registry import NeuronAdapter, linear_layer, numbers, parameter
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.spec import NeuronEquations, Parameter, constant
@@ -146,7 +146,7 @@ def _li(module: Any) -> ForeignNeuron:
 
 
 def _li_linear(module: Any) -> ForeignNeuron:
-    return replace(_li(module), enters=_weights(module.input_weights))
+    return replace(_li(module), enters=linear_layer(module.input_weights))
 
 
 def _li_box(module: Any) -> ForeignNeuron:
@@ -214,18 +214,14 @@ def _read(equations: NeuronEquations) -> ForeignNeuron:
     return ForeignNeuron(equations, ("spikes", "state"), sampled="after_reset", passes_state=True)
 
 
-def _weights(weight: Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    made.weight.data = weight.detach()
-    return made
-
-
 def _recurrent(adapter: NeuronAdapter) -> NeuronAdapter:
     """The adapter of the recurrent class of a neuron."""
 
     def made(module: Any) -> ForeignNeuron:
         alone = adapter(module)
-        return replace(alone, enters=_weights(module.input_weights), recurrent=_weights(module.recurrent_weights))
+        return replace(
+            alone, enters=linear_layer(module.input_weights), recurrent=linear_layer(module.recurrent_weights)
+        )
 
     return made
 

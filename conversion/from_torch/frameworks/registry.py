@@ -185,21 +185,8 @@ def neuron_adapter(module: nn.Module) -> NeuronAdapter | None:
     framework = framework_of(module)
     if framework is None:
         return None
-    kind = type(module)
-    base = same_class(kind, framework.neurons)
-    if base is not None:
-        return _of_its_version(framework, framework.neurons[base])
-    known = kind in framework.layers or kind in framework.containers
-    return None if known or kind not in framework.refused else _refusing(framework.refused[kind])
-
-
-def _refusing(reason: str) -> NeuronAdapter:
-    """An adapter of a class that has no exact counterpart."""
-
-    def refuse(module: Any) -> ForeignNeuron:
-        raise CannotLower("class", type(module).__name__, reason)
-
-    return refuse
+    base = same_class(type(module), framework.neurons)
+    return None if base is None else _of_its_version(framework, framework.neurons[base])
 
 
 # What a derived class may define without changing what its base computes.
@@ -224,12 +211,16 @@ def overridden(kind: type, base: type) -> list[str]:
 def is_layer(module: nn.Module) -> bool:
     """Whether a module is a layer that a framework's networks are built of: it is known as a whole or not at all."""
     framework = framework_of(module)
-    return framework is not None and any(cls in framework.classes for cls in type(module).__mro__)
+    if framework is None:
+        return False
+    return type(module) in framework.refused or any(cls in framework.classes for cls in type(module).__mro__)
 
 
 def refuse_layer(module: nn.Module, framework: Framework) -> CannotLower:
     """Why a framework's layer that no adapter knows is refused, and what may stand in its place."""
     kind = type(module)
+    if kind in framework.refused:
+        return CannotLower("class", kind.__name__, framework.refused[kind])
     known = [*framework.neurons, *framework.layers, *framework.containers]
     base = next((cls for cls in kind.__mro__ if cls in known), None)
     own_step = "write its step as a layer of alade_brian.models (docs/convert-your-network.md, Plain torch)"
@@ -384,6 +375,15 @@ def decaying(
 def time_constants(decay: Any) -> Parameter:
     """Time constants, in steps, of decay factors between 0 and 1; the bounds stand for no memory and no leak."""
     return constant(np.vectorize(time_constant, otypes=[float])(numbers(decay)), "step")
+
+
+def linear_layer(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer with these numbers; without a bias where it is None."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    made.weight.data = weight.detach()
+    if bias is not None:
+        made.bias.data = bias.detach()
+    return made
 
 
 def numbers(tensor: Any) -> np.ndarray:

@@ -14,12 +14,13 @@ import numpy as np
 import snntorch
 import torch
 from snntorch._neurons import rleaky, rsynaptic
-from torch import Tensor, nn
+from torch import Tensor
 
 from alade_brian.conversion.from_torch.frameworks.registry import (
     Framework,
     comparison_of,
     decaying,
+    linear_layer,
     numbers,
     parameter,
 )
@@ -164,7 +165,8 @@ def _linear_leaky(module: Any) -> ForeignNeuron:
 
 def _leaky_parallel(module: Any) -> ForeignNeuron:
     """torch's recurrent layer with ReLU, of which every unit feeds itself: a membrane that is never negative."""
-    feedback = numbers(module.rnn.weight_hh_l0)
+    rnn = module.rnn
+    feedback = numbers(rnn.weight_hh_l0)
     own = np.diag(feedback)
     if np.any(feedback != np.diag(own)):
         said = "lets the membranes of neurons feed each other, without spikes; use weight_hh_enable=False"
@@ -177,17 +179,8 @@ def _leaky_parallel(module: Any) -> ForeignNeuron:
         reset="none",
         comparison=comparison_of(module.spike_grad, "spike_grad"),
     )
-    return ForeignNeuron(equations, enters=_input_layer(module.rnn), over_steps=True)
-
-
-def _input_layer(rnn: Any) -> nn.Linear:
-    """What stands between an input and the units of a recurrent layer."""
-    weight = rnn.weight_ih_l0.detach()
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bool(rnn.bias))
-    made.weight.data = weight
-    if rnn.bias:
-        made.bias.data = (rnn.bias_ih_l0 + rnn.bias_hh_l0).detach()
-    return made
+    enters = linear_layer(rnn.weight_ih_l0, rnn.bias_ih_l0 + rnn.bias_hh_l0 if rnn.bias else None)
+    return ForeignNeuron(equations, enters=enters, over_steps=True)
 
 
 def _lower_graded(lowering: SpecBuilder, name: str, module: Any, value: AffineInput) -> AffineInput:

@@ -11,7 +11,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.ann2snn.modules import ChannelVoltageScaler, VoltageScaler
 from torch import Tensor, nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import Framework, numbers
+from alade_brian.conversion.from_torch.frameworks.registry import Framework, linear_layer, numbers
 from alade_brian.conversion.from_torch.frameworks.spikingjelly_neurons import NEURONS, REFUSED, in_double
 from alade_brian.conversion.from_torch.layers import lower_delay
 from alade_brian.conversion.from_torch.lowerings import LOWERINGS
@@ -85,7 +85,7 @@ def _lower_channel_scaler(lowering: SpecBuilder, name: str, module: Any, value: 
 def _recurrent(module: Any) -> ForeignNeuron:
     """A neuron, perhaps behind linear layers, behind a linear layer that reads the input and the neuron's own spikes of
     the step before."""
-    inside = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
+    inside: list[Any] = list(module.sub_module) if type(module.sub_module) is nn.Sequential else [module.sub_module]
     known = NEURONS.get(type(inside[-1]))
     if known is None or not all(isinstance(part, nn.Linear) for part in inside[:-1]):
         said = "is no neuron that is known, nor one behind linear layers; use IFNode or LIFNode"
@@ -94,24 +94,18 @@ def _recurrent(module: Any) -> ForeignNeuron:
     if alone.recurrent is not None or not alone.equations.spiking:
         raise CannotLower("sub_module", type(inside[-1]).__name__, "does not stand in such a container; use LIFNode")
     whole, inputs = module.rc, module.rc.in_features - module.sub_module_out_features
-    enters = [_linear(whole.weight[:, :inputs], whole.bias), *(_linear(part.weight, part.bias) for part in inside[:-1])]
+    enters = [
+        linear_layer(whole.weight[:, :inputs], whole.bias),
+        *(linear_layer(part.weight, part.bias) for part in inside[:-1]),
+    ]
     # What comes back passes the same layers; their biases have come in already.
-    returns = [_linear(whole.weight[:, inputs:], None), *(_linear(part.weight, None) for part in inside[:-1])]
+    returns = [linear_layer(whole.weight[:, inputs:]), *(linear_layer(part.weight) for part in inside[:-1])]
     return replace(
         alone,
         enters=nn.Sequential(*enters),
         recurrent=nn.Sequential(*returns),
         over_steps=module.step_mode == "m",
     )
-
-
-def _linear(weight: Any, bias: Any) -> nn.Linear:
-    """A linear layer of its own with these numbers; no bias where it is None."""
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    made.weight.data = weight.detach()
-    if bias is not None:
-        made.bias.data = bias.detach()
-    return made
 
 
 FRAMEWORK = Framework(

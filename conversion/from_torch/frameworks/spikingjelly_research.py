@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alade_brian.conversion.from_torch.frameworks.registry import decaying, numbers
+from alade_brian.conversion.from_torch.frameworks.registry import decaying, linear_layer, numbers
 from alade_brian.conversion.from_torch.frameworks.spikingjelly_equations import (
     as_neuron,
     charged,
@@ -215,8 +215,6 @@ def _connected(module: Any, equations: NeuronEquations) -> ForeignNeuron:
     for k in range(conv.out_channels):
         first = k // size * size
         weight[k, first : first + size] = conv.weight.detach()[k, 0]
-    recurrent = nn.Linear(conv.out_channels, conv.out_channels, bias=False)
-    recurrent.weight.data = weight
     # Its bias comes in from the second step on, as the first has no spikes before it.
     v = equations.input_variable
     own = f"{v} += begun*later_bias\nbegun = 1"
@@ -226,7 +224,7 @@ def _connected(module: Any, equations: NeuronEquations) -> ForeignNeuron:
         parameters={**equations.parameters, "later_bias": constant(numbers(conv.bias))},
         update=f"{own}\n{equations.update}".rstrip(),
     )
-    return replace(made, equations=late, recurrent=recurrent)
+    return replace(made, equations=late, recurrent=linear_layer(weight))
 
 
 def _every_step(module: Any, equations: NeuronEquations) -> ForeignNeuron:
