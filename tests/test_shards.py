@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -119,7 +120,8 @@ def test_a_program_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def dask() -> Iterator[object]:
     distributed = pytest.importorskip("distributed", reason="needs the extra [dask]")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    # Dask leaves OMP_NUM_THREADS and others in the environment of whoever starts its workers.
+    with patch.dict(os.environ), distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster
 
 
