@@ -46,6 +46,7 @@ COMMANDS = (
     Command("run-nir", "run_nir", "run any NIR graph in Brian2"),
     Command("conformance", "conformance", "compare NIR graphs with their runs in other frameworks, spike by spike"),
     Command("perturb", "perturb", "accuracy of a trained network under growing perturbations"),
+    Command("side-by-side", "side_by_side", "several networks under the same perturbations: one figure, one table"),
     Command("study", "perturb_study", "perturb all networks of a grid, by the age of what they learnt"),
     Command("compare", "compare", "compare methods over seeds: table, numbers and figures of a grid"),
     Command("trace", "trace_neurons", "record variables of single neurons in PyTorch and in Brian2"),

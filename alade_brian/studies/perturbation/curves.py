@@ -184,7 +184,7 @@ def markdown(found: Sequence[Mapping[str, Any]], measure: Measure) -> str:
     lines = [f"| {' | '.join(head)} |", f"{'|---' * len(head)}|"]
     for row in found:
         cells = [
-            row["perturbation"], row["task"], f"{row[key]:.3f}", _interval(row),
+            row["perturbation"], row["task"], f"{row[key]:.3f}", half_text(row),
             f"{row[f'{key}_there']:.3f} at {row['greatest_strength']:.3g}",
             *([_shares(row)] if measure.shares else []),
         ]  # fmt: skip
@@ -210,7 +210,8 @@ def _shares(row: Mapping[str, Any]) -> str:
     return f"{row['answers']:.0%} → {row['answers_there']:.0%}"
 
 
-def _interval(row: Mapping[str, Any]) -> str:
+def half_text(row: Mapping[str, Any]) -> str:
+    """The half-strength of one of the `rows`, with its interval, for a table."""
     if not row["greatest_strength"]:
         return "not measured"
     if row["half_strength"] is None:

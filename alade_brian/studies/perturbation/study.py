@@ -60,9 +60,7 @@ class Study:
     def __init__(self, folder: Path, subject: TrainedNetwork) -> None:
         self.file, self.subject = folder / "results.json", subject
         if self.file.is_file():
-            self.results = read_json(self.file)
-            if self.results.get("format") != FORMAT:
-                raise UserError(f"{folder} holds a study of another version of this program; choose another --out")
+            self.results = read_study(folder, "choose another --out")
             if self.results.get("digest") != subject.digest:
                 raise UserError(
                     f"{folder} holds a study of another network or of other images; choose another --out, or the "
@@ -111,6 +109,16 @@ class Study:
         name, strength, repeat = measurement.keys
         found = self.results["perturbations"].get(name, {}).get("strengths", {})
         return found.get(strength, {}).get(repeat)
+
+
+def read_study(folder: Path, remedy: str = "measure it again") -> dict[str, Any]:
+    """What a folder of `alade-brian perturb` holds; UserError where it holds no study, or none of this version."""
+    found = read_json(folder / "results.json")
+    if not isinstance(found, dict) or "perturbations" not in found:
+        raise UserError(f"{folder} holds no study of one network; give what `alade-brian perturb` wrote")
+    if found.get("format") != FORMAT:
+        raise UserError(f"{folder} holds a study of another version of this program; {remedy}")
+    return found
 
 
 def measure_missing(
