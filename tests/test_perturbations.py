@@ -30,6 +30,7 @@ from alade_brian.spec import (
     Readout,
     Stimulus,
     constant,
+    memoryless,
 )
 from alade_brian.spec.release import chance
 from alade_brian.spec.synapses import matrix
@@ -344,21 +345,40 @@ def test_finer_steps_follow_the_same_equation(finer: int) -> None:
     np.testing.assert_allclose(after[:, finer :: finer + 1], before, rtol=1e-9)
 
 
+def noisy_membranes(spec: NetworkSpec, strength: float) -> np.ndarray:
+    """Membranes of the first layer ``(2, steps, neurons)`` with noise of that many thresholds, which are far away."""
+    far = 64.0
+    spec = spec.replace_neuron(
+        "layer 0", parameters={**spec.populations[0].neuron.parameters, "v_threshold": constant(far)}
+    )
+    silence = Presentation(spec, np.zeros((2, spec.steps, spec.populations[0].size)))
+    changed = perturbation("membrane-noise")(silence, strength / far, seed=5)
+    return simulate(changed.spec, changed.images, NUMPY, traces=["layer 0"]).traces["layer 0"]
+
+
 @pytest.mark.parametrize("decay", [0.5, 0.9])
 def test_membrane_noise_has_the_variance_of_its_process(decay: float) -> None:
     """From rest: ``strength^2 * (1 - d^(2t))`` after t steps, and lag-one correlation d at the end."""
     steps, neurons, strength = 30, 3000, 0.1
-    spec = chain(steps, neurons, 1, decay=decay)
-    spec = spec.replace_neuron(
-        "layer 0", parameters={**spec.populations[0].neuron.parameters, "v_threshold": constant(1e9)}
-    )
-    changed = perturbation("membrane-noise")(Presentation(spec, np.zeros((2, steps, neurons))), strength, seed=5)
-    v = simulate(changed.spec, changed.images, NUMPY, traces=["layer 0"]).traces["layer 0"]
+    v = noisy_membranes(chain(steps, neurons, 1, decay=decay), strength)
     for t in (1, 2, 5, steps):
         expected = strength**2 * (1 - decay ** (2 * t))
         assert abs(v[:, t - 1].var() / expected - 1) < 4 * np.sqrt(2 / (2 * neurons))
     correlation = np.corrcoef(v[:, -1].ravel(), v[:, -2].ravel())[0, 1]
     assert abs(correlation - decay) < 4 / np.sqrt(2 * neurons)
+
+
+def test_membrane_noise_without_a_leak_is_a_wiener_process() -> None:
+    """Its variance grows with the steps, to ``strength^2`` in the last; what a step adds knows nothing of the rest."""
+    steps, neurons, strength = 30, 3000, 0.1
+    spec = chain(steps, neurons, 1)
+    parameters = {k: v for k, v in spec.populations[0].neuron.parameters.items() if k != "tau"}
+    v = noisy_membranes(spec.replace_neuron("layer 0", model="v : 1", parameters=parameters), strength)
+    for t in (1, 2, 5, steps):
+        assert abs(v[:, t - 1].var() / (strength**2 * t / steps) - 1) < 4 * np.sqrt(2 / (2 * neurons))
+    added = np.diff(v, axis=1)
+    correlation = np.corrcoef(added[:, -1].ravel(), v[:, -2].ravel())[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(2 * neurons)
 
 
 def test_noise_belongs_to_the_image_not_to_the_batch(spec: NetworkSpec) -> None:
@@ -393,13 +413,14 @@ def test_a_strength_out_of_range_is_refused(spec: NetworkSpec, name: str, streng
 
 
 def test_what_a_network_cannot_have_is_refused(spec: NetworkSpec) -> None:
-    perfect = spec
+    without_memory = spec
     for population in spec.spiking:
-        parameters = {k: v for k, v in population.neuron.parameters.items() if k != "tau"}
-        perfect = perfect.replace_neuron(population.name, model="v : 1", parameters=parameters)
+        neuron = memoryless(True, v_threshold=population.neuron.parameters["v_threshold"])
+        fields = {field.name: getattr(neuron, field.name) for field in dataclasses.fields(neuron)}
+        without_memory = without_memory.replace_neuron(population.name, **fields)
     for name in ("membrane-noise", "time-constants"):
         with pytest.raises(UserError, match="does not suit"):
-            perturbation(name)(Presentation(perfect, IMAGES), 0.1)
+            perturbation(name)(Presentation(without_memory, IMAGES), 0.1)
     with pytest.raises(UserError, match="no extractor of task 3"):
         perturbation("lesion", task=3)(Presentation(spec, IMAGES), 0.1)
     sequence = Presentation(chain(4), pulse(4))

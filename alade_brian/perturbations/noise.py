@@ -23,15 +23,17 @@ from alade_brian.spec import Identity, Population, Projection, Stimulus
 
 @PERTURBATIONS.register("membrane-noise")
 class MembraneNoise(Perturbation):
-    """Every spiking neuron's membrane is an Ornstein-Uhlenbeck process around what its input makes of it. The strength
-    is the standard deviation that it has without input and threshold, whatever the length of a step.
+    """Every spiking neuron's membrane is a random process around what its input makes of it. The strength is the
+    standard deviation that it has without input and resets, in thresholds, whatever the length of a step.
 
-    Per step, ``v += strength * sqrt(1 - d^2) * normal`` behind the leak ``d = exp(-dt / tau)``: the exact solution of
-    ``dv = -v / tau dt + strength * sqrt(2 / tau) dW``.
+    With a leak it is an Ornstein-Uhlenbeck process: per step ``v += s * sqrt(1 - d^2) * normal`` behind the leak
+    ``d = exp(-dt / tau)``, the exact solution of ``dv = -v / tau dt + s * sqrt(2 / tau) dW``, whose standard deviation
+    comes to s. Without one it is a Wiener process, whose standard deviation has come to s at the end of the
+    presentation: per step ``v += s / sqrt(steps) * normal``.
     """
 
     name = "membrane-noise"
-    unit = "s.d. of the free membrane (membrane units)"
+    unit = "s.d. of the free membrane (thresholds)"
     random = True
     strengths = (0, 0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -41,7 +43,7 @@ class MembraneNoise(Perturbation):
         spec, images = as_sequences(shown)
         for population in spec.spiking:
             name = f"noise of {population.name}"
-            scale = strength * self._innovation(population)
+            scale = strength * self._innovation(population, spec.steps)
             stimulus = Stimulus(population.shape, name, "sequence")
             projection = Projection(name, population.name, Identity())
             spec = dataclasses.replace(
@@ -55,12 +57,19 @@ class MembraneNoise(Perturbation):
             )
         return dataclasses.replace(shown, spec=spec, images=images)
 
-    def _innovation(self, population: Population) -> np.ndarray:
+    def _innovation(self, population: Population, steps: int) -> np.ndarray:
+        """The standard deviation of what a step adds, at strength 1."""
         neuron = population.neuron
-        if "tau" not in neuron.parameters or neuron.input_variable != neuron.membrane:
-            raise self.refuse(f"the neurons of '{population.name}' have no leaky membrane that takes the input itself")
+        integrates = "tau" in neuron.parameters or (neuron.model == "v : 1" and not neuron.update)
+        if not integrates or "v_threshold" not in neuron.parameters or neuron.input_variable != neuron.membrane:
+            raise self.refuse(
+                f"the neurons of '{population.name}' are no integrate-and-fire neurons whose membrane takes the input"
+            )
+        threshold = np.abs(neuron.parameters["v_threshold"].value)
+        if "tau" not in neuron.parameters:
+            return threshold / np.sqrt(steps)
         decay = np.exp(-1 / neuron.parameters["tau"].value)
-        return np.sqrt(1 - decay**2)
+        return threshold * np.sqrt(1 - decay**2)
 
 
 @PERTURBATIONS.register("poisson-stimulus")
