@@ -66,10 +66,14 @@ class Tandem(Plain):
         assert isinstance(extractor, TandemNet)
         return extractor
 
+    def layers(self) -> list[TandemLayer]:
+        """The layers that are converted, from the input."""
+        return [layer for layer in self.extractor.layers if isinstance(layer, TandemLayer)]
+
     def begin_task(self, data: TaskData) -> None:
         super().begin_task(data)
         self.converted, self.stages_kept = 0, []
-        for layer in _layers(self.extractor):
+        for layer in self.layers():
             layer.add_norm()
 
     def epochs(self, first: bool) -> int:
@@ -80,7 +84,7 @@ class Tandem(Plain):
         turn = self.config.finetuning
         yield self.stage(data)
         self._keep()
-        for number, layer in enumerate(_layers(self.extractor), 1):
+        for number, layer in enumerate(self.layers(), 1):
             self.convert_next(data.images)
             yield self.stage(data, turn, 1 + number)
             layer.fold(*self.weights(layer))
@@ -93,16 +97,37 @@ class Tandem(Plain):
     def convert_next(self, images: Tensor) -> None:
         """Make the next layer the hybrid one: its threshold is a percentile of its activations on training images
         ``(n, C, H, W)``. UserError where the layer is silent."""
-        layer = _layers(self.extractor)[self.converted]
+        layers, number = self.layers(), self.converted
+        with torch.no_grad(), _evaluating(self.network):
+            below = self._hybrid(self._calibrating(images), layers[:number])
+            self._calibrate(number, layers[number].activation(below))
+        self.converted += 1
+
+    def convert_at_once(self, images: Tensor, count: int) -> None:
+        """Primitive conversion: the first layers of the analogue network become spiking without any learning, each with
+        the percentile of its analogue activations. UserError where one is silent."""
+        x = self._calibrating(images)
+        with torch.no_grad(), _evaluating(self.network):
+            for number, layer in enumerate(self.layers()[:count]):
+                x = layer.activation(x)
+                self._calibrate(number, x)
+        for layer in self.layers()[:count]:
+            layer.fold(*self.weights(layer))
+        self.converted = count
+
+    def _calibrating(self, images: Tensor) -> Tensor:
+        """At most `CALIBRATION` of some images, evenly spaced."""
         rows = torch.linspace(0, len(images) - 1, min(len(images), CALIBRATION)).long()
-        threshold = percentile(self._activations(images[rows]), self.config.tandem.percentile)
+        return images[rows].to(self._device)
+
+    def _calibrate(self, number: int, activations: Tensor) -> None:
+        threshold = percentile(activations, self.config.tandem.percentile)
         if not threshold > 0:
             raise UserError(
-                f"the {self.config.tandem.percentile}th percentile of the activations of layer {self.converted + 1} is "
+                f"the {self.config.tandem.percentile}th percentile of the activations of layer {number + 1} is "
                 f"{threshold}, which is no threshold; raise tandem.percentile, or lower learning.learning_rate"
             )
-        layer.neuron.threshold.fill_(threshold)
-        self.converted += 1
+        self.layers()[number].neuron.threshold.fill_(threshold)
 
     def weights(self, layer: TandemLayer) -> tuple[Tensor, Tensor]:
         """What a spiking layer has for weights and bias: the folded ones, rounded where the configuration says so."""
@@ -117,7 +142,7 @@ class Tandem(Plain):
 
     def features(self, images: Tensor) -> Tensor:
         """What the readout reads of images ``(n, C, H, W)``: mean features ``(n, width)``."""
-        layers = _layers(self.extractor)
+        layers = self.layers()
         mean = self._hybrid(images, layers[: self.converted])
         for layer in layers[self.converted :]:
             mean = layer.activation(mean)
@@ -141,14 +166,6 @@ class Tandem(Plain):
         return expected + (counted - expected).detach()
 
     @torch.no_grad()
-    def _activations(self, images: Tensor) -> Tensor:
-        """What the analogue layer gives that is the next to become spiking."""
-        layers = _layers(self.extractor)
-        with _evaluating(self.network):
-            shown = images.to(self._device)
-            return layers[self.converted].activation(self._hybrid(shown, layers[: self.converted]))
-
-    @torch.no_grad()
     def _features(self, images: Tensor, batch: int = 500) -> Tensor:
         with _evaluating(self.network):
             return torch.cat([self.features(part.to(self._device)).cpu() for part in images.split(batch)])
@@ -164,17 +181,13 @@ class Tandem(Plain):
 
     def task_facts(self) -> dict[str, Any]:
         """The thresholds, layer by layer."""
-        return {"thresholds": [float(layer.neuron.threshold) for layer in _layers(self.extractor)]}
+        return {"thresholds": [float(layer.neuron.threshold) for layer in self.layers()]}
 
     def state(self) -> dict[str, Any]:
         return {"stages": list(self.stages_kept)}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.stages_kept = list(state["stages"])
-
-
-def _layers(extractor: TandemNet) -> list[TandemLayer]:
-    return [layer for layer in extractor.layers if isinstance(layer, TandemLayer)]
 
 
 @contextmanager
