@@ -8,14 +8,15 @@ the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from alade_brian.analysis.figures import plot_conversion, plot_weight_bits, with_bits
+from alade_brian.analysis.figures.style import new_grid
 from alade_brian.config.run import RunConfig, config_from
 from alade_brian.errors import UserError
 from alade_brian.learning.architectures import build_network
@@ -23,9 +24,8 @@ from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.learning.rules.dsr import at_steps
 from alade_brian.learning.rules.tandem import Tandem
 from alade_brian.models import ExpandableNetwork
-from alade_brian.models.networks.tandem import TandemNet
 from alade_brian.runs.folder import RunFolder, read_json
-from alade_brian.runs.setup import load_images, make_scenario
+from alade_brian.runs.setup import make_scenario
 from alade_brian.runs.subject import evaluated_images
 from alade_brian.spikes.task_record import load_record
 
@@ -142,6 +142,41 @@ class TandemRun:
 def _still(method: Tandem) -> Tandem:
     method.network.eval().requires_grad_(False)
     return method
+
+
+def draw(found: Mapping[str, Any]) -> Any:
+    """The figure of what `prove` found: accuracies by converted layers, and by weight bits where runs round weights."""
+    panels = 2 if with_bits(found) else 1
+    _, axes = new_grid(6.0, 4.0, panels, panels)
+    plot_conversion(found, axes[0])
+    if panels == 2:
+        plot_weight_bits(found, axes[1])
+    return axes[0]
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The text of what `prove` found."""
+    spiking = [f"{k + 1} spiking" for k in range(len(found["layers"]))]
+    lines = [f"accuracy on {found['images']} test images, learnt / converted at once:"]
+    lines.append(f"{'steps':>5}{'bits':>6}" + "".join(f"{name:>18}" for name in ("analogue", *spiking, "readout")))
+    for run in found["runs"]:
+        pairs = zip(run["accuracy"], run["accuracy_primitive"], strict=True)
+        cells = [f"{a:.4f}" + (f" / {b:.4f}" if b is not None else "") for a, b in pairs]
+        lines.append(f"{run['steps']:>5}{run['weight_bits'] or '-':>6}" + "".join(f"{cell:>18}" for cell in cells))
+    by = found["by_steps"]
+    lines.append("the first run's network at other steps, learnt / converted at once:")
+    pairs = zip(by["steps"], by["trained"], by["primitive"], strict=True)
+    lines += [f"{steps:>5}      {a:.4f} / {b:.4f}" for steps, a, b in pairs]
+    lines.append("simulated in Brian2, per image:")
+    for run in found["runs"]:
+        s = run["simulation"]
+        lines.append(
+            f"{run['steps']:>5}{run['weight_bits'] or '-':>6}  {s['synaptic_operations']:,.0f} synaptic operations and "
+            f"{s['input_macs']:,} multiply-accumulates of the image, {s['analogue_macs']:,} multiply-accumulates of the "
+            f"analogue network; {s['mismatched_spikes']} spikes mismatched, {s['different_counts']} spike counts differ "
+            f"({s['images']} images, {s['neurons']:,} neurons)"
+        )
+    return "\n".join(lines)
 
 
 def simulated(folder: RunFolder) -> dict[str, Any]:
