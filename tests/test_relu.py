@@ -193,7 +193,9 @@ def files(tmp_path: Path) -> tuple[str, Path, Path]:
     return f"{tmp_path / 'own.py'}:network", tmp_path / "images.npy", tmp_path / "labels.npy"
 
 
-def test_the_command_prints_the_gap_and_compares(files: tuple[str, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_gap_and_compares(
+    files: tuple[str, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     network, shown, labels = files
     options = ["--steps", 8, "--per", "channel", "--labels", labels, "--first", 20, "--backend", "numpy"]
     assert call("verify", network, shown, "--relu", *options) == 0

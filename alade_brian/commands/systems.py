@@ -5,8 +5,8 @@
     alade-brian systems dsr --prove runs/dsr
     alade-brian systems tandem --prove runs/tandem runs/tandem-4 runs/tandem-16
 
-With --prove the measurement is written to RUN/proof.json, its figure to RUN/figures/proof.png and .svg; of several runs,
-where a system compares them, to the folder of the first.
+With --prove the measurement is written to RUN/proof.json, its figure to RUN/figures/proof.png and .svg; where a system
+compares several runs, to the folder of the first.
 Exit code 0: done; 2: wrong use or input.
 """
 

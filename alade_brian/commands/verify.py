@@ -8,7 +8,8 @@ NETWORK is a torch module in the file, or a function that makes one without argu
 (images, ...) as the module takes them, an .npz one array or one called `images`; with --sequence (images, steps, ...).
 
 With --relu the network has ReLU units. Spiking neurons take their places, with thresholds balanced on the images: an
-approximation, whose gap is printed layer by layer. The spiking network is then compared with its simulation as any other.
+approximation, whose gap is printed layer by layer. The spiking network is then compared with its simulation as any
+other.
 
 Exit code 0: every spike is the same; 1: some are not; 2: wrong use or input, or a layer that cannot be converted.
 """
@@ -43,7 +44,9 @@ def parser(prog: str = "alade-brian verify") -> argparse.ArgumentParser:
     p.add_argument("--first", type=int, metavar="N", help="only the first N images")
     group = p.add_argument_group("a network with ReLU units")
     group.add_argument("--relu", action="store_true", help="put spiking neurons in the place of its ReLU units")
-    group.add_argument("--percentile", type=float, metavar="P", help="of the activations is the threshold (default: 99.9)")
+    group.add_argument(
+        "--percentile", type=float, metavar="P", help="of the activations is the threshold (default: 99.9)"
+    )
     group.add_argument("--per", choices=("layer", "channel"), help="what has a threshold of its own (default: layer)")
     group.add_argument("--labels", type=Path, metavar="FILE.npy", help="classes of the images, for accuracies")
     add_simulation(p)

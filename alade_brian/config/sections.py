@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "bfloat16")
 # What these do: alade_brian/learning/optimisers.py.
 OPTIMISERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
-# A key that came later: it is recorded where it differs from its default, so that runs without it are recorded as before.
+# A key that came later: it is recorded where it differs from its default, so that other runs are recorded as before.
 LATER = MappingProxyType({"later": True})
 
 

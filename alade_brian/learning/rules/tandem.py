@@ -2,9 +2,9 @@
 
 The layer whose turn it is (the hybrid layer) sends forwards what its spiking neurons count, with batch norm folded into
 their weights, and backwards the gradient of its analogue twin, ``ReLU(norm(W counts + b))``, straight through. The
-layers below it are spiking and learn no more; those above are analogue and learn on. Then the layer is frozen, and it is
-the next one's turn; after the last one the readout alone learns. Whatever a conversion costs is thus made up for by the
-layers that are still to come.
+layers below it are spiking and learn no more; those above are analogue and learn on. Then the layer is frozen, and the
+next one has its turn; after the last one the readout alone learns. Whatever a conversion costs is thus made up for by
+the layers that are still to come.
 
 Counts stand for activations: a neuron fires when it reaches its threshold, loses it and sends it, so that what it
 sends on average over the steps is the activation, cut off at the threshold and rounded down to a multiple of
