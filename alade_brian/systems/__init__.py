@@ -69,7 +69,7 @@ SYSTEMS = (
         rule="an analogue network is converted layer by layer; what lies behind a converted layer learns on",
         data="Fashion-MNIST",
         proves="every spike; the accuracy after each converted layer, beside conversion at once",
-        minutes=5,
+        minutes=3,
         command="alade-brian train tandem",
         proof="alade_brian.systems.tandem",
     ),

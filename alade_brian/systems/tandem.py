@@ -166,8 +166,8 @@ def table(found: Mapping[str, Any]) -> str:
         lines.append(f"{run['steps']:>5}{run['weight_bits'] or '-':>6}" + "".join(f"{cell:>18}" for cell in cells))
     by = found["by_steps"]
     lines.append("the first run's network at other steps, learnt / converted at once:")
-    pairs = zip(by["steps"], by["trained"], by["primitive"], strict=True)
-    lines += [f"{steps:>5}      {a:.4f} / {b:.4f}" for steps, a, b in pairs]
+    for steps, learnt, at_once in zip(by["steps"], by["trained"], by["primitive"], strict=True):
+        lines.append(f"{steps:>5}      {learnt:.4f} / {at_once:.4f}")
     lines.append("simulated in Brian2, per image:")
     for run in found["runs"]:
         s = run["simulation"]

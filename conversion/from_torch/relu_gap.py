@@ -87,7 +87,8 @@ class Pair:
         if labels is not None and np.shape(labels) != (len(images),):
             raise UserError(f"{len(images)} images have labels of shape {np.shape(labels)}; give one per image")
         parts = [self._shown(batch) for batch in images.split(BATCH)]
-        relu, sent = ({name: torch.cat([part[k][name] for part in parts]) for name in parts[0][k]} for k in (0, 1))
+        relu = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
+        sent = {name: torch.cat([part[1][name] for part in parts]) for name in relu}
         answers = np.concatenate([part[2] for part in parts])
         over_time = np.concatenate([part[3] for part in parts], 1)
         steps = (*(2**k for k in range(self.steps.bit_length()) if 2**k < self.steps), self.steps)

@@ -127,7 +127,9 @@ class Tandem(Plain):
                 f"the {self.config.tandem.percentile}th percentile of the activations of layer {number + 1} is "
                 f"{threshold}, which is no threshold; raise tandem.percentile, or lower learning.learning_rate"
             )
-        self.layers()[number].neuron.threshold.fill_(threshold)
+        kept = self.layers()[number].neuron.threshold
+        assert isinstance(kept, Tensor), "a threshold that is calibrated is a buffer"
+        kept.fill_(threshold)
 
     def weights(self, layer: TandemLayer) -> tuple[Tensor, Tensor]:
         """What a spiking layer has for weights and bias: the folded ones, rounded where the configuration says so."""
