@@ -1,6 +1,6 @@
 """Spiking networks trained in PyTorch, simulated in Brian2, compared spike by spike.
 
-    from alade_brian import convert, load, perturb, read_nir, simulate, to_brian2, verify, write_nir
+    from alade_brian import convert, convert_relu, load, perturb, read_nir, simulate, to_brian2, verify, write_nir
 
 Each name is imported when it is first used: `import alade_brian` itself loads neither PyTorch nor Brian2 nor numpy.
 """
@@ -14,6 +14,7 @@ from alade_brian.brian2_preferences import ignore_working_directory
 
 if TYPE_CHECKING:
     from alade_brian.conversion.from_torch.convert import convert
+    from alade_brian.conversion.from_torch.relu import convert_relu
     from alade_brian.conversion.nir_graphs.read import read_nir
     from alade_brian.conversion.nir_graphs.write import write_nir
     from alade_brian.perturbations.perturb import perturb
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NetworkSpec",
     "convert",
+    "convert_relu",
     "load",
     "perturb",
     "read_nir",
@@ -43,6 +45,7 @@ def __getattr__(name: str) -> Any:
     modules = {
         "NetworkSpec": "spec",
         "convert": "conversion.from_torch.convert",
+        "convert_relu": "conversion.from_torch.relu",
         "load": "runs.model_file",
         "perturb": "perturbations.perturb",
         "read_nir": "conversion.nir_graphs.read",

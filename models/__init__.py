@@ -6,7 +6,7 @@ Every module here works on tensors whose first axis is time and batch folded tog
 averages over time and batch.
 """
 
-from alade_brian.models.coding import Frames, HoldCurrent
+from alade_brian.models.coding import Frames, HoldCurrent, Impulse
 from alade_brian.models.layers.linear import Recurrent, Scale, SumPool1d, SumPool2d
 from alade_brian.models.layers.readouts import (
     EveryStep,
@@ -49,6 +49,7 @@ __all__ = [
     "Frames",
     "HoldCurrent",
     "I",
+    "Impulse",
     "LastStep",
     "MaxOverSteps",
     "MeanOverSteps",

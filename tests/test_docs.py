@@ -23,8 +23,10 @@ EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("title", "package"), [("snnTorch", "snntorch"), ("SpikingJelly", "spikingjelly"), ("Plain torch", "torch")]
-)
+    ("title", "package"),
+    [("snnTorch", "snntorch"), ("SpikingJelly", "spikingjelly"), ("Plain torch", "torch"),
+     ("A network with ReLU units", "torch")],
+)  # fmt: skip
 def test_an_example_runs_as_it_stands(title: str, package: str, tmp_path: Path) -> None:
     pytest.importorskip(package)
     done = subprocess.run([sys.executable, "-c", EXAMPLES[title]], cwd=tmp_path, capture_output=True, text=True)

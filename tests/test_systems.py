@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from command_line import call
+from test_learning_synthetic import one_thread
 
 from alade_brian.config.shipped import shipped_files
 from alade_brian.systems import SYSTEMS
@@ -79,11 +80,72 @@ def test_a_network_that_learnt_values_is_not_proved(tmp_path: Path, capsys: pyte
     assert not (out / "proof.json").exists()
 
 
+def tandem_run(out: Path, *settings: str) -> Path:
+    """A short run of tandem-quick; those with equal `learning` begin with one analogue network."""
+    quick = ["learning.epochs=3", "finetuning.epochs=1", "train_per_class=40", *settings]
+    sets = [part for each in quick for part in ("--set", each)]
+    with one_thread():
+        assert call("train", "tandem-quick", "--verify-images", 10, "--backend", "numpy", *sets, "--out", out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def tandem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tandem")
+    return tandem_run(folder / "run"), tandem_run(folder / "rounded", "tandem.weight_bits=3", "network.steps=4")
+
+
+def test_learning_behind_converted_layers_wins_back_what_conversion_costs(
+    tandem: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, rounded = tandem
+    assert call("systems", "tandem", "--prove", run, rounded) == 0
+    printed = capsys.readouterr().out
+    assert "learnt / converted at once:" in printed and "0 spikes mismatched, 0 spike counts differ" in printed
+    found = json.loads((run / "proof.json").read_text())
+    assert len(found["layers"]) == 3 and found["images"] == 355
+    whole, coarse = found["runs"]
+    assert (whole["steps"], whole["weight_bits"], coarse["steps"], coarse["weight_bits"]) == (8, None, 4, 3)
+    # One analogue network; converting all of it at once at four steps with three bits costs most, and is made up for.
+    analogue = whole["accuracy"][0]
+    assert coarse["accuracy"][0] == coarse["accuracy_primitive"][0] == whole["accuracy_primitive"][0] == analogue
+    assert coarse["accuracy_primitive"][3] < analogue - 0.05
+    assert coarse["accuracy"][4] > coarse["accuracy_primitive"][3] + 0.05
+    assert len(whole["accuracy"]) == len(whole["accuracy_primitive"]) == 5
+    # The trained network at its own steps is the last stage.
+    by_steps = found["by_steps"]
+    assert by_steps["trained"][by_steps["steps"].index(8)] == whole["accuracy"][4]
+    assert by_steps["primitive"][by_steps["steps"].index(8)] == whole["accuracy_primitive"][3]
+    counted = whole["simulation"]
+    assert counted["different_counts"] == counted["mismatched_spikes"] == 0 and counted["neurons"] == 800
+    # 9 weights of 8 channels at 64 pixels, less those that reach beyond the border.
+    assert counted["input_macs"] == 8 * 22 * 22 and counted["synaptic_operations"] > 0
+    assert (run / "figures" / "proof.svg").is_file() and (run / "figures" / "proof.png").is_file()
+
+
+def test_runs_of_other_analogue_networks_are_not_compared(
+    tandem: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tandem_run(tmp_path / "other", "learning.learning_rate=0.002", "finetuning.epochs=1")
+    assert call("systems", "tandem", "--prove", tandem[1], other) == 2
+    assert f"the run in {other} began with another analogue network than that in" in capsys.readouterr().err
+    (other / "resume.pt").unlink()
+    assert call("systems", "tandem", "--prove", other) == 2
+    assert f"the run in {other} has not ended; resume it with --resume" in capsys.readouterr().err
+    assert not (tandem[1] / "proof.json").exists() and not (other / "proof.json").exists()
+
+
+def test_one_run_of_dsr_is_measured_at_a_time(dsr: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("systems", "dsr", "--prove", dsr, dsr) == 2
+    assert "the proof of dsr measures one run, not 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--prove", "RUN"], "--prove measures one system; name one of dsr"),
+        (["--prove", "RUN"], "--prove measures one system; name one of dsr, tandem"),
         (["alade", "--prove", "RUN"], "--prove measures one system; name one of dsr"),
+        (["tandem", "--prove", "RUN"], "is of the method 'dsr', not 'tandem'"),
         (["dsr", "--prove", "nowhere"], "nowhere"),
     ],
 )

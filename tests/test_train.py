@@ -92,6 +92,9 @@ def test_killed_and_resumed_equals_never_interrupted(quick: Path, finished: Path
         (["digits-plain", "--set", "method=alade"], "'alade' learns task after task; use `alade-brian run`"),
         (["digits-plain", "--set", "learning.optimiser=lion"], "optimiser is 'lion'; use one of sgd, adam, adamw"),
         (["digits-plain", "--set", "network.neuron=Izhikevich"], "no spiking neuron 'Izhikevich'"),
+        (["tandem-quick", "--set", "network.steps=0"], "network.steps is 0; use at least 1"),
+        (["tandem-quick", "--backbone", "small"], "but the method 'tandem' converts layer by layer; use 'tandem'"),
+        (["digits-plain", "--set", "network.hidden=[4]"], "the backbone 'small' has none; use 'tandem'"),
     ],
 )
 def test_wrong_use_is_one_sentence(
@@ -104,7 +107,10 @@ def test_wrong_use_is_one_sentence(
 
 def test_the_shipped_configurations_are_found_by_name() -> None:
     plain = {"digits-plain", "fashion-mnist-plain", "digits-position", "digits-denoise"}
-    assert set(train.shipped()) == {*plain, "dsr", "dsr-quick", "dsr-paper"}
+    assert set(train.shipped()) == {
+        *plain,
+        *(name + size for name in ("dsr", "tandem") for size in ("", "-quick", "-paper")),
+    }
     for name in train.shipped():
         config = config_from(read_mapping(find_file(name, "configs")), name)
         assert method_class(config.method).all_at_once

@@ -19,12 +19,14 @@ import yaml
 
 from alade_brian import plugins
 from alade_brian.config.sections import (
+    LATER,
     AladeConfig,
     DistillationConfig,
     DsdConfig,
     NetworkConfig,
     SimulationConfig,
     StageConfig,
+    TandemConfig,
     TrainingConfig,
     check,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "RunConfig",
     "SimulationConfig",
     "StageConfig",
+    "TandemConfig",
     "TrainingConfig",
     "apply_overrides",
     "config_from",
@@ -82,6 +85,7 @@ class RunConfig:
     alade: AladeConfig = field(default_factory=AladeConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     dsd: DsdConfig = field(default_factory=DsdConfig)
+    tandem: TandemConfig = field(default_factory=TandemConfig, metadata=LATER)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
@@ -115,8 +119,19 @@ def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
 
 
 def to_mapping(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration as plain, YAML- and JSON-ready values."""
-    return _plain(dataclasses.asdict(config))
+    """The resolved configuration as plain, YAML- and JSON-ready values; keys that are `LATER` where they differ from
+    their defaults."""
+    return _recorded(config)
+
+
+def _recorded(section: Any) -> dict[str, Any]:
+    found = {}
+    for key in dataclasses.fields(section):
+        value = getattr(section, key.name)
+        default = key.default if key.default_factory is dataclasses.MISSING else key.default_factory()
+        if "later" not in key.metadata or value != default:
+            found[key.name] = _recorded(value) if dataclasses.is_dataclass(value) else _plain(value)
+    return found
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from alade_brian.errors import UserError
 
@@ -17,6 +18,8 @@ PRECISIONS = ("float32", "bfloat16")
 # What these do: alade_brian/learning/optimisers.py.
 OPTIMISERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
+# A key that came later: it is recorded where it differs from its default, so that other runs are recorded as before.
+LATER = MappingProxyType({"later": True})
 
 
 def check(condition: bool, message: str) -> None:
@@ -34,6 +37,7 @@ class NetworkConfig:
     channels: tuple[int, ...] = (16, 32, 64)  # these three are the small network's
     strides: tuple[int, ...] = (1, 2, 1)
     pool: int = 2
+    hidden: tuple[int, ...] = field(default=(), metadata=LATER)  # fully connected layers of the tandem network
     norm: str = "batch"
     steps: int = 4
     decay: float = 0.5
@@ -51,6 +55,10 @@ class NetworkConfig:
             "network.channels and network.strides must be lists of the same length, at least 1",
         )
         check(min(self.channels) > 0 and min(self.strides) > 0, "network.channels and network.strides must be positive")
+        check(
+            all(units > 0 for units in self.hidden),
+            f"network.hidden is {list(self.hidden)}; use positive numbers of units",
+        )
         check(self.pool >= 1, f"network.pool is {self.pool}; use at least 1")
         check(self.steps >= 1, f"network.steps is {self.steps}; use at least 1")
         check(0 < self.decay < 1, f"network.decay is {self.decay}; use a number between 0 and 1")
@@ -157,6 +165,21 @@ class DsdConfig:
         # With 2 or more the strongest unit would lose credit too, and nothing need be left of the first task.
         check(all(0 <= rho < 2 for rho in self.rho), f"dsd.rho is {list(self.rho)}; use numbers from 0 to below 2")
         check(self.credit >= 0, f"dsd.credit is {self.credit}; use 0 or more")
+
+
+@dataclass(frozen=True)
+class TandemConfig:
+    """Conversion layer by layer, of `tandem`."""
+
+    percentile: float = 99.9  # of a layer's activations, over images and units, is its threshold
+    weight_bits: int | None = None  # of the weights of converted layers; none: as they were learnt
+
+    def __post_init__(self) -> None:
+        check(0 < self.percentile <= 100, f"tandem.percentile is {self.percentile}; use a number above 0, at most 100")
+        check(
+            self.weight_bits is None or 2 <= self.weight_bits <= 16,
+            f"tandem.weight_bits is {self.weight_bits}; use 2 to 16, or leave it out",
+        )
 
 
 @dataclass(frozen=True)

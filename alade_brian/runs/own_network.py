@@ -41,21 +41,33 @@ def read_network(text: str) -> nn.Module:
 def read_images(path: Path) -> np.ndarray:
     """Images as float64 from an .npy, or an .npz with one array or one called `images`. UserError where there are
     none."""
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            images = found
-        else:
-            with found:
-                names = found.files
-                if len(names) != 1 and NAME not in names:
-                    raise UserError(f"{path} holds {', '.join(names) or 'no array'}; name one of its arrays '{NAME}'")
-                images = found[NAME if NAME in names else names[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as .npy or .npz ({error}); write it with numpy.save") from None
+    images = _array(path)
     if images.dtype.kind not in "biuf" or images.ndim < 2 or not len(images):
         raise UserError(f"{path} holds {images.dtype} of shape {images.shape}; it needs numbers of shape (images, ...)")
     return images.astype(np.float64)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Classes as int64 ``(n,)`` from an .npy. UserError where there are none."""
+    labels = _array(path)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise UserError(f"{path} holds {labels.dtype} of shape {labels.shape}; it needs whole numbers, one per image")
+    return labels.astype(np.int64)
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array of an .npy, or of an .npz with one, or one called as images are."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            names = found.files
+            if len(names) != 1 and NAME not in names:
+                raise UserError(f"{path} holds {', '.join(names) or 'no array'}; name one of its arrays '{NAME}'")
+            return found[NAME if NAME in names else names[0]]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as .npy or .npz ({error}); write it with numpy.save") from None
 
 
 def _module(path: Path) -> ModuleType:

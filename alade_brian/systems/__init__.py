@@ -15,8 +15,8 @@ class System:
     minutes   how long its default configuration takes on two cores
     command   what trains it; a system that `alade-brian train` knows has the configurations NAME, NAME-quick and
               NAME-paper
-    proof     the module whose `prove` measures, in the run folder of a trained network, what the rule rests on; None
-              where the comparison of every spike is all there is
+    proof     the module whose `prove` measures, in the run folders of trained networks, what the rule rests on, and
+              whose `draw` and `table` show it; None where the comparison of every spike is all there is
     """
 
     name: str
@@ -61,5 +61,16 @@ SYSTEMS = (
         minutes=5,
         command="alade-brian train dsr",
         proof="alade_brian.systems.dsr",
+    ),
+    System(
+        name="tandem",
+        paper="Progressive tandem learning: Wu, Xu, Han, Zhou, Zhang, Li, Tan, TPAMI 2021 (arXiv 2007.01204)",
+        neuron="IF that loses its threshold, calibrated on the activations that its counts stand for",
+        rule="an analogue network is converted layer by layer; what lies behind a converted layer learns on",
+        data="Fashion-MNIST",
+        proves="every spike; the accuracy after each converted layer, beside conversion at once",
+        minutes=3,
+        command="alade-brian train tandem",
+        proof="alade_brian.systems.tandem",
     ),
 )

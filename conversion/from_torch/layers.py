@@ -22,7 +22,7 @@ from alade_brian.conversion.lowering import (
     scale,
     source_value,
 )
-from alade_brian.models.coding import Frames, HoldCurrent
+from alade_brian.models.coding import Frames, HoldCurrent, Impulse
 from alade_brian.models.layers.linear import Recurrent, Scale
 from alade_brian.models.neurons.neuron import Neuron, numbers
 from alade_brian.spec import Convolution, Dense, Identity, NeuronEquations, TransposedConvolution
@@ -89,6 +89,11 @@ def lower_chain(lowering: SpecBuilder, name: str, module: nn.Module, value: Affi
 @lowers(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout, linear=True)
 def _lower_pass(lowering: SpecBuilder, name: str, module: nn.Module, value: AffineInput) -> AffineInput:
     return value
+
+
+@lowers(Impulse)
+def _lower_impulse(lowering: SpecBuilder, name: str, module: Impulse, value: AffineInput) -> AffineInput:
+    return lowering.add_population(name, value, module.equations(), module.steps)
 
 
 @lowers(nn.Conv1d, nn.Conv2d, limits={"padding_mode": "zeros"}, linear=True)

@@ -12,6 +12,7 @@ from alade_brian.models.networks.description import BackboneDescription
 from alade_brian.models.networks.preact import PreActNet
 from alade_brian.models.networks.resnet import RESNETS, ResNet
 from alade_brian.models.networks.stem import ConvolutionStage, Stem, pooled_end
+from alade_brian.models.networks.tandem import TandemNet
 from alade_brian.registry import Registry
 
 
@@ -43,13 +44,15 @@ class ConvBackbone(nn.Module):
 MakeBackbone = Callable[[BackboneDescription], nn.Module]
 
 BACKBONES: Registry[str, MakeBackbone] = Registry(
-    "backbone", {"small": ConvBackbone, "preact": PreActNet, **dict.fromkeys(RESNETS, ResNet)}, also=(plugins.FORM,)
+    "backbone",
+    {"small": ConvBackbone, "preact": PreActNet, "tandem": TandemNet, **dict.fromkeys(RESNETS, ResNet)},
+    also=(plugins.FORM,),
 )
 
 
 def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
-    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), one of `RESNETS` (see `ResNet`),
-    or one of a plug-in's file.
+    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `tandem` (see `TandemNet`), one
+    of `RESNETS` (see `ResNet`), or one of a plug-in's file.
 
     numbers   see `BackboneDescription`
     UserError if there is none of that name; ValueError if the images are too small or the neuron cannot be made.
@@ -59,4 +62,6 @@ def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) 
 
 def build_backbone(of: BackboneDescription) -> nn.Module:
     """The extractor of a description; errors as of `make_backbone`."""
+    if of.hidden and of.backbone in ("small", "preact", *RESNETS):
+        raise ValueError(f"hidden layers {list(of.hidden)}: the backbone '{of.backbone}' has none; use 'tandem'")
     return plugins.find(BACKBONES, of.backbone)(of)

@@ -25,6 +25,7 @@ class BackboneDescription:
     width            multiplies the channels of a ResNet (rounded, at least 1)
     channels, strides   of each stage of the small network
     pool             window of the average pooling behind its last stage, which must fit into its image
+    hidden           units of each fully connected layer behind it, for a backbone that has such layers
     norm             ``batch``, or ``none``: a bias instead
     steps            time steps of a presentation
     decay            of the membrane, for neurons that have a constant of this name
@@ -41,6 +42,7 @@ class BackboneDescription:
     channels: tuple[int, ...] = (16, 32, 64)
     strides: tuple[int, ...] = (1, 2, 1)
     pool: int = 2
+    hidden: tuple[int, ...] = ()
     norm: Norm = "batch"
     steps: int = 4
     decay: float = 0.5
@@ -70,8 +72,8 @@ class BackboneDescription:
         return MeanOverSteps(self.steps)
 
     def record(self) -> dict[str, Any]:
-        """The numbers, JSON-ready; `described` reads them."""
-        return asdict(self)
+        """The numbers, JSON-ready; `described` reads them. Hidden layers are recorded where there are any."""
+        return {key: value for key, value in asdict(self).items() if key != "hidden" or value}
 
 
 def described(record: Mapping[str, Any]) -> BackboneDescription:

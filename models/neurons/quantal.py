@@ -107,7 +107,7 @@ class QuantalNeuron(SpikingNeuron[NeuronState]):
         return self.threshold.double() if isinstance(self.threshold, Tensor) else self.threshold
 
     def effective_threshold(self, state: NeuronState) -> Constant:
-        return self.fraction * self._quantum()
+        return _as(self.fraction * self._quantum(), state.v)
 
     def _reset(self, state: NeuronState, spikes: Tensor) -> NeuronState:
         if self.loses_threshold and self.reset == "subtract":
@@ -115,7 +115,7 @@ class QuantalNeuron(SpikingNeuron[NeuronState]):
         return super()._reset(state, spikes)
 
     def output(self, spikes: Tensor) -> Tensor:
-        return spikes * self._sent() if self.sends_threshold else super().output(spikes)
+        return spikes * _as(self._sent(), spikes) if self.sends_threshold else super().output(spikes)
 
     def _sent(self) -> Constant:
         return self._quantum() * self.unit
@@ -128,6 +128,11 @@ class QuantalNeuron(SpikingNeuron[NeuronState]):
         if self.sends_threshold:
             own["amplitude"] = constant(numbers(self._sent()))
         return replace(found, parameters={**found.parameters, **own})
+
+
+def _as(value: Constant, like: Tensor) -> Constant:
+    """A constant in the numbers of what it meets: one per channel in float64 would turn all that it meets into that."""
+    return value.to(like.dtype) if isinstance(value, Tensor) else value
 
 
 class QuantalIF(_Perfect, QuantalNeuron):

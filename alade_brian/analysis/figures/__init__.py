@@ -1,5 +1,6 @@
 """All figures by one import: each `plot_*` draws into the Axes it is given, returns it, and never shows or saves."""
 
+from alade_brian.analysis.figures.conversion import plot_conversion, plot_weight_bits, with_bits
 from alade_brian.analysis.figures.cost import plot_energy, plot_energy_tasks, plot_time
 from alade_brian.analysis.figures.learning import plot_accuracy_matrix, plot_confusion, plot_incremental_accuracy
 from alade_brian.analysis.figures.membrane import plot_inner_state, plot_membrane
@@ -23,6 +24,7 @@ __all__ = [
     "plot_accuracy_matrix",
     "plot_alignment",
     "plot_confusion",
+    "plot_conversion",
     "plot_drift",
     "plot_energy",
     "plot_energy_tasks",
@@ -42,5 +44,7 @@ __all__ = [
     "plot_time",
     "plot_training",
     "plot_tuning",
+    "plot_weight_bits",
     "training_panels",
+    "with_bits",
 ]

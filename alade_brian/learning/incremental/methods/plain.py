@@ -9,6 +9,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from alade_brian.config.sections import StageConfig
 from alade_brian.learning.incremental.methods.base import Method
 from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.losses import value_error
@@ -34,17 +35,25 @@ class Plain(Method):
         return self.network(images)
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
-        yield ClassStage(self, data) if data.targets is None else ValueStage(self, data)
+        yield self.stage(data)
+
+    def stage(self, data: TaskData, config: StageConfig | None = None, number: int = 1) -> PlainStage:
+        """A stage of what there is to be learnt: classes or values; `config` as of `PlainStage`."""
+        kind = ClassStage if data.targets is None else ValueStage
+        return kind(self, data, config, number)
 
 
 class PlainStage(Stage):
-    """All images, and what is to be learnt of them; subclasses have the loss."""
+    """All images, and what is to be learnt of them; subclasses have the loss.
 
-    def __init__(self, method: Plain, data: TaskData) -> None:
+    config   default: that of stage 1
+    """
+
+    def __init__(self, method: Plain, data: TaskData, config: StageConfig | None = None, number: int = 1) -> None:
         trained = [p for p in method.network.parameters() if p.requires_grad]
         shown = TrainingSet(data.images, data.labels, targets=data.targets)
-        super().__init__(method.config.stage_one(first=True), trained, shown)
-        self.respond = method.respond
+        super().__init__(config or method.config.stage_one(first=True), trained, shown)
+        self.respond, self.number = method.respond, number
 
 
 class ValueStage(PlainStage):
@@ -58,8 +67,8 @@ class ValueStage(PlainStage):
 class ClassStage(PlainStage):
     """Cross-entropy on the mean logits; records the accuracy on the training images as they were shown."""
 
-    def __init__(self, method: Plain, data: TaskData) -> None:
-        super().__init__(method, data)
+    def __init__(self, method: Plain, data: TaskData, config: StageConfig | None = None, number: int = 1) -> None:
+        super().__init__(method, data, config, number)
         self._correct: list[Tensor] = []
 
     def loss(self, batch: TrainingSet) -> Tensor:
