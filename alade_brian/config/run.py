@@ -20,11 +20,13 @@ import yaml
 from alade_brian import plugins
 from alade_brian.config.sections import (
     AladeConfig,
+    BlurredDistillationConfig,
     DistillationConfig,
     DsdConfig,
     NetworkConfig,
     SimulationConfig,
     StageConfig,
+    TeacherConfig,
     TrainingConfig,
     check,
 )
@@ -32,12 +34,14 @@ from alade_brian.errors import UserError
 
 __all__ = [
     "AladeConfig",
+    "BlurredDistillationConfig",
     "DistillationConfig",
     "DsdConfig",
     "NetworkConfig",
     "RunConfig",
     "SimulationConfig",
     "StageConfig",
+    "TeacherConfig",
     "TrainingConfig",
     "apply_overrides",
     "config_from",
@@ -45,6 +49,9 @@ __all__ = [
     "read_mapping",
     "to_mapping",
 ]
+
+# Metadata of a section: the one method that reads it. It is recorded with other methods only where it was changed.
+ONLY = "only"
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,9 @@ class RunConfig:
     alade: AladeConfig = field(default_factory=AladeConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     dsd: DsdConfig = field(default_factory=DsdConfig)
+    blurred_distillation: BlurredDistillationConfig = field(
+        default_factory=BlurredDistillationConfig, metadata={ONLY: "blurred-distillation"}
+    )
     training: TrainingConfig = field(default_factory=TrainingConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
@@ -98,7 +108,8 @@ class RunConfig:
     @property
     def plugins(self) -> dict[str, str]:
         """The parts that come from files outside the package, and the digests of these. UserError if one is missing."""
-        return plugins.digests((self.dataset, self.method, self.network.backbone))
+        teacher = self.blurred_distillation.teacher.backbone
+        return plugins.digests((self.dataset, self.method, self.network.backbone, teacher or ""))
 
     def stage_one(self, first: bool) -> StageConfig:
         """Stage 1 of the first task, or of a later one."""
@@ -111,12 +122,30 @@ def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
     # A resumed run, or a process in another folder, finds the files of its plug-ins again.
     network = dataclasses.replace(config.network, backbone=plugins.absolute(config.network.backbone))
     dataset, method = plugins.absolute(config.dataset), plugins.absolute(config.method)
-    return dataclasses.replace(config, dataset=dataset, method=method, network=network)
+    found = dataclasses.replace(config, dataset=dataset, method=method, network=network)
+    return _with_teacher_found(found)
+
+
+def _with_teacher_found(config: RunConfig) -> RunConfig:
+    """Files that the teacher comes from, by their absolute paths."""
+    section = config.blurred_distillation
+    teacher = section.teacher
+    checkpoint = None if teacher.checkpoint is None else str(Path(teacher.checkpoint).absolute())
+    backbone = None if teacher.backbone is None else plugins.absolute(teacher.backbone)
+    teacher = dataclasses.replace(teacher, checkpoint=checkpoint, backbone=backbone)
+    return dataclasses.replace(config, blurred_distillation=dataclasses.replace(section, teacher=teacher))
 
 
 def to_mapping(config: RunConfig) -> dict[str, Any]:
     """The resolved configuration as plain, YAML- and JSON-ready values."""
-    return _plain(dataclasses.asdict(config))
+    defaults = RunConfig()
+    left_out = {
+        field.name
+        for field in dataclasses.fields(config)
+        if field.metadata.get(ONLY, config.method) != config.method
+        and getattr(config, field.name) == getattr(defaults, field.name)
+    }
+    return _plain({key: value for key, value in dataclasses.asdict(config).items() if key not in left_out})
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

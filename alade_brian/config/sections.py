@@ -160,6 +160,45 @@ class DsdConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """The network without spikes that teaches in `blurred-distillation`: the extractor of section `network` with
+    rectifiers, where nothing else is said. Strides and pooling are the student's."""
+
+    checkpoint: str | None = None  # a network that is trained already; none: it is trained first
+    backbone: str | None = None
+    width: float | None = None
+    channels: tuple[int, ...] | None = None
+    learning: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        check(self.width is None or self.width > 0, f"teacher.width is {self.width}; use a positive number")
+        check(
+            self.channels is None or all(c > 0 for c in self.channels),
+            f"teacher.channels is {list(self.channels or ())}; use positive numbers",
+        )
+
+
+@dataclass(frozen=True)
+class BlurredDistillationConfig:
+    """The two terms of `blurred-distillation`, each left out with the weight 0, and who teaches."""
+
+    logits: float = 1.0  # weight of the teacher's logits
+    features: float = 2e-3  # weight of its features, of the squared distance summed over an image's features
+    masked: float = 0.15  # the share of the student's channels that is masked
+    temperature: float = 2.0  # of the logits
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("logits", "features"):
+            check(
+                getattr(self, key) >= 0,
+                f"blurred_distillation.{key} is {getattr(self, key)}; use a weight of 0 or more",
+            )
+        check(0 <= self.masked < 1, f"blurred_distillation.masked is {self.masked}; use a fraction from 0 to below 1")
+        check(self.temperature > 0, f"blurred_distillation.temperature is {self.temperature}; use a positive number")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Where and how PyTorch trains."""
 

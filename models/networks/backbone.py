@@ -11,7 +11,8 @@ from alade_brian import plugins
 from alade_brian.models.networks.description import BackboneDescription
 from alade_brian.models.networks.preact import PreActNet
 from alade_brian.models.networks.resnet import RESNETS, ResNet
-from alade_brian.models.networks.stem import ConvolutionStage, Stem
+from alade_brian.models.networks.sew import SewNet
+from alade_brian.models.networks.stem import ConvolutionStage, Stem, last_pool
 from alade_brian.registry import Registry
 
 
@@ -23,21 +24,13 @@ class ConvBackbone(nn.Module):
 
     def __init__(self, of: BackboneDescription) -> None:
         super().__init__()
-        channels, strides, pool = of.channels, of.strides, of.pool
-        if len(channels) != len(strides) or not channels:
-            raise ValueError(f"{len(channels)} channel numbers and {len(strides)} strides: give one of each per stage")
+        channels, strides = of.channels, of.strides
         stages: list[nn.Module] = [Stem(channels[0], 3, strides[0], of)]
         for before, width, stride in zip(channels, channels[1:], strides[1:], strict=False):
             stages.append(ConvolutionStage(before, width, 3, stride, of))
-        rows, columns = of.image_shape[1:]
-        for stride in strides:
-            rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
-        if pool > min(rows, columns):
-            raise ValueError(f"a pooling window of {pool} does not fit into the last stage's {rows}x{columns} image")
         self.stages = nn.ModuleList(stages)
-        self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
+        self.pool, self.width = last_pool(of)
         self.flatten = nn.Flatten()
-        self.width = channels[-1] * (rows // pool) * (columns // pool)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images
@@ -51,13 +44,15 @@ class ConvBackbone(nn.Module):
 MakeBackbone = Callable[[BackboneDescription], nn.Module]
 
 BACKBONES: Registry[str, MakeBackbone] = Registry(
-    "backbone", {"small": ConvBackbone, "preact": PreActNet, **dict.fromkeys(RESNETS, ResNet)}, also=(plugins.FORM,)
+    "backbone",
+    {"small": ConvBackbone, "preact": PreActNet, **dict.fromkeys(RESNETS, ResNet), "sew": SewNet},
+    also=(plugins.FORM,),
 )
 
 
 def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
-    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), one of `RESNETS` (see `ResNet`),
-    or one of a plug-in's file.
+    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `sew` (see `SewNet`), one of
+    `RESNETS` (see `ResNet`), or one of a plug-in's file.
 
     numbers   see `BackboneDescription`
     UserError if there is none of that name; ValueError if the images are too small or the neuron cannot be made.

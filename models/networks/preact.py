@@ -11,7 +11,7 @@ from alade_brian.models.coding import Frames, HoldCurrent
 from alade_brian.models.kernels.multistep import normalised_spikes
 from alade_brian.models.kernels.spike_convolution import convolve
 from alade_brian.models.networks.description import BackboneDescription
-from alade_brian.models.networks.stem import convolution
+from alade_brian.models.networks.stem import convolution, last_pool
 
 
 class PreActBlock(nn.Module):
@@ -55,14 +55,8 @@ class PreActNet(nn.Module):
         )
         self.norm = _norm(of.channels[-1], of)
         self.neuron = of.make_neuron()
-        rows, columns = of.image_shape[1:]
-        for stride in of.strides:
-            rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
-        if of.pool > min(rows, columns):
-            raise ValueError(f"a pooling window of {of.pool} does not fit into the last stage's {rows}x{columns} image")
-        self.pool = nn.AvgPool2d(of.pool) if of.pool > 1 else nn.Identity()
+        self.pool, self.width = last_pool(of)
         self.flatten = nn.Flatten()
-        self.width = of.channels[-1] * (rows // of.pool) * (columns // of.pool)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv(images) if self.frames is None else convolve(self.conv, self.frames(images))

@@ -18,6 +18,24 @@ def convolution(
     return layer, nn.BatchNorm2d(after) if norm == "batch" else nn.Identity()
 
 
+def last_pool(of: BackboneDescription) -> tuple[nn.Module, int]:
+    """The average pooling behind stages with the strides of a description, and the number of features that it leaves.
+
+    ValueError where its window does not fit into the last stage's image, or where channels and strides are not as many.
+    """
+    if len(of.channels) != len(of.strides) or not of.channels:
+        raise ValueError(
+            f"{len(of.channels)} channel numbers and {len(of.strides)} strides: give one of each per stage"
+        )
+    rows, columns = of.image_shape[1:]
+    for stride in of.strides:
+        rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1
+    if of.pool > min(rows, columns):
+        raise ValueError(f"a pooling window of {of.pool} does not fit into the last stage's {rows}x{columns} image")
+    pool = nn.AvgPool2d(of.pool) if of.pool > 1 else nn.Identity()
+    return pool, of.channels[-1] * (rows // of.pool) * (columns // of.pool)
+
+
 class ConvolutionStage(nn.Module):
     """A convolution, its norm and neurons, ``(steps * n, channels, height, width)`` in and out."""
 
