@@ -41,6 +41,12 @@ def test_the_error_of_the_representation_is_half_with_twice_the_steps(
     for errors in found["layers"].values():
         slope = np.polyfit(np.log(found["steps"]), np.log(errors), 1)[0]
         assert slope == pytest.approx(-1.0, abs=0.15)
+    cost = found["training"]
+    assert cost["steps"] == [5, 10, 20] and min(cost["cpu_seconds"]["dsr"] + cost["cpu_seconds"]["bptt"]) > 0
+    # What the rule keeps is the same for any number of steps; through time it is a share for every step.
+    assert len(set(cost["kept_bytes"]["dsr"])) == 1
+    five, ten, twenty = cost["kept_bytes"]["bptt"]
+    assert twenty - ten == 2 * (ten - five) > 0 and five > cost["kept_bytes"]["dsr"][0]
     assert (dsr / "figures" / "proof.svg").is_file() and (dsr / "figures" / "proof.png").is_file()
 
 

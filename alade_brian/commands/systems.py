@@ -77,6 +77,12 @@ def _write(found: dict[str, Any], run: Path) -> None:
 def _table(found: dict[str, Any]) -> str:
     rows = [("steps", *(str(t) for t in found["steps"])), ("accuracy", *(f"{a:.4f}" for a in found["accuracy"]))]
     rows += [(name, *(f"{error:.5f}" for error in errors)) for name, errors in found["layers"].items()]
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows]
-    return "\n".join([*lines[:2], "mean error of the representation, in thresholds:", *lines[2:]])
+    cost = found["training"]
+    of_training = [("steps", *(str(t) for t in cost["steps"]))]
+    for key, name in (("kept_bytes", "kept by autograd"), ("cpu_seconds", "processor time")):
+        pairs = zip(cost[key]["dsr"], cost[key]["bptt"], strict=True)
+        of_training.append((name, *(f"{dsr / bptt:.3f}" for dsr, bptt in pairs)))
+    width = max(len(row[0]) for row in (*rows, *of_training))
+    lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in (*rows, *of_training)]
+    text = [*lines[:2], "mean error of the representation, in thresholds:", *lines[2 : len(rows)]]
+    return "\n".join([*text, "a training step, relative to backpropagation through time:", *lines[len(rows) :]])
