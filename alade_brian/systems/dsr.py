@@ -84,7 +84,7 @@ def training_cost(network: nn.Module, images: Tensor, labels: Tensor, steps: Seq
         rounds: dict[str, list[float]] = {rule: [] for rule in rules}
         with at_steps(copied.modules(), number):
             for rule, respond in rules.items():
-                kept[rule].append(_kept_bytes(lambda respond=respond: respond(images)))
+                kept[rule].append(_kept_bytes(respond, images))
             for _ in range(ROUNDS):
                 for rule, respond in rules.items():
                     began = time.process_time()
@@ -95,7 +95,7 @@ def training_cost(network: nn.Module, images: Tensor, labels: Tensor, steps: Seq
     return {"steps": list(steps), "images": len(labels), "kept_bytes": kept, "cpu_seconds": seconds}
 
 
-def _kept_bytes(forward: Callable[[], Tensor]) -> int:
+def _kept_bytes(respond: Callable[[Tensor], Tensor], images: Tensor) -> int:
     """Bytes of all that autograd keeps of a forward pass, each memory counted once."""
     kept: dict[int, Tensor] = {}
 
@@ -105,7 +105,7 @@ def _kept_bytes(forward: Callable[[], Tensor]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = forward()
+        output = respond(images)
     assert output.requires_grad
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 

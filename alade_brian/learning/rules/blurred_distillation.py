@@ -116,7 +116,7 @@ class BlurredDistillation(Plain):
     def _description_of_teacher(self) -> BackboneDescription:
         """The student's, with what section `teacher` changes; a still image needs no steps."""
         teacher, own = self.settings.teacher, self.description
-        changed = {"backbone": teacher.backbone, "width": teacher.width, "channels": teacher.channels}
+        changed: dict[str, Any] = {"backbone": teacher.backbone, "width": teacher.width, "channels": teacher.channels}
         given = {key: value for key, value in changed.items() if value is not None}
         return replace(own, steps=own.steps if own.sequence else 1, **given)
 
