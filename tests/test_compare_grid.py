@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,25 @@ def test_a_row_may_begin_with_another_configuration(tmp_path: Path) -> None:
 def test_the_grids_can_be_read(file: Path) -> None:
     grid = grids.read_grid(file)
     rows = {"biology-digits": 4, "biology-fashion-mnist": 4, "omniglot-temperature": 6}
-    assert grid.reference == "alade" and len(grid.seeds) >= 3 and len(grid.rows) == rows.get(file.stem, 9)
+    rows |= {"blurred-distillation": 4, "dsr-bptt": 2}
+    reference = {"blurred-distillation": "none", "dsr-bptt": "bptt"}.get(file.stem, "alade")
+    assert grid.reference == reference and len(grid.seeds) >= 3 and len(grid.rows) == rows.get(file.stem, 9)
+
+
+def test_the_terms_of_blurred_distillation_are_switched_one_by_one() -> None:
+    cells = grids.read_grid(PROGRAMS / "grids" / "blurred-distillation.yaml").cells(Path())
+    terms = {cell.row: cell.config.blurred_distillation for cell in cells}
+    on = {row: (settings.logits > 0, settings.features > 0) for row, settings in terms.items()}
+    assert on == {
+        "none": (False, False), "logits": (True, False), "features": (False, True), "both": (True, True),
+    }  # fmt: skip
+    assert len({settings.teacher for settings in terms.values()}) == 1
+
+
+def test_dsr_and_backpropagation_differ_in_the_rule_alone() -> None:
+    one, other = grids.read_grid(PROGRAMS / "grids" / "dsr-bptt.yaml", ["network.steps=5"]).cells(Path())[:2]
+    assert (one.config.method, other.config.method) == ("dsr", "plain")
+    assert dataclasses.replace(one.config, method="plain") == other.config and one.config.network.steps == 5
 
 
 def test_the_ablation_switches_one_part_at_a_time() -> None:

@@ -39,13 +39,44 @@ def test_resnet_18_by_hand() -> None:
     assert parameters(make_backbone("resnet18-imagenet", (3, 64, 64))) == expected + 3 * 64 * (49 - 9)
 
 
+def test_a_sew_resnet_has_the_parameters_of_the_resnet() -> None:
+    one, other = (make_backbone(name, (3, 64, 64)) for name in ("sew-resnet18-imagenet", "resnet18-imagenet"))
+    assert parameters(one) == parameters(other) and one.width == other.width
+
+
+def test_spikes_that_are_added_are_sent_by_both() -> None:
+    """A block whose shortcut is what came in: the next layer receives 0, 1 or 2 spikes in a step."""
+    torch.manual_seed(0)
+    net = ExpandableNetwork(
+        lambda: make_backbone(
+            "sew", (2, 6, 6), channels=(3, 3, 4), strides=(1, 1, 2), pool=1, steps=STEPS, neuron="IF", threshold=0.3
+        ),
+        STEPS,
+    )
+    net.add_extractor()
+    net.set_classifier(3)
+    images = np.random.default_rng(0).normal(0, 2, (4, 2, 6, 6))
+    net.train()(torch.from_numpy(images).float())
+    sent: list[torch.Tensor] = []
+    net.extractors[0].blocks[0].register_forward_hook(lambda module, inputs, output: sent.append(output))
+    net.double().eval()(torch.from_numpy(images))
+    assert sent[0].unique().tolist() == [0.0, 1.0, 2.0]
+    spec = convert(net, (2, 6, 6))
+    into = [p.source for p in spec.projections if p.target == "extractors.0.blocks.1.neuron1"]
+    assert into == ["extractors.0.blocks.0.neuron2", "extractors.0.stem.lif"]
+    found = verify(net, images, spec, NUMPY)
+    assert found.mismatched_spikes == 0 and all(layer.spikes_reference for layer in found.layers)
+
+
 def test_width_multiplies_every_layer() -> None:
     net = make_backbone("resnet18", (3, 16, 16), width=0.25)
     assert net.width == 128
     assert next(m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)) == 16
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet18", (1, 28, 28)), ("resnet19", (3, 9, 7)), ("small", (1, 9, 8))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("resnet18", (1, 28, 28)), ("resnet19", (3, 9, 7)), ("small", (1, 9, 8)), ("sew", (1, 9, 8))]
+)
 def test_features_are_as_wide_as_said(name: str, shape: tuple[int, int, int]) -> None:
     net = make_backbone(name, shape, width=0.05, steps=STEPS)
     assert net(torch.rand(2, *shape)).shape == (STEPS * 2, net.width)
@@ -58,7 +89,7 @@ def test_what_cannot_be_is_refused() -> None:
         make_backbone("resnet18-imagenet", (3, 2, 2))
 
 
-@pytest.mark.parametrize("name", ["small", "preact"])
+@pytest.mark.parametrize("name", ["small", "preact", "sew"])
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
@@ -73,7 +104,7 @@ def test_stages_that_do_not_fit_are_refused(name: str, numbers: dict, message: s
         make_backbone(name, (1, 9, 8), **numbers)
 
 
-@pytest.mark.parametrize("name", ["small", "resnet18", "resnet18-imagenet", "resnet19"])
+@pytest.mark.parametrize("name", ["small", "sew", "resnet18", "resnet18-imagenet", "resnet19"])
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("sequence", [False, True])
 def test_both_networks_spike_alike(name: str, norm: str, sequence: bool) -> None:

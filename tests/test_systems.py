@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from command_line import call
 from test_learning_synthetic import one_thread
 
 from alade_brian.config.shipped import shipped_files
+from alade_brian.learning.architectures import rectified
+from alade_brian.learning.checkpoint import load_checkpoint, save_network
+from alade_brian.models import BackboneDescription
+from alade_brian.models.networks.rectified import rectified_network
 from alade_brian.systems import SYSTEMS
 
 TRAINED = [system.name for system in SYSTEMS if system.command.startswith("alade-brian train")]
@@ -42,7 +47,42 @@ def test_the_error_of_the_representation_is_half_with_twice_the_steps(
     for errors in found["layers"].values():
         slope = np.polyfit(np.log(found["steps"]), np.log(errors), 1)[0]
         assert slope == pytest.approx(-1.0, abs=0.15)
+    cost = found["training"]
+    assert cost["steps"] == [5, 10, 20] and min(cost["cpu_seconds"]["dsr"] + cost["cpu_seconds"]["bptt"]) > 0
+    # What the rule keeps is the same for any number of steps; through time it is a share for every step.
+    assert len(set(cost["kept_bytes"]["dsr"])) == 1
+    five, ten, twenty = cost["kept_bytes"]["bptt"]
+    assert twenty - ten == 2 * (ten - five) > 0 and five > cost["kept_bytes"]["dsr"][0]
     assert (dsr / "figures" / "proof.svg").is_file() and (dsr / "figures" / "proof.png").is_file()
+
+
+def test_blurred_distillation_keeps_its_teacher_beside_the_network(tmp_path: Path) -> None:
+    """The quick configuration by command, then another run that is taught by the same teacher."""
+    quick = ["--verify-images", 50, "--backend", "numpy", "--set", "train_per_class=60"]
+    quick += ["--set", "learning.epochs=6", "--set", "blurred_distillation.teacher.learning.epochs=4"]
+    assert call("train", "blurred-distillation-quick", *quick, "--out", tmp_path / "one") == 0
+    (task,) = json.loads((tmp_path / "one" / "metrics.json").read_text())["tasks"]
+    assert task["mismatched_spikes"] == 0 and task["prediction_agreement"] == 1.0
+    assert task["accuracy_brian2"] == task["accuracy_torch"] > 0.8 and task["training"]["accuracy_teacher"] > 0.8
+    teacher = tmp_path / "one" / "checkpoints" / "teacher-01.safetensors"
+    given = [*quick, "--set", f"blurred_distillation.teacher.checkpoint={teacher}"]
+    assert call("train", "blurred-distillation-quick", *given, "--out", tmp_path / "two") == 0
+    networks = [tmp_path / run / "checkpoints" / "task-01.safetensors" for run in ("one", "two")]
+    one, other = (load_checkpoint(path)[0].state_dict() for path in networks)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not (tmp_path / "two" / "checkpoints" / "teacher-01.safetensors").exists()
+
+
+def test_a_teacher_of_other_classes_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    description = BackboneDescription((1, 8, 8), "sew", channels=(4,), strides=(2,), pool=1, steps=1)
+    header = {"image_shape": [1, 8, 8], "dataset": "omniglot", "classes": [0, 1, 2]}
+    path = tmp_path / "teacher.safetensors"
+    save_network(path, rectified_network(description, 3), rectified(description, 3), header)
+    given = ["--set", f"blurred_distillation.teacher.checkpoint={path}", "--out", tmp_path / "run"]
+    assert call("train", "blurred-distillation-quick", *given) == 2
+    error = capsys.readouterr().err
+    assert f"the teacher {path} has 3 outputs, but the run has 10 classes; give a teacher of the run's classes" in error
+    assert len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
 RECORDINGS = """

@@ -109,7 +109,7 @@ def test_the_shipped_configurations_are_found_by_name() -> None:
     plain = {"digits-plain", "fashion-mnist-plain", "digits-position", "digits-denoise"}
     assert set(train.shipped()) == {
         *plain,
-        *(name + size for name in ("dsr", "tandem") for size in ("", "-quick", "-paper")),
+        *(name + size for name in ("dsr", "tandem", "blurred-distillation") for size in ("", "-quick", "-paper")),
     }
     for name in train.shipped():
         config = config_from(read_mapping(find_file(name, "configs")), name)

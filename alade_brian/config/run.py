@@ -21,19 +21,23 @@ from alade_brian import plugins
 from alade_brian.config.sections import (
     LATER,
     AladeConfig,
+    BlurredDistillationConfig,
     DistillationConfig,
     DsdConfig,
     NetworkConfig,
     SimulationConfig,
     StageConfig,
     TandemConfig,
+    TeacherConfig,
     TrainingConfig,
     check,
+    later,
 )
 from alade_brian.errors import UserError
 
 __all__ = [
     "AladeConfig",
+    "BlurredDistillationConfig",
     "DistillationConfig",
     "DsdConfig",
     "NetworkConfig",
@@ -41,6 +45,7 @@ __all__ = [
     "SimulationConfig",
     "StageConfig",
     "TandemConfig",
+    "TeacherConfig",
     "TrainingConfig",
     "apply_overrides",
     "config_from",
@@ -85,7 +90,10 @@ class RunConfig:
     alade: AladeConfig = field(default_factory=AladeConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     dsd: DsdConfig = field(default_factory=DsdConfig)
-    tandem: TandemConfig = field(default_factory=TandemConfig, metadata=LATER)
+    blurred_distillation: BlurredDistillationConfig = field(
+        default_factory=BlurredDistillationConfig, metadata=later("blurred-distillation")
+    )
+    tandem: TandemConfig = field(default_factory=TandemConfig, metadata=later("tandem"))
     training: TrainingConfig = field(default_factory=TrainingConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
@@ -102,7 +110,8 @@ class RunConfig:
     @property
     def plugins(self) -> dict[str, str]:
         """The parts that come from files outside the package, and the digests of these. UserError if one is missing."""
-        return plugins.digests((self.dataset, self.method, self.network.backbone))
+        teacher = self.blurred_distillation.teacher.backbone
+        return plugins.digests((self.dataset, self.method, self.network.backbone, teacher or ""))
 
     def stage_one(self, first: bool) -> StageConfig:
         """Stage 1 of the first task, or of a later one."""
@@ -115,22 +124,32 @@ def config_from(mapping: Mapping[str, Any], origin: str) -> RunConfig:
     # A resumed run, or a process in another folder, finds the files of its plug-ins again.
     network = dataclasses.replace(config.network, backbone=plugins.absolute(config.network.backbone))
     dataset, method = plugins.absolute(config.dataset), plugins.absolute(config.method)
-    return dataclasses.replace(config, dataset=dataset, method=method, network=network)
+    found = dataclasses.replace(config, dataset=dataset, method=method, network=network)
+    return _with_teacher_found(found)
+
+
+def _with_teacher_found(config: RunConfig) -> RunConfig:
+    """Files that the teacher comes from, by their absolute paths."""
+    section = config.blurred_distillation
+    teacher = section.teacher
+    checkpoint = None if teacher.checkpoint is None else str(Path(teacher.checkpoint).absolute())
+    backbone = None if teacher.backbone is None else plugins.absolute(teacher.backbone)
+    teacher = dataclasses.replace(teacher, checkpoint=checkpoint, backbone=backbone)
+    return dataclasses.replace(config, blurred_distillation=dataclasses.replace(section, teacher=teacher))
 
 
 def to_mapping(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration as plain, YAML- and JSON-ready values; keys that are `LATER` where they differ from
-    their defaults."""
-    return _recorded(config)
+    """The resolved configuration as plain, YAML- and JSON-ready values; see `later` for keys that are left out."""
+    return _recorded(config, config.method)
 
 
-def _recorded(section: Any) -> dict[str, Any]:
+def _recorded(section: Any, method: str) -> dict[str, Any]:
     found = {}
     for key in dataclasses.fields(section):
         value = getattr(section, key.name)
         default = key.default if key.default_factory is dataclasses.MISSING else key.default_factory()
-        if "later" not in key.metadata or value != default:
-            found[key.name] = _recorded(value) if dataclasses.is_dataclass(value) else _plain(value)
+        if key.metadata.get(LATER, method) == method or value != default:
+            found[key.name] = _recorded(value, method) if dataclasses.is_dataclass(value) else _plain(value)
     return found
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from alade_brian.errors import UserError
 
@@ -18,8 +17,14 @@ PRECISIONS = ("float32", "bfloat16")
 # What these do: alade_brian/learning/optimisers.py.
 OPTIMISERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
-# A key that came later: it is recorded where it differs from its default, so that other runs are recorded as before.
-LATER = MappingProxyType({"later": True})
+# See `later`.
+LATER = "later"
+
+
+def later(method: str) -> Mapping[str, str]:
+    """Metadata of a key that came later: it is recorded with the method that it belongs to, and where it differs from
+    its default, so that other runs are recorded as before."""
+    return {LATER: method}
 
 
 def check(condition: bool, message: str) -> None:
@@ -37,7 +42,9 @@ class NetworkConfig:
     channels: tuple[int, ...] = (16, 32, 64)  # these three are the small network's
     strides: tuple[int, ...] = (1, 2, 1)
     pool: int = 2
-    hidden: tuple[int, ...] = field(default=(), metadata=LATER)  # fully connected layers of the tandem network
+    hidden: tuple[int, ...] = field(
+        default=(), metadata=later("tandem")
+    )  # fully connected layers of the tandem network
     norm: str = "batch"
     steps: int = 4
     decay: float = 0.5
@@ -180,6 +187,45 @@ class TandemConfig:
             self.weight_bits is None or 2 <= self.weight_bits <= 16,
             f"tandem.weight_bits is {self.weight_bits}; use 2 to 16, or leave it out",
         )
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The network without spikes that teaches in `blurred-distillation`: the extractor of section `network` with
+    rectifiers, where nothing else is said. Strides and pooling are the student's."""
+
+    checkpoint: str | None = None  # a network that is trained already; none: it is trained first
+    backbone: str | None = None
+    width: float | None = None
+    channels: tuple[int, ...] | None = None
+    learning: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        check(self.width is None or self.width > 0, f"teacher.width is {self.width}; use a positive number")
+        check(
+            self.channels is None or all(c > 0 for c in self.channels),
+            f"teacher.channels is {list(self.channels or ())}; use positive numbers",
+        )
+
+
+@dataclass(frozen=True)
+class BlurredDistillationConfig:
+    """The two terms of `blurred-distillation`, each left out with the weight 0, and who teaches."""
+
+    logits: float = 1.0  # weight of the teacher's logits
+    features: float = 2e-3  # weight of its features, of the squared distance summed over an image's features
+    masked: float = 0.15  # the share of the student's channels that is masked
+    temperature: float = 2.0  # of the logits
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("logits", "features"):
+            check(
+                getattr(self, key) >= 0,
+                f"blurred_distillation.{key} is {getattr(self, key)}; use a weight of 0 or more",
+            )
+        check(0 <= self.masked < 1, f"blurred_distillation.masked is {self.masked}; use a fraction from 0 to below 1")
+        check(self.temperature > 0, f"blurred_distillation.temperature is {self.temperature}; use a positive number")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from alade_brian.config.run import NetworkConfig
 from alade_brian.models import BackboneDescription, ExpandableNetwork, build_backbone, described
 from alade_brian.models.layers.readouts import Decision
 from alade_brian.models.networks.dense import dense_network
+from alade_brian.models.networks.rectified import rectified_network
 
 
 def backbone_description(
@@ -39,6 +40,11 @@ def expandable(
     }  # fmt: skip
 
 
+def rectified(description: BackboneDescription, outputs: int) -> dict[str, Any]:
+    """The architecture of a `rectified_network` with so many outputs."""
+    return {"name": "rectified", "outputs": outputs, "backbone": description.record()}
+
+
 def build_network(architecture: Mapping[str, Any]) -> nn.Module:
     """The network of an architecture with fresh weights. ValueError if there is none of that name, TypeError or
     KeyError if its numbers are not those of the name."""
@@ -59,8 +65,14 @@ def _expandable(extractors: int, outputs: int, backbone: Mapping[str, Any], deci
     return network
 
 
+def _rectified(outputs: int, backbone: Mapping[str, Any]) -> nn.Module:
+    return rectified_network(described(backbone), outputs)
+
+
 def _dense(image_shape: list[int], outputs: int) -> nn.Module:
     return dense_network(tuple(image_shape), outputs)
 
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"expandable": _expandable, "dense": _dense})
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {"expandable": _expandable, "dense": _dense, "rectified": _rectified}
+)

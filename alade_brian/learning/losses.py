@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,6 +15,23 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     """
     log_student = F.log_softmax(student / temperature, 1)
     return F.kl_div(log_student, F.log_softmax(teacher / temperature, 1), reduction="batchmean", log_target=True)
+
+
+def weighted_distillation(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """``T² mean_i(w_i H(softmax(teacher_i / T), softmax(student_i / T)))``, H the cross-entropy of the second
+    relative to the first; logits ``(n, classes)``, labels ``(n,)``.
+
+    w_i is ``1 - exp(-CE(student_i, y_i) / CE(teacher_i, y_i))``, without a gradient: little where the student already
+    does better than the teacher.
+
+    Source: weighted soft labels, Zhou et al., "Rethinking soft labels for knowledge distillation", ICLR 2021 (arXiv
+    2102.00650), as the code of Xu et al. (arXiv 2407.09083) has it.
+    """
+    with torch.no_grad():
+        of_student, of_teacher = (F.cross_entropy(logits, labels, reduction="none") for logits in (student, teacher))
+        weights = 1 - torch.exp(-of_student / (of_teacher + 1e-7))
+    soft = -(F.softmax(teacher / temperature, 1) * F.log_softmax(student / temperature, 1)).sum(1)
+    return temperature**2 * (weights * soft).mean()
 
 
 def value_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -39,6 +39,9 @@ class RunFolder:
     def checkpoint(self, task: int) -> Path:
         return self.path / "checkpoints" / f"task-{task:02d}.safetensors"
 
+    def companion(self, task: int, name: str) -> Path:
+        return self.path / "checkpoints" / f"{name}-{task:02d}.safetensors"
+
     def spikes(self, task: int) -> Path:
         return self.path / "spikes" / f"task-{task:02d}.npz"
 

@@ -18,7 +18,8 @@ from alade_brian.config.run import RunConfig
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
 from alade_brian.learning import State, TaskData, TaskHistory
-from alade_brian.learning.checkpoint import save_checkpoint
+from alade_brian.learning.checkpoint import save_checkpoint, save_network
+from alade_brian.learning.incremental.methods.distilling import logits_of
 from alade_brian.learning.incremental.resume import take_checkpoint
 from alade_brian.learning.parallel import is_main_process
 from alade_brian.models.kernels.kernels import reuse_freed_memory
@@ -128,6 +129,7 @@ class IncrementalJob:
         history = self._learn(task)
         seconds = time.perf_counter() - began
         test = evenly_spaced(self.scenario.test_set(task), self.config.verify_images)
+        self._keep_companions(task, test, history)
         verified = self._verify(task, test)
         self.tasks.append(task_metrics(task, verified, history, seconds))
         write_metrics(self.folder, self.metrics())
@@ -198,10 +200,23 @@ class IncrementalJob:
         except UserError as error:
             raise RunStopped(f"{error}; everything that was learnt, task {task.number} too, is kept") from error
 
+    def _keep_companions(self, task: Task, test: ImageSet, history: TaskHistory) -> None:
+        """Write what was trained beside the network, and note how well it does on the images that are verified."""
+        for name, companion in self.learner.method.companions().items():
+            header = self._header(task)
+            save_network(self.folder.companion(task.number, name), companion.network, companion.architecture, header)
+            answers = logits_of(companion.network, torch.from_numpy(test.images)).argmax(1).numpy()
+            history.facts[f"accuracy_{name}"] = float((answers == test.labels).mean())
+
     def _saver(self, task: Task) -> Callable[[Path], None]:
+        header = self._header(task)
+        return lambda path: save_checkpoint(path, self.learner.network, self.config, header)
+
+    def _header(self, task: Task) -> dict[str, Any]:
+        """What a checkpoint says of the data that its network learnt."""
         seen = [int(c) for c in self.scenario.class_order[: task.classes_seen]]
         names = [self.dataset.class_names[c] for c in seen]
-        header = {
+        return {
             "task": task.number,
             "method": self.config.method,
             "dataset": self.config.dataset,
@@ -212,7 +227,6 @@ class IncrementalJob:
                 "scale": self.dataset.scale, "mean": self.dataset.mean.tolist(), "std": self.dataset.std.tolist(),
             },
         }  # fmt: skip
-        return lambda path: save_checkpoint(path, self.learner.network, self.config, header)
 
 
 def evenly_spaced(images: ImageSet, count: int | None) -> ImageSet:

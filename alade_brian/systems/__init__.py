@@ -73,4 +73,14 @@ SYSTEMS = (
         command="alade-brian train tandem",
         proof="alade_brian.systems.tandem",
     ),
+    System(
+        name="blurred-distillation",
+        paper="BKDSNN: Xu, You, Guo, Wang, He, ECCV 2024 (arXiv 2407.09083)",
+        neuron="IF with reset to zero; shortcuts that add spikes",
+        rule="backpropagation through time, and a teacher without spikes: its logits, its features behind blurred ones",
+        data="Fashion-MNIST",
+        proves="every spike; nothing of teacher, generator or alignment is left",
+        minutes=3,
+        command="alade-brian train blurred-distillation",
+    ),
 )

@@ -11,6 +11,7 @@ from alade_brian import plugins
 from alade_brian.models.networks.description import BackboneDescription
 from alade_brian.models.networks.preact import PreActNet
 from alade_brian.models.networks.resnet import RESNETS, ResNet
+from alade_brian.models.networks.sew import SewNet
 from alade_brian.models.networks.stem import ConvolutionStage, Stem, pooled_end
 from alade_brian.models.networks.tandem import TandemNet
 from alade_brian.registry import Registry
@@ -45,14 +46,20 @@ MakeBackbone = Callable[[BackboneDescription], nn.Module]
 
 BACKBONES: Registry[str, MakeBackbone] = Registry(
     "backbone",
-    {"small": ConvBackbone, "preact": PreActNet, "tandem": TandemNet, **dict.fromkeys(RESNETS, ResNet)},
+    {
+        "small": ConvBackbone,
+        "preact": PreActNet,
+        "sew": SewNet,
+        "tandem": TandemNet,
+        **dict.fromkeys(RESNETS, ResNet),
+    },
     also=(plugins.FORM,),
 )
 
 
 def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
-    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `tandem` (see `TandemNet`), one
-    of `RESNETS` (see `ResNet`), or one of a plug-in's file.
+    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `sew` (see `SewNet`), `tandem`
+    (see `TandemNet`), one of `RESNETS` (see `ResNet`), or one of a plug-in's file.
 
     numbers   see `BackboneDescription`
     UserError if there is none of that name; ValueError if the images are too small or the neuron cannot be made.

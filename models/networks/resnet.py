@@ -1,4 +1,5 @@
-"""Spiking residual networks: the addition stands in front of the neuron, the shortcut has none.
+"""Spiking residual networks: the addition stands in front of the neuron, the shortcut has none; or, in those called
+SEW, behind it (see `SewBlock`).
 
 Source of the layout: He et al., Deep Residual Learning (CVPR 2016); with 3, 3 and 2 blocks as the ResNet-19 of Zheng et
 al., Going Deeper With Directly-Trained Larger Spiking Neural Networks (AAAI 2021), which ALADE-SNN uses.
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 from alade_brian.models.kernels.multistep import normalised_spikes
 from alade_brian.models.kernels.spike_convolution import convolve
 from alade_brian.models.networks.description import BackboneDescription
+from alade_brian.models.networks.sew import SewBlock
 from alade_brian.models.networks.stem import Stem, convolution
 
 
 @dataclass(frozen=True)
 class ResNetLayout:
     """blocks, channels, strides: of each stage. stem, kernel, stride: channels, kernel and stride of the first
-    convolution; pool: whether pooling follows it."""
+    convolution; pool: whether pooling follows it; sew: whether the blocks add spikes."""
 
     blocks: tuple[int, ...]
     channels: tuple[int, ...]
@@ -29,11 +31,15 @@ class ResNetLayout:
     kernel: int = 3
     stride: int = 1
     pool: bool = False
+    sew: bool = False
 
 
 RESNETS = {
     "resnet18": ResNetLayout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2)),
     "resnet18-imagenet": ResNetLayout((2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), kernel=7, stride=2, pool=True),
+    "sew-resnet18-imagenet": ResNetLayout(
+        (2, 2, 2, 2), (64, 128, 256, 512), (1, 2, 2, 2), kernel=7, stride=2, pool=True, sew=True
+    ),
     "resnet19": ResNetLayout((3, 3, 2), (128, 256, 512), (1, 2, 2)),
 }
 
@@ -72,7 +78,8 @@ class ResNet(nn.Module):
         for count, after, stride in zip(layout.blocks, channels, layout.strides, strict=True):
             for number in range(count):
                 step = stride if number == 0 else 1
-                blocks.append(BasicBlock(before, after, step, of))
+                block = SewBlock if layout.sew else BasicBlock
+                blocks.append(block(before, after, step, of))
                 before = after
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AvgPool2d(_final_size(layout, of.image_shape))

@@ -64,7 +64,7 @@ class Learner:
             lambda: build_backbone(description), description.steps, description.make_decision()
         )
         self.method = method_class(config.method)(config, self.network)
-        self.method.augments = augment is not None
+        self.method.augments, self.method.description = augment is not None, description
 
     def take(self, network: ExpandableNetwork) -> None:
         """Go on with a network that was trained before."""

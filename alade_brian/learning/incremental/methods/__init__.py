@@ -14,11 +14,14 @@ from alade_brian.learning.incremental.methods.lwf import Lwf
 from alade_brian.learning.incremental.methods.plain import Plain
 from alade_brian.learning.incremental.methods.replay import Replay
 from alade_brian.learning.incremental.methods.wa import Wa
+from alade_brian.learning.rules.blurred_distillation import BlurredDistillation
 from alade_brian.learning.rules.dsr import Dsr
 from alade_brian.learning.rules.tandem import Tandem
 from alade_brian.registry import Registry
 
-_ALL: tuple[type[Method], ...] = (Alade, Der, Dsd, Dsr, Finetune, Icarl, Joint, Lwf, Plain, Replay, Tandem, Wa)
+_ALL: tuple[type[Method], ...] = (
+    Alade, BlurredDistillation, Der, Dsd, Dsr, Finetune, Icarl, Joint, Lwf, Plain, Replay, Tandem, Wa,
+)  # fmt: skip
 
 METHODS: Registry[str, type[Method]] = Registry(
     "method", {method.name: method for method in _ALL}, also=(plugins.FORM,)

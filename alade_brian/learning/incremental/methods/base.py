@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,15 @@ from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
 from alade_brian.learning.incremental.task_data import TaskData, time_first
 from alade_brian.learning.stage import Stage
-from alade_brian.models import ExpandableNetwork
+from alade_brian.models import BackboneDescription, ExpandableNetwork
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A network in eval mode, and the architecture that a checkpoint needs to build it anew (`save_network`)."""
+
+    network: ExpandableNetwork
+    architecture: Mapping[str, Any]
 
 
 class Method(ABC):
@@ -28,6 +37,7 @@ class Method(ABC):
     grows       whether every task brings an extractor
     takes_values whether targets may be values in place of classes
     augments    whether images are changed at random whenever they are shown: features are then never kept
+    description of an extractor, for the run's images; the learner gives it
     """
 
     name: ClassVar[str]
@@ -37,6 +47,7 @@ class Method(ABC):
     grows: ClassVar[bool] = False
     takes_values: ClassVar[bool] = False
     augments: bool = False
+    description: BackboneDescription
 
     def __init__(self, config: RunConfig, network: ExpandableNetwork) -> None:
         self.config, self.network = config, network
@@ -66,6 +77,10 @@ class Method(ABC):
 
     def task_facts(self) -> dict[str, Any]:
         """What the method adds to the history of the task that has ended; JSON-ready."""
+        return {}
+
+    def companions(self) -> dict[str, Companion]:
+        """Networks that were trained in the task beside the one that is converted, by name; kept with the run."""
         return {}
 
     def state(self) -> dict[str, Any]:

@@ -72,9 +72,12 @@ class ClassStage(PlainStage):
         self._correct: list[Tensor] = []
 
     def loss(self, batch: TrainingSet) -> Tensor:
-        logits = self.respond(batch.inputs)
-        self._correct.append((logits.detach().argmax(1) == batch.labels).sum().cpu())
-        return F.cross_entropy(logits / (self.config.temperature or 1.0), batch.labels)
+        return self.entropy(self.respond(batch.inputs), batch.labels)
+
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of logits ``(n, classes)``, at the stage's temperature; counts those that are right."""
+        self._correct.append((logits.detach().argmax(1) == labels).sum().cpu())
+        return F.cross_entropy(logits / (self.config.temperature or 1.0), labels)
 
     def after_epoch(self, epoch: int) -> dict[str, Any]:
         correct = total(sum(self._correct, start=self._correct[0] * 0))
