@@ -176,10 +176,8 @@ class TeacherStage(ClassStage):
 class DistilledStage(ClassStage):
     """The student, with cross-entropy and the terms of the teacher; records the mean of every term."""
 
-    number = 2
-
     def __init__(self, method: BlurredDistillation, data: TaskData) -> None:
-        super().__init__(method, data)
+        super().__init__(method, data, number=2)
         assert method.teacher is not None
         self.settings, self.student = method.settings, method.network
         self.teacher = method.teacher.requires_grad_(False).eval()
