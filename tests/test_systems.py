@@ -166,7 +166,7 @@ def test_learning_behind_converted_layers_wins_back_what_conversion_costs(
 def test_runs_of_other_analogue_networks_are_not_compared(
     tandem: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = tandem_run(tmp_path / "other", "learning.learning_rate=0.002", "finetuning.epochs=1")
+    other = tandem_run(tmp_path / "other", "learning.epochs=1", "train_per_class=8", "network.steps=2")
     assert call("systems", "tandem", "--prove", tandem[1], other) == 2
     assert f"the run in {other} began with another analogue network than that in" in capsys.readouterr().err
     (other / "resume.pt").unlink()
