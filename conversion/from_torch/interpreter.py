@@ -30,8 +30,17 @@ from alade_brian.conversion.from_torch.functions import (
     method_lowerings,
 )
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
+from alade_brian.conversion.from_torch.recordings import resolved_in, without_recordings
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
-from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image, sizes_of, to_numpy
+from alade_brian.conversion.from_torch.shapes import (
+    SIZED,
+    Batch,
+    LowerFunction,
+    per_image,
+    sizes_of,
+    to_numpy,
+    with_batch,
+)
 from alade_brian.conversion.from_torch.step_axis import flattened, without_time
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
@@ -42,7 +51,7 @@ from alade_brian.conversion.from_torch.time_axis import (
     StateToken,
     StepReduction,
 )
-from alade_brian.conversion.from_torch.time_functions import TIME_FUNCTIONS, TIME_METHODS, decided
+from alade_brian.conversion.from_torch.time_functions import TAKES_RECORDINGS, TIME_FUNCTIONS, TIME_METHODS, decided
 from alade_brian.conversion.from_torch.tracing import Known, name_within
 from alade_brian.conversion.from_torch.unknown_outputs import unknown_output, unknown_result
 from alade_brian.conversion.lowering import (
@@ -83,6 +92,16 @@ class ValueInterpreter(fx.Interpreter):
         # Only what a node made can be missing: a None that is written in the forward means what torch takes it for.
         self._gap = any(_has_gap(self.env[node]) for node in n.all_input_nodes)
         return super().run_node(n)
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
+        """What a node is given; recordings as the tensors of all steps that they are, but for what adds to them."""
+        given = super().fetch_args_kwargs_from_env(n)
+        try:
+            return given if n.target in TAKES_RECORDINGS else resolved_in(self.clock, given)
+        except CannotLower as refusal:
+            self.refuse("forward", refusal.argument, refusal.value, refusal.remedy)
+            self._gap = True
+            return without_recordings(given)
 
     def image(self) -> AffineInput | AllSteps:
         """The stimulus as a value."""
@@ -232,13 +251,14 @@ class ValueInterpreter(fx.Interpreter):
         name = getattr(target, "__name__", target)
         causes = not any(isinstance(without_time(v), UnknownInput) for v in _values((args, kwargs)))
         try:
-            if name in _SIZED:
-                args = self._with_own_batch(name, _with_batch(args, self.clock.images))
+            if name in SIZED:
+                args = self._with_own_batch(name, with_batch(args, self.clock.images))
             if _is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
                 return target(*args, **kwargs) if kind == "function" else getattr(args[0], target)(*args[1:], **kwargs)
             made = special(self.clock, *args, **kwargs) if special else NotImplemented
             if made is not NotImplemented:
                 return made
+            args, kwargs = resolved_in(self.clock, (args, kwargs))
             if target not in known:
                 causes |= special is None
                 said = FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
@@ -329,17 +349,6 @@ def _values(tree: Any) -> list[Any]:
         if isinstance(tree, AffineInput | OneStep | AllSteps | Membrane | StateToken | StepReduction | Decided)
         else []
     )
-
-
-# Functions that take sizes.
-_SIZED = frozenset({"view", "reshape", "unflatten", "expand", "repeat", "new_zeros", "new_ones"})
-
-
-def _with_batch(args: Any, images: int) -> Any:
-    """Sizes in which the number of images is marked, also where it came from `len(x)`; no other size equals it."""
-    if isinstance(args, tuple | list):
-        return type(args)(_with_batch(item, images) for item in args)
-    return Batch(images) if type(args) is int and args == images else args
 
 
 def _is_constant(args: tuple[Any, ...]) -> bool:

@@ -25,6 +25,7 @@ from alade_brian.conversion.from_torch.resets import ResetWatch
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.from_torch.traced_tensors import Shadows, TracedTensor, UnknownShape
+from alade_brian.conversion.from_torch.written_tensors import WrittenTensors, stale_read
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 
@@ -60,6 +61,7 @@ class _Tracer(fx.Tracer):
     def __init__(self, known: Known, shape: tuple[int, ...], shadows: Shadows, watch: ResetWatch) -> None:
         super().__init__()
         self._known, self._shape, self.shadows, self._watch = tuple(known), shape, shadows, watch
+        self.written = WrittenTensors(self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, self._known) or is_refused_class(type(m))
@@ -80,6 +82,9 @@ class _Tracer(fx.Tracer):
         made, neuron = super().call_module(m, forward, args, kwargs), self.shadows.neurons.get(m)
         count = len(neuron.returns) if neuron else 1
         return tuple(made[k] for k in range(count)) if count > 1 else made
+
+    def create_arg(self, a: Any) -> Any:
+        return super().create_arg(self.written.current(a))
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         node.meta["place"] = current_place(_Whole.forward.__code__)
@@ -158,7 +163,15 @@ def trace(
     try:
         with watch.watching():
             shadows = Shadows(whole, images, neurons, lambda module: _is_stateless(module, known))
-            graph = _Tracer(known, shape, shadows, watch).trace(whole)
+            tracer = _Tracer(known, shape, shadows, watch)
+            with tracer.written:
+                graph = tracer.trace(whole)
+            stale = stale_read(graph)
+            if stale is not None:
+                said = "is read beside a tensor that was changed in its place; write y = y * 2 instead of y *= 2 there"
+                raise RefusedLayers(
+                    [Refusal("forward", "tensor", "another view of it", said, stale.meta.get("place", ""))], None
+                )
             return fx.GraphModule(whole, graph)
     except RefusedLayers:
         raise
