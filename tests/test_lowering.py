@@ -456,7 +456,7 @@ def test_norms_that_differ_from_step_to_step_are_refused_with_the_reason(name: s
 FUNCTIONS = {
     "x * y of no spikes": (lambda a, b: a * (b + 1), "multiply spikes, 1 minus spikes, or constants"),
     "2 / x": (lambda a, b: 2 / a, "constants only"),
-    "part": (lambda a, b: a[:, :1], "part of a layer's output"),
+    "part": (lambda a, b: a[:, [0]], "takes a part by a list"),
     "reshape of the batch": (lambda a, b: a.view(-1, 3), "the first axis"),
     "flatten of the batch": (lambda a, b: a.flatten(), "start_dim=1"),
     "cat of images": (lambda a, b: torch.cat([a, b]), "dim=1"),

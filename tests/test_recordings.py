@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_foreign_outputs import by_hand
@@ -172,9 +173,9 @@ REFUSED: dict[str, tuple[Body, str]] = {
         filled_by(lambda rec, t, spikes: put(rec, (t, slice(None), 0), spikes)),
         r"\[0, :, 0\] writes something other than one whole step",
     ),
-    "another shape": (filled_by(lambda rec, t, spikes: put(rec, t, spikes), 1, 4), "give the recording that shape"),
+    "another shape": (filled_by(put, 1, 4), "give the recording that shape"),
     "bits": (
-        filled_by(lambda rec, t, spikes: put(rec, t, spikes), dtype=torch.bool),
+        filled_by(put, dtype=torch.bool),
         "rounds what is written into it",
     ),
     "another view": (another_view, "another view of it"),
@@ -255,6 +256,46 @@ def test_walks_over_parts_of_a_sequence(walk: str) -> None:
     model = Net(lambda net, x: run(net, (net.out(net.fc(frame)) for frame in frames(x))).sum(0))
     right = by_hand(model, shown if images_first else shown.swapaxes(0, 1))
     assert_alike(model, shown, right, steps=STEPS, sequence=True)
+
+
+# Steps last ---------------------------------------------------------------------------------------------------------------
+
+LAST: dict[str, Callable[[Any], Any]] = {
+    "ellipsis": lambda x: (x[..., t] for t in range(x.shape[-1])),
+    "all of the other axes": lambda x: (x[:, :, t] for t in range(x.size(2))),
+    "select": lambda x: (x.select(-1, t) for t in range(STEPS)),
+    "unbind": lambda x: x.unbind(-1),
+    "permuted": lambda x: iter(x.permute(2, 0, 1)),
+    "images first": lambda x: (x.permute(0, 2, 1)[:, t] for t in range(STEPS)),
+    "moved": lambda x: iter(x.movedim(-1, 0)),
+}
+
+
+@pytest.mark.parametrize("walk", LAST)
+def test_sequences_with_the_steps_last(walk: str) -> None:
+    shown = images(STEPS, 6, count=STEPS)
+    model = Net(lambda net, x: run(net, (net.out(net.fc(frame)) for frame in LAST[walk](x))).sum(0))
+    assert_alike(model, shown, by_hand(model, np.moveaxis(shown, 1, -1)), steps=STEPS, sequence=True)
+
+
+def test_images_and_recordings_with_the_steps_last() -> None:
+    """``(n, c, h, w, T)`` in and out; each frame of it is an image for a convolution."""
+
+    def body(net: Any, x: Any) -> Any:
+        rec, mem = torch.zeros(x.size(0), 2, 4, 6, x.shape[-1]), net.last.init_leaky()
+        for t in range(x.shape[-1]):
+            rec[..., t], mem = net.last(net.conv(x[..., t]), mem)
+        return rec
+
+    model, shown = Net(body), images(STEPS, 1, 4, 6, count=STEPS)
+    right = by_hand(with_float64_zeros(model), np.moveaxis(shown, 1, -1)).movedim(-1, 1)
+    assert_alike(model, shown, right, steps=STEPS, sequence=True, readout="every_step")
+
+
+def test_steps_that_change_places_with_the_images_are_refused() -> None:
+    model = Net(lambda net, x: run(net, [net.out(net.fc(frame)) for frame in x.transpose(0, 2)]))
+    with pytest.raises(RefusedLayers, match="reorders more than the axis of steps"):
+        convert(model, (6,), steps=STEPS, sequence=True)
 
 
 # Parts of a layer ---------------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ from alade_brian.conversion.from_torch.time_axis import (
     OneStep,
     StateToken,
     StepReduction,
+    in_front,
 )
 from alade_brian.conversion.from_torch.time_functions import TAKES_RECORDINGS, TIME_FUNCTIONS, TIME_METHODS, decided
 from alade_brian.conversion.from_torch.tracing import Known, name_within
@@ -365,7 +366,7 @@ def _common_axis(given: Sequence[Any], anywhere: bool) -> int | None:
     last = any(axis == len(v.value.shape) + 1 for v in given if isinstance(v, AllSteps))
     if len(axes) > 1 or (axis and (last or not anywhere)):
         where = next(a for a in axes if a != 0)
-        raise CannotLower("input", f"steps on axis {where}", f"must have them in front; use x.transpose(0, {where})")
+        raise CannotLower("input", f"steps on axis {where}", f"must have them in front; use {in_front(where)}")
     return axis
 
 

@@ -129,17 +129,14 @@ def shape_within_step(clock: CallCounter, tensor: Any) -> tuple[int, ...]:
 
 def written(clock: CallCounter, whole: Any, index: Any, value: Any) -> Any:
     """``rec[t] = spikes`` and ``rec[:, t] = spikes``: the recording with that step in it."""
-    axis, number = _step_of(index)
+    sizes = () if isinstance(whole, StepList) else _sizes(clock, whole)
+    axis, number = _step_of(index, _axes(clock, whole) if isinstance(whole, StepList) else len(sizes))
     if isinstance(whole, StepList):
         record = whole
         if axis != record.axis:
-            raise CannotLower(
-                "index", shown_index(index), f"writes along axis {axis}, not {record.axis} as before; {_WRITE}"
-            )
+            said = f"writes along axis {axis}, not {record.axis} as before; {_WRITE}"
+            raise CannotLower("index", shown_index(index), said)
     else:
-        sizes = _sizes(clock, whole)
-        if axis >= len(sizes):
-            raise CannotLower("index", shown_index(index), f"is no step; {_WRITE}")
         record = StepList((None,) * int(sizes[axis]), axis)
         _check_sizes(clock, [n for k, n in enumerate(sizes) if k != axis], value)
     length = len(record.tensors)
@@ -152,16 +149,17 @@ def written(clock: CallCounter, whole: Any, index: Any, value: Any) -> Any:
     return made if None in tensors else stacked(clock, tensors, axis)
 
 
-def _step_of(index: Any) -> tuple[int, int]:
-    """The axis and the number of the step that an index writes."""
+def _step_of(index: Any, axes: int) -> tuple[int, int]:
+    """The axis and the number of the step that an index of a tensor with so many axes writes."""
     items = list(index) if isinstance(index, tuple) else [index]
     numbers = [k for k, item in enumerate(items) if type(item) is int]
     whole = (slice(None), slice(0, None), slice(None, None, 1))
     others = [item for item in items if type(item) is not int]
-    before = items[: numbers[0]] if numbers else []
-    if len(numbers) != 1 or not all(item is Ellipsis or _among(item, whole) for item in others) or Ellipsis in before:
+    plain = all(item is Ellipsis or _among(item, whole) for item in others)
+    if len(numbers) != 1 or not plain or len(items) > axes + (Ellipsis in others):
         raise CannotLower("index", shown_index(index), f"writes something other than one whole step; {_WRITE}")
-    return numbers[0], items[numbers[0]]
+    place = numbers[0]
+    return place + (axes - len(items) if Ellipsis in items[:place] else 0), items[place]
 
 
 def _among(item: Any, slices: Sequence[slice]) -> bool:
