@@ -34,8 +34,9 @@ from alade_brian.models import (
     SumPool2d,
     make_backbone,
 )
-from alade_brian.spec import DECODINGS, Convolution, Pooling, Stimulus, memoryless
+from alade_brian.spec import DECODINGS, Convolution, Operator, Pooling, Shape, Sparse, Stimulus, memoryless
 from alade_brian.spec.cost_table import format_rows, lowering_table
+from alade_brian.spec.operator_algebra import compose
 from alade_brian.spec.synapses import projection_synapses
 
 STEPS = 4
@@ -532,3 +533,37 @@ def test_users_own_lowering_wins() -> None:
 
     spec = convert(net, (3,), extra={TimesItsPower: twice})
     assert spec.projections[0].operator.gain.tolist() == [2, 2, 2]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_currents_that_pass_several_blocks_are_composed_once_for_all_steps(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A held image's current is added to spikes of every step: the sum's lists of connections are made once."""
+    snn = pytest.importorskip("snntorch")
+    made: list[Operator] = []
+
+    def composing(inner: Operator, source: Shape, outer: Operator) -> Operator:
+        made.append(compose(inner, source, outer))
+        return made[-1]
+
+    monkeypatch.setattr("alade_brian.conversion.lowering.compose", composing)
+
+    class Carried(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3, padding=1)
+            self.down = nn.Conv2d(2, 3, 3, stride=2)
+            self.lif1, self.lif2 = (snn.Leaky(0.9, init_hidden=True) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen = []
+            for _ in range(steps):
+                current = self.stem(x)
+                current = current + self.conv(self.lif1(current))
+                seen.append(self.lif2(self.down(current)).flatten(1))
+            return torch.stack(seen)
+
+    spec = convert(Carried(), (1, 8, 8))
+    # Both terms of the sum, image and spikes, pass the last kernel behind another.
+    assert len(made) == 2 == sum(isinstance(p.operator, Sparse) for p in spec.projections)

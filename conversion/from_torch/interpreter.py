@@ -36,6 +36,7 @@ from alade_brian.conversion.from_torch.shapes import (
     SIZED,
     Batch,
     LowerFunction,
+    is_constant,
     per_image,
     sizes_of,
     to_numpy,
@@ -175,7 +176,9 @@ class ValueInterpreter(fx.Interpreter):
         def lowered(value: AffineInput) -> AffineInput:
             return function(self.lowering, place, module, value)
 
-        return self._timed(("module", name), lowered, (given,), {}, anywhere)
+        # What holds a state is refused at a second place; anything else makes the same of the same.
+        key = ("module", name, object() if isinstance(module, Neuron | Recurrent) else None)
+        return self._timed(key, lowered, (given,), {}, anywhere)
 
     def _constant_too(self, value: Any) -> Any:
         """A value; also of a tensor that holds the same numbers for every image."""
@@ -254,7 +257,7 @@ class ValueInterpreter(fx.Interpreter):
         try:
             if name in SIZED:
                 args = self._with_own_batch(name, with_batch(args, self.clock.images))
-            if _is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
+            if is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
                 return target(*args, **kwargs) if kind == "function" else getattr(args[0], target)(*args[1:], **kwargs)
             made = special(self.clock, *args, **kwargs) if special else NotImplemented
             if made is not NotImplemented:
@@ -310,7 +313,7 @@ class ValueInterpreter(fx.Interpreter):
         over, steps = [v for v in given if isinstance(v, AllSteps)], [v.step for v in given if isinstance(v, OneStep)]
         if over and steps:
             raise CannotLower("input", "one step and all steps", "cannot meet; index the sequence, or stack the steps")
-        if not over and not steps:
+        if not given:
             return make(*args, **kwargs)
         step, axis = max(steps, default=0), _common_axis(given, anywhere) if over else 0
 
@@ -322,10 +325,10 @@ class ValueInterpreter(fx.Interpreter):
         plain_args, plain_kwargs = _map((args, kwargs), inner)
         values = list(_values((plain_args, plain_kwargs)))
         memo = (*key, tuple(map(id, values)), repr(_map((args, kwargs), _compared)))
-        if over and axis == 0 and key[-1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
+        if over and axis == 0 and key[1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
             plain_args, plain_kwargs = _one_axis_less(key[-1], plain_args, plain_kwargs)
         made = self.clock.remember(memo, lambda: make(*plain_args, **plain_kwargs), *values)
-        if isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
+        if not (over or steps) or isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
             return made
         return AllSteps(made, axis) if over else OneStep(made, step)
 
@@ -350,13 +353,6 @@ def _values(tree: Any) -> list[Any]:
         if isinstance(tree, AffineInput | OneStep | AllSteps | Membrane | StateToken | StepReduction | Decided)
         else []
     )
-
-
-def _is_constant(args: tuple[Any, ...]) -> bool:
-    """Whether arguments hold tensors of numbers, and no values."""
-    leaves = [leaf for item in args for leaf in (item if isinstance(item, tuple | list) else (item,))]
-    plain = all(isinstance(leaf, torch.Tensor | int | float | str | slice | torch.dtype | None) for leaf in leaves)
-    return plain and any(isinstance(leaf, torch.Tensor) for leaf in leaves)
 
 
 def _common_axis(given: Sequence[Any], anywhere: bool) -> int | None:

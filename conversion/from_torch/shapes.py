@@ -66,6 +66,13 @@ def with_batch(args: Any, images: int) -> Any:
     return Batch(images) if type(args) is int and args == images else args
 
 
+def is_constant(args: tuple[Any, ...]) -> bool:
+    """Whether arguments hold tensors of numbers, and no values."""
+    leaves = [leaf for item in args for leaf in (item if isinstance(item, tuple | list) else (item,))]
+    plain = all(isinstance(leaf, torch.Tensor | int | float | str | slice | torch.dtype | None) for leaf in leaves)
+    return plain and any(isinstance(leaf, torch.Tensor) for leaf in leaves)
+
+
 def images_while_tracing(model: nn.Module, lengths: tuple[int, ...]) -> int:
     """A number of images that no size in the model equals: a prime, so that no product of sizes is taken for it."""
     sizes = {n for tensor in (*model.parameters(), *model.buffers()) for n in tensor.shape} | set(lengths)
