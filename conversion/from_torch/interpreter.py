@@ -29,6 +29,7 @@ from alade_brian.conversion.from_torch.functions import (
     known_functions,
     method_lowerings,
 )
+from alade_brian.conversion.from_torch.inline_neurons import COMPARISONS, as_module
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
 from alade_brian.conversion.from_torch.recordings import resolved_in, without_recordings
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
@@ -90,7 +91,7 @@ class ValueInterpreter(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """One node of the graph; refusals name the place in the user's code that it comes from."""
-        self._place = n.meta.get("place", "")
+        self._node, self._place = n, n.meta.get("place", "")
         # Only what a node made can be missing: a None that is written in the forward means what torch takes it for.
         self._gap = any(_has_gap(self.env[node]) for node in n.all_input_nodes)
         return super().run_node(n)
@@ -265,7 +266,8 @@ class ValueInterpreter(fx.Interpreter):
             args, kwargs = resolved_in(self.clock, (args, kwargs))
             if target not in known:
                 causes |= special is None
-                said = FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
+                inline = as_module(self._node) if name in COMPARISONS else ""
+                said = inline or FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
                 raise CannotLower(kind, name, f"has no lowering; {said}")
             lower = known[target]
             return self._timed(

@@ -37,7 +37,7 @@ def item(clock: CallCounter, whole: Any, index: Any) -> Any:
     for axis in sorted(picked, reverse=True):  # from behind: a number takes its axis away
         if axis != steps:
             made = _of_features(clock, made, axis, picked[axis], index)
-    if steps not in picked:
+    if steps is None or steps not in picked:
         return made
     number = picked[steps]
     if type(number) is int:

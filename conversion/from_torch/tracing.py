@@ -20,7 +20,7 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
 )
 from alade_brian.conversion.from_torch.layers import is_refused_class
 from alade_brian.conversion.from_torch.outer_loop import carried, required_arguments
-from alade_brian.conversion.from_torch.places import current_place, place_of
+from alade_brian.conversion.from_torch.places import SOURCE, current_line, current_place, described, place_of
 from alade_brian.conversion.from_torch.resets import ResetWatch
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
@@ -87,7 +87,8 @@ class _Tracer(fx.Tracer):
         return super().create_arg(self.written.current(a))
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        node.meta["place"] = current_place(_Whole.forward.__code__)
+        line = current_line(_Whole.forward.__code__)
+        node.meta |= {"place": described(line), SOURCE: line}
         if node.op == "placeholder":
             self.shadows.begin(node, self._shape)
         return TracedTensor(node, self)

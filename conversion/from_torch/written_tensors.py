@@ -43,7 +43,7 @@ class WrittenTensors(TorchFunctionMode):
             return function(*args, **(kwargs or {}))
         if name == "__get__" and function.__self__.__name__ not in _VIEWS:
             return function(*args, **(kwargs or {}))
-        given, named = map_aggregate((tuple(args), dict(kwargs or {})), self.current)  # type: ignore[arg-type, misc]
+        given, named = map_aggregate((tuple(args), dict(kwargs or {})), self.current)
         if given and given[0] is not args[0] and is_tensor_method_or_property(function):
             if name == "__get__":
                 return getattr(given[0], function.__self__.__name__)
@@ -71,7 +71,7 @@ class WrittenTensors(TorchFunctionMode):
 
     def _write(self, tensor: Tensor, index: Any, value: Any) -> None:
         if id(tensor) in self._traces:
-            self._traces[id(tensor)][1][index] = value  # type: ignore[index]
+            self._traces[id(tensor)][1][index] = value
             return
         self.current(tensor)
         made = self._tracer.create_proxy("call_function", python_operator.setitem, (tensor, index, value), {})
