@@ -367,7 +367,8 @@ class InItsForward(nn.Module):
                 spk = SpyTorchSurrogate.apply(mem - 0.4)
                 mem = mem * (1 - spk)
             else:
-                mem = 0.9 * mem + self.fc(x)
+                current = self.fc(x)
+                mem = 0.9 * mem + current
                 spk = (mem > 0.4).to(mem.dtype)
                 mem = mem - 0.4 * spk
             seen.append(spk)

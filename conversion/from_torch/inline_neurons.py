@@ -25,25 +25,37 @@ def as_module(comparison: fx.Node) -> str:
     functions: dict[tuple[str, str], set[int]] = {}
     for file, line, function in (node.meta[SOURCE] for node in _step_of(comparison) if node.meta.get(SOURCE)):
         functions.setdefault((file, function), set()).add(line)
+    own = len(comparison.meta.get("nn_module_stack") or ()) < 2
     # A surrogate's lines are those of another function.
-    made = (_written_as_module(file, sorted(lines)) for (file, _), lines in functions.items())
+    made = (_written_as_module(file, sorted(lines), own) for (file, _), lines in functions.items())
     return next((text for text in made if text), "")
 
 
-def _written_as_module(file: str, lines: list[int]) -> str:
+def _written_as_module(file: str, lines: list[int], own: bool) -> str:
+    """The lines as a module; `own` says that they stand in the network's own forward, not in that of a part of it."""
     statements = [(line, each) for line in lines if (each := _assignment(file, line))]
     states = [target for _, each in statements if (target := _target(each))]
     if len(statements) < 2 or len(set(states)) != 2 or not _reads(statements[0][1].value, states[0]):
         return ""
     mem, spikes = states[0], next(target for target in states if target != states[0])
-    body = [f"        {_with_current(each, mem)}  # line {line}" for line, each in statements]
-    code = ["class Neuron(nn.Module):", f"    def forward(self, current, {mem}):", *body]
+    before = [ast.unparse(each) for _, each in statements]
+    shown = [(line, _with_current(each, mem)) for line, each in statements]
+    given = "current"
+    if before == [ast.unparse(each) for _, each in shown]:
+        # Without a call of a layer among them, the lines read one other name.
+        others = {n.id for _, each in shown for n in ast.walk(each) if isinstance(n, ast.Name)} - {mem, spikes, "self"}
+        if not own or len(others) != 1:
+            return ""
+        given = others.pop()
+    code = [f"        {ast.unparse(each)}  # line {line}" for line, each in shown]
     return "\n    ".join(
         [
             "a neuron written in the network's own forward is understood as a module of one step; write",
+            "class Neuron(nn.Module):",
+            f"    def forward(self, {given}, {mem}):",
             *code,
             f"        return {spikes}, {mem}",
-            f"and call {spikes}, {mem} = self.neuron(current, {mem}) in the loop",
+            f"and call {spikes}, {mem} = self.neuron({given}, {mem}) in the loop",
         ]
     )
 
@@ -81,7 +93,7 @@ def _reads(tree: ast.AST, name: str) -> bool:
     return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
-def _with_current(statement: ast.Assign | ast.AugAssign, state: str) -> str:
+def _with_current(statement: ast.Assign | ast.AugAssign, state: str) -> ast.AST:
     """A statement in which calls of layers, which do not read the state, are the argument `current`."""
 
     class Replaced(ast.NodeTransformer):
@@ -89,4 +101,4 @@ def _with_current(statement: ast.Assign | ast.AugAssign, state: str) -> str:
             layer = isinstance(call.func, ast.Attribute) and _reads(call.func, "self") and not _reads(call, state)
             return ast.Name("current") if layer else self.generic_visit(call)
 
-    return ast.unparse(Replaced().visit(statement))
+    return ast.fix_missing_locations(Replaced().visit(statement))
