@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,3 +330,72 @@ def in_its_place(self: ByHand, current: Tensor, mem: Tensor) -> State:
 def test_a_state_that_is_changed_in_its_place_is_refused() -> None:
     with pytest.raises(RefusedLayers, match="it uses mul_"):
         convert(Looped(ByHand(in_its_place)), (5,))
+
+
+class SpyTorchSurrogate(torch.autograd.Function):
+    """A surrogate that writes its spikes into zeros, as SpyTorch's does (Zenke and Ganguli, 2018)."""
+
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(distance)
+        out = torch.zeros_like(distance)
+        out[distance > 0] = 1.0
+        return out
+
+
+class SpyTorchNeuron(nn.Module):
+    def forward(self, current: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
+        mem = 0.9 * mem + current
+        spikes = SpyTorchSurrogate.apply(mem - 0.4)
+        return spikes, mem * (1 - spikes)
+
+
+class InItsForward(nn.Module):
+    """The neuron as a module, or the same lines in the network's own loop, by a surrogate or by a comparison."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.fc, self.neuron, self.how = nn.Linear(6, 8), SpyTorchNeuron(), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem, seen = torch.zeros(x.size(0), 8), []
+        for _ in range(5):
+            if self.how == "module":
+                spk, mem = self.neuron(self.fc(x), mem)
+            elif self.how == "surrogate":
+                mem = 0.9 * mem + self.fc(x)
+                spk = SpyTorchSurrogate.apply(mem - 0.4)
+                mem = mem * (1 - spk)
+            else:
+                current = self.fc(x)
+                mem = 0.9 * mem + current
+                spk = (mem > 0.4).to(mem.dtype)
+                mem = mem - 0.4 * spk
+            seen.append(spk)
+        return torch.stack(seen)
+
+
+def test_a_surrogate_that_writes_into_zeros() -> None:
+    found = verify(random_(InItsForward("module")), images(6, count=6), None, NUMPY)
+    assert found.agrees and all(layer.spikes_reference > 0 for layer in found.layers)
+
+
+@pytest.mark.parametrize(
+    ("how", "lines"),
+    [
+        ("surrogate", ["spk = SpyTorchSurrogate.apply(mem - 0.4)", "mem = mem * (1 - spk)"]),
+        ("comparison", ["spk = (mem > 0.4).to(mem.dtype)", "mem = mem - 0.4 * spk"]),
+    ],
+)
+def test_a_neuron_in_the_forward_is_refused_with_its_lines_as_a_module(how: str, lines: list[str]) -> None:
+    with pytest.raises(RefusedLayers) as refused:
+        convert(InItsForward(how), (6,))
+    said = str(refused.value)
+    code = said[said.index("class Neuron") : said.index("    and call spk, mem = self.neuron(current, mem)")]
+    source = Path(__file__).read_text(encoding="utf-8").splitlines()
+    body = [line.strip() for line in code.splitlines()[2:-1]]
+    assert [line.split("  # line ")[0] for line in body] == ["mem = 0.9 * mem + current", *lines]
+    for line in body[1:]:
+        text, number = line.split("  # line ")
+        assert source[int(number) - 1].strip() == text
+    assert code.splitlines()[-1].strip() == "return spk, mem"

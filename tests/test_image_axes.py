@@ -81,6 +81,15 @@ def test_other_numbers_of_steps_are_refused_by_the_names_of_the_axes() -> None:
         verify(Loop(None), SHOWN[:, :, 0], settings=NUMPY, sequence=True)
 
 
+def test_images_with_the_steps_last_are_refused_with_the_remedy() -> None:
+    last = np.moveaxis(SHOWN, 1, -1)
+    with pytest.raises(UserError, match=r"steps is 7: .* move them: np\.moveaxis\(images, -1, 1\)"):
+        verify(Loop(None), last, settings=NUMPY, sequence=True, steps=STEPS)
+    spec = convert(Loop(STEPS), (PIXELS,), steps=STEPS, sequence=True)
+    with pytest.raises(UserError, match=r"\(3, 6, 7\), and this network runs for 7: .* move them"):
+        simulate(spec, last, NUMPY)
+
+
 def test_every_way_in_names_the_axes() -> None:
     model = dyadic_(nn.Sequential(nn.Linear(PIXELS, 4), IF(STEPS), EveryStep(STEPS)))
     spec = convert(model, (PIXELS,), steps=STEPS, sequence=True)

@@ -34,8 +34,9 @@ from alade_brian.models import (
     SumPool2d,
     make_backbone,
 )
-from alade_brian.spec import DECODINGS, Convolution, Pooling, Stimulus, memoryless
+from alade_brian.spec import DECODINGS, Convolution, Operator, Pooling, Shape, Sparse, Stimulus, memoryless
 from alade_brian.spec.cost_table import format_rows, lowering_table
+from alade_brian.spec.operator_algebra import compose
 from alade_brian.spec.synapses import projection_synapses
 
 STEPS = 4
@@ -456,7 +457,7 @@ def test_norms_that_differ_from_step_to_step_are_refused_with_the_reason(name: s
 FUNCTIONS = {
     "x * y of no spikes": (lambda a, b: a * (b + 1), "multiply spikes, 1 minus spikes, or constants"),
     "2 / x": (lambda a, b: 2 / a, "constants only"),
-    "part": (lambda a, b: a[:, :1], "part of a layer's output"),
+    "part": (lambda a, b: a[:, [0]], "takes a part by a list"),
     "reshape of the batch": (lambda a, b: a.view(-1, 3), "the first axis"),
     "flatten of the batch": (lambda a, b: a.flatten(), "start_dim=1"),
     "cat of images": (lambda a, b: torch.cat([a, b]), "dim=1"),
@@ -532,3 +533,37 @@ def test_users_own_lowering_wins() -> None:
 
     spec = convert(net, (3,), extra={TimesItsPower: twice})
     assert spec.projections[0].operator.gain.tolist() == [2, 2, 2]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_currents_that_pass_several_blocks_are_composed_once_for_all_steps(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A held image's current is added to spikes of every step: the sum's lists of connections are made once."""
+    snn = pytest.importorskip("snntorch")
+    made: list[Operator] = []
+
+    def composing(inner: Operator, source: Shape, outer: Operator) -> Operator:
+        made.append(compose(inner, source, outer))
+        return made[-1]
+
+    monkeypatch.setattr("alade_brian.conversion.lowering.compose", composing)
+
+    class Carried(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3, padding=1)
+            self.down = nn.Conv2d(2, 3, 3, stride=2)
+            self.lif1, self.lif2 = (snn.Leaky(0.9, init_hidden=True) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen = []
+            for _ in range(steps):
+                current = self.stem(x)
+                current = current + self.conv(self.lif1(current))
+                seen.append(self.lif2(self.down(current)).flatten(1))
+            return torch.stack(seen)
+
+    spec = convert(Carried(), (1, 8, 8))
+    # Both terms of the sum, image and spikes, pass the last kernel behind another.
+    assert len(made) == 2 == sum(isinstance(p.operator, Sparse) for p in spec.projections)

@@ -10,7 +10,9 @@ from alade_brian.errors import UserError
 from alade_brian.spec.errors import Shape
 from alade_brian.spec.network import NetworkSpec, Stimulus
 
-TRANSPOSE = "the axis of the images comes first, then that of the steps; transpose them: images.swapaxes(0, 1)"
+_ORDER = "the axis of the images comes first, then that of the steps"
+TRANSPOSE = f"{_ORDER}; transpose them: images.swapaxes(0, 1)"
+STEPS_LAST = f"{_ORDER}, also where the network itself takes the steps last; move them: np.moveaxis(images, -1, 1)"
 
 
 def as_array(images: Any) -> np.ndarray:
@@ -32,6 +34,8 @@ def check_axes(spec: NetworkSpec, stimulus: Stimulus, shape: Shape) -> None:
         )
     if shape[:1] == (spec.steps,) and shape[2:] == stimulus.shape and shape[1]:
         raise UserError(f"{described(shape)}, and this network runs for {spec.steps}: {TRANSPOSE}")
+    if len(shape) > 2 and shape[0] and shape[1:] == (*stimulus.shape, spec.steps):
+        raise UserError(f"the images have the shape {shape}, and this network runs for {spec.steps}: {STEPS_LAST}")
     fits = len(shape) > 1 and shape[2:] == stimulus.shape and all(shape)
     what = described(shape) if fits else f"the images have the shape {shape}"
     raise UserError(f"{what}; this network takes (n, {spec.steps} steps, {inner}), n at least 1")
@@ -43,7 +47,8 @@ def sequence_steps(shape: Shape, steps: int | None) -> int:
         raise UserError(f"images of the shape {shape} are no sequence: give (n, steps, ...), one input per step")
     if steps is None or steps == shape[1]:
         return shape[1]
-    remedy = TRANSPOSE if shape[0] == steps else "give the steps that the images have, or other images"
+    remedy = "give the steps that the images have, or other images"
+    remedy = TRANSPOSE if shape[0] == steps else STEPS_LAST if shape[-1] == steps else remedy
     raise UserError(f"{described(shape)}, and steps is {steps}: {remedy}")
 
 

@@ -186,7 +186,7 @@ class TorchReference:
         """What the model returns for a presentation; it is found out whether a call is one or is a single step."""
         with _recorded(self.model, [p.name for p in self.spec.populations], Tensor.numel) as numbers:
             try:
-                returned = self.model(shown if self._held or not self.form.images_first else shown.transpose(0, 1))
+                returned = self.model(shown if self._held else shown.movedim(0, self.form.steps_axis))
             except Exception:
                 if self._held:
                     raise

@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from alade_brian.conversion.from_torch.recordings import stacked
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
     CallCounter,
@@ -19,7 +20,6 @@ from alade_brian.conversion.from_torch.time_axis import (
     StepReduction,
     readout_of,
 )
-from alade_brian.conversion.from_torch.time_functions import stacked
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue, SpecBuilder, settled
 from alade_brian.spec import DECODINGS, Identity, Readout, same_operator
 

@@ -46,7 +46,8 @@ def convert(
     extra         further lowering functions by module class; they win over the built-in ones
     steps         number of steps, where the forward itself does not say it
     sequence      the forward takes ``(steps, n, *image_shape)``, one image per step (needs `steps`), or, if it reads
-                  them so, ``(n, steps, *image_shape)``. What shows it images (`verify`, `simulate`) takes
+                  them so, ``(n, steps, *image_shape)`` or ``(n, *image_shape, steps)``. What shows it images
+                  (`verify`, `simulate`) takes
                   ``(n, steps, *image_shape)`` and turns them for the forward
     readout       where the forward returns every step: the `Readout` decoding of it. By default spikes are counted
                   and anything else is averaged
@@ -76,13 +77,14 @@ def convert(
 class ForwardForm:
     """How a forward takes a presentation and gives its answer, for whoever calls it.
 
-    images_first   a sequence is taken as ``(n, steps, ...)``, not as ``(steps, n, ...)``
+    steps_axis     the axis of the steps in the sequences that it takes: 0 of ``(steps, n, ...)``, 1 of
+                   ``(n, steps, ...)``, the last one of ``(n, ..., steps)``
     lists_steps    the answer is a list with a tensor of every step
     answer_axis    the axis of the steps in the answer; None where it has none, or where a readout module gives it
     images_at_once the number of images that it takes, where it says one (`x.view(128, -1)`)
     """
 
-    images_first: bool = False
+    steps_axis: int = 0
     lists_steps: bool = False
     answer_axis: int | None = None
     images_at_once: int | None = None
@@ -98,7 +100,7 @@ def forward_form(model: nn.Module, spec: NetworkSpec, output: int | str = 0) -> 
         return ForwardForm()  # converted with lowerings that are not known here
     lists_steps = isinstance(returned, tuple | list) and output == 0 and is_walk(returned)
     at_once = interpreter.clock.images_at_once
-    return ForwardForm(interpreter.steps_axis == 1, lists_steps, steps_axis(answer), at_once)
+    return ForwardForm(interpreter.steps_axis or 0, lists_steps, steps_axis(answer), at_once)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +116,15 @@ class _Forward:
         self, steps: int | None = None, twice: bool = False, steps_axis: int = 0
     ) -> tuple[ValueInterpreter, Any]:
         """Run it on values; it takes all steps of a sequence, at that axis, if their number is given."""
-        lengths = (steps, *self.stimulus.shape) if steps else self.stimulus.shape
+        shape, lengths = list(self.stimulus.shape), (*([steps] if steps else []), *self.stimulus.shape)
         # Tracing a forward may leave values of the trace in attributes of its model: each trace has its own copy.
         own = detached(self.model).double().eval().requires_grad_(False)
         own = with_hand_written(own, self.known)
         images = images_while_tracing(own, lengths)
-        shape = (*lengths[:1], images, *lengths[1:]) if steps and steps_axis == 0 else (images, *lengths)
-        graph = trace(own, self.known, shape, images, twice=twice, output=self.output)
+        shape.insert(0, images)
+        if steps:
+            shape.insert(steps_axis, steps)
+        graph = trace(own, self.known, tuple(shape), images, twice=twice, output=self.output)
         axis = steps_axis if steps else None
         interpreter = ValueInterpreter(graph, self.known, self.stimulus, images, axis)
         if steps:
@@ -146,9 +150,10 @@ def _understood(forward: _Forward, steps: int | None) -> tuple[ValueInterpreter,
     one_step = _attempt(forward)
     if one_step is not None and _is_understood(one_step[0]):
         return one_step
-    images_first = _attempt(forward, steps=steps, steps_axis=1)
-    if images_first is not None and _is_understood(images_first[0]):
-        return images_first
+    for axis in sorted({1, len(forward.stimulus.shape) + 1}):  # behind the images, or at the end
+        images_first = _attempt(forward, steps=steps, steps_axis=axis)
+        if images_first is not None and _is_understood(images_first[0]):
+            return images_first
     if whole is not None:
         return one_step if one_step is not None and whole[0].clock.given_all else whole
     assert refused is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator as python_operator
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -149,8 +150,18 @@ def _kept_state(module: nn.Module) -> str:
     return found[0]
 
 
+class _StepTensor(fx.Proxy):
+    """A tensor of a step; a surrogate may write into one that it made: ``out = zeros_like(x)``, ``out[x > 0] = 1``."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.node = self.tracer.create_proxy("call_function", python_operator.setitem, (self, index, value), {}).node
+
+
 class _StepTracer(fx.Tracer):
     """Traces a step; the modules in it are surrogates, called as they are."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _StepTensor(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name != "step"

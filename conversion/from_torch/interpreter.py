@@ -29,9 +29,20 @@ from alade_brian.conversion.from_torch.functions import (
     known_functions,
     method_lowerings,
 )
+from alade_brian.conversion.from_torch.inline_neurons import COMPARISONS, as_module
 from alade_brian.conversion.from_torch.layers import check_delay, refuse_class
+from alade_brian.conversion.from_torch.recordings import resolved_in, without_recordings
 from alade_brian.conversion.from_torch.rewrites import FUNCTION_REWRITES, rewrite_of
-from alade_brian.conversion.from_torch.shapes import Batch, LowerFunction, per_image, sizes_of, to_numpy
+from alade_brian.conversion.from_torch.shapes import (
+    SIZED,
+    Batch,
+    LowerFunction,
+    is_constant,
+    per_image,
+    sizes_of,
+    to_numpy,
+    with_batch,
+)
 from alade_brian.conversion.from_torch.step_axis import flattened, without_time
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
@@ -41,8 +52,9 @@ from alade_brian.conversion.from_torch.time_axis import (
     OneStep,
     StateToken,
     StepReduction,
+    in_front,
 )
-from alade_brian.conversion.from_torch.time_functions import TIME_FUNCTIONS, TIME_METHODS, decided
+from alade_brian.conversion.from_torch.time_functions import TAKES_RECORDINGS, TIME_FUNCTIONS, TIME_METHODS, decided
 from alade_brian.conversion.from_torch.tracing import Known, name_within
 from alade_brian.conversion.from_torch.unknown_outputs import unknown_output, unknown_result
 from alade_brian.conversion.lowering import (
@@ -79,10 +91,20 @@ class ValueInterpreter(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """One node of the graph; refusals name the place in the user's code that it comes from."""
-        self._place = n.meta.get("place", "")
+        self._node, self._place = n, n.meta.get("place", "")
         # Only what a node made can be missing: a None that is written in the forward means what torch takes it for.
         self._gap = any(_has_gap(self.env[node]) for node in n.all_input_nodes)
         return super().run_node(n)
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
+        """What a node is given; recordings as the tensors of all steps that they are, but for what adds to them."""
+        given = super().fetch_args_kwargs_from_env(n)
+        try:
+            return given if n.target in TAKES_RECORDINGS else resolved_in(self.clock, given)
+        except CannotLower as refusal:
+            self.refuse("forward", refusal.argument, refusal.value, refusal.remedy)
+            self._gap = True
+            return without_recordings(given)
 
     def image(self) -> AffineInput | AllSteps:
         """The stimulus as a value."""
@@ -155,7 +177,9 @@ class ValueInterpreter(fx.Interpreter):
         def lowered(value: AffineInput) -> AffineInput:
             return function(self.lowering, place, module, value)
 
-        return self._timed(("module", name), lowered, (given,), {}, anywhere)
+        # What holds a state is refused at a second place; anything else makes the same of the same.
+        key = ("module", name, object() if isinstance(module, Neuron | Recurrent) else None)
+        return self._timed(key, lowered, (given,), {}, anywhere)
 
     def _constant_too(self, value: Any) -> Any:
         """A value; also of a tensor that holds the same numbers for every image."""
@@ -232,16 +256,18 @@ class ValueInterpreter(fx.Interpreter):
         name = getattr(target, "__name__", target)
         causes = not any(isinstance(without_time(v), UnknownInput) for v in _values((args, kwargs)))
         try:
-            if name in _SIZED:
-                args = self._with_own_batch(name, _with_batch(args, self.clock.images))
-            if _is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
+            if name in SIZED:
+                args = self._with_own_batch(name, with_batch(args, self.clock.images))
+            if is_constant((*args, *kwargs.values())) and not str(name).endswith("_"):
                 return target(*args, **kwargs) if kind == "function" else getattr(args[0], target)(*args[1:], **kwargs)
             made = special(self.clock, *args, **kwargs) if special else NotImplemented
             if made is not NotImplemented:
                 return made
+            args, kwargs = resolved_in(self.clock, (args, kwargs))
             if target not in known:
                 causes |= special is None
-                said = FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
+                inline = as_module(self._node) if name in COMPARISONS else ""
+                said = inline or FUNCTION_REWRITES.get(str(name)) or f"use a module, {known_functions()}"
                 raise CannotLower(kind, name, f"has no lowering; {said}")
             lower = known[target]
             return self._timed(
@@ -289,7 +315,7 @@ class ValueInterpreter(fx.Interpreter):
         over, steps = [v for v in given if isinstance(v, AllSteps)], [v.step for v in given if isinstance(v, OneStep)]
         if over and steps:
             raise CannotLower("input", "one step and all steps", "cannot meet; index the sequence, or stack the steps")
-        if not over and not steps:
+        if not given:
             return make(*args, **kwargs)
         step, axis = max(steps, default=0), _common_axis(given, anywhere) if over else 0
 
@@ -301,10 +327,10 @@ class ValueInterpreter(fx.Interpreter):
         plain_args, plain_kwargs = _map((args, kwargs), inner)
         values = list(_values((plain_args, plain_kwargs)))
         memo = (*key, tuple(map(id, values)), repr(_map((args, kwargs), _compared)))
-        if over and axis == 0 and key[-1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
+        if over and axis == 0 and key[1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
             plain_args, plain_kwargs = _one_axis_less(key[-1], plain_args, plain_kwargs)
         made = self.clock.remember(memo, lambda: make(*plain_args, **plain_kwargs), *values)
-        if isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
+        if not (over or steps) or isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
             return made
         return AllSteps(made, axis) if over else OneStep(made, step)
 
@@ -331,24 +357,6 @@ def _values(tree: Any) -> list[Any]:
     )
 
 
-# Functions that take sizes.
-_SIZED = frozenset({"view", "reshape", "unflatten", "expand", "repeat", "new_zeros", "new_ones"})
-
-
-def _with_batch(args: Any, images: int) -> Any:
-    """Sizes in which the number of images is marked, also where it came from `len(x)`; no other size equals it."""
-    if isinstance(args, tuple | list):
-        return type(args)(_with_batch(item, images) for item in args)
-    return Batch(images) if type(args) is int and args == images else args
-
-
-def _is_constant(args: tuple[Any, ...]) -> bool:
-    """Whether arguments hold tensors of numbers, and no values."""
-    leaves = [leaf for item in args for leaf in (item if isinstance(item, tuple | list) else (item,))]
-    plain = all(isinstance(leaf, torch.Tensor | int | float | str | slice | torch.dtype | None) for leaf in leaves)
-    return plain and any(isinstance(leaf, torch.Tensor) for leaf in leaves)
-
-
 def _common_axis(given: Sequence[Any], anywhere: bool) -> int | None:
     """The axis of the steps in values that meet; refused where they must be the first axis and are not."""
     axes = {v.axis if isinstance(v, AllSteps) else 0 for v in given}
@@ -356,7 +364,7 @@ def _common_axis(given: Sequence[Any], anywhere: bool) -> int | None:
     last = any(axis == len(v.value.shape) + 1 for v in given if isinstance(v, AllSteps))
     if len(axes) > 1 or (axis and (last or not anywhere)):
         where = next(a for a in axes if a != 0)
-        raise CannotLower("input", f"steps on axis {where}", f"must have them in front; use x.transpose(0, {where})")
+        raise CannotLower("input", f"steps on axis {where}", f"must have them in front; use {in_front(where)}")
     return axis
 
 

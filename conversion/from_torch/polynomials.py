@@ -210,6 +210,14 @@ def _chosen(condition: Any, one: Any, other: Any) -> Polynomial:
     return fired * _polynomial(one) + _not(fired) * _polynomial(other)
 
 
+def _written(whole: Any, mask: Any, number: Any) -> Polynomial:
+    """A tensor of one number with another one in it where a comparison holds."""
+    before = _polynomial(whole)
+    if set(before.terms) - {()} or not isinstance(mask, Polynomial):
+        raise UnreadableStep("it writes into the state or the input in its place")
+    return _chosen(mask, number, before)
+
+
 def _not(fired: Any) -> Polynomial:
     return Polynomial.constant(1.0) - _polynomial(fired)
 
@@ -248,4 +256,5 @@ _COMPUTED: Mapping[str, Callable[..., Any]] = {
     "where": _chosen,
     "masked_fill": lambda value, mask, number: _chosen(mask, number, value),
     "getitem": lambda values, index: values[index],
+    "setitem": _written,
 }

@@ -55,6 +55,24 @@ class Batch(int):
     __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = refuse
 
 
+# Functions that take sizes.
+SIZED = frozenset({"view", "reshape", "unflatten", "expand", "repeat", "new_zeros", "new_ones", "new_empty"})
+
+
+def with_batch(args: Any, images: int) -> Any:
+    """Sizes in which the number of images is marked, also where it came from `len(x)`; no other size equals it."""
+    if isinstance(args, tuple | list):
+        return type(args)(with_batch(item, images) for item in args)
+    return Batch(images) if type(args) is int and args == images else args
+
+
+def is_constant(args: tuple[Any, ...]) -> bool:
+    """Whether arguments hold tensors of numbers, and no values."""
+    leaves = [leaf for item in args for leaf in (item if isinstance(item, tuple | list) else (item,))]
+    plain = all(isinstance(leaf, torch.Tensor | int | float | str | slice | torch.dtype | None) for leaf in leaves)
+    return plain and any(isinstance(leaf, torch.Tensor) for leaf in leaves)
+
+
 def images_while_tracing(model: nn.Module, lengths: tuple[int, ...]) -> int:
     """A number of images that no size in the model equals: a prime, so that no product of sizes is taken for it."""
     sizes = {n for tensor in (*model.parameters(), *model.buffers()) for n in tensor.shape} | set(lengths)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from alade_brian.conversion.from_torch.recordings import StepList, shape_within_step
 from alade_brian.conversion.from_torch.shapes import Batch, sizes_of
 from alade_brian.conversion.from_torch.time_axis import AllSteps, CallCounter, Membrane, OneStep
 from alade_brian.conversion.lowering import AffineInput, CannotLower, reshape
@@ -24,21 +25,19 @@ def without_time(value: Any) -> Any:
 
 def is_sequence(value: Any) -> bool:
     """Whether a value has an axis of steps of its own."""
-    return (isinstance(value, AllSteps) and value.axis is not None) or (
-        isinstance(value, Membrane) and value.step is None
-    )
+    whole = (isinstance(value, AllSteps) and value.axis is not None) or isinstance(value, StepList)
+    return whole or (isinstance(value, Membrane) and value.step is None)
 
 
 def is_tensor(value: Any) -> bool:
     """Whether a value stands for a tensor with axes."""
-    return isinstance(value, AllSteps | Membrane | OneStep | AffineInput)
+    return isinstance(value, AllSteps | Membrane | OneStep | AffineInput | StepList)
 
 
 def axes_of(clock: CallCounter, value: Any) -> int:
     """The number of a tensor's axes, those of the images and of the steps among them."""
-    if isinstance(value, Membrane):
-        return len(clock.calls[value.population].sends.shape) + (2 if value.step is None else 1)
-    return len(without_time(value).shape) + (2 if is_sequence(value) else 1)
+    one = next(t for t in value.tensors if t is not None) if isinstance(value, StepList) else value
+    return len(shape_within_step(clock, one)) + (2 if is_sequence(value) else 1)
 
 
 def permuted(clock: CallCounter, tensor: Any, *order: Any) -> Any:
@@ -72,18 +71,11 @@ def moved(clock: CallCounter, tensor: Any, source: int, destination: int) -> Any
     return permuted(clock, tensor, order)
 
 
-def unsqueeze(clock: CallCounter, tensor: Any, dim: int) -> Any:
-    """Tensor.unsqueeze: an axis of steps."""
-    if not isinstance(tensor, AffineInput):
-        raise CannotLower("dim", dim, "adds an axis that is not the steps'; use unsqueeze(0) on the images")
-    clock.axis.add(1)
-    return AllSteps(tensor, dim % (axes_of(clock, tensor) + 1))
-
-
 def repeat(clock: CallCounter, tensor: Any, *times: Any) -> Any:
     """Tensor.repeat and Tensor.expand: an image held for all steps."""
     counts = sizes_of(times)
-    value, axis = without_time(tensor), tensor.axis if is_sequence(tensor) else 0
+    one = tensor.tensors[0] if isinstance(tensor, StepList) and len(tensor.tensors) == 1 else tensor
+    value, axis = without_time(one), tensor.axis if is_sequence(tensor) else 0
     if isinstance(value, AffineInput) and len(counts) == len(value.shape) + 1:
         return _same_size(tensor, value, counts)
     rest = [n for place, n in enumerate(counts) if place != axis]

@@ -311,8 +311,15 @@ class CallCounter:
 
 def _not_in_front(axis: int | None) -> str:
     if axis is None:
-        return "has steps and images on one axis; divide it: x.unflatten(0, (T, -1))"
-    return f"has the steps on axis {axis}; put them in front: x.transpose(0, {axis})"
+        return f"has steps and images on one axis; divide it: {in_front(axis)}"
+    return f"has the steps on axis {axis}; put them in front: {in_front(axis)}"
+
+
+def in_front(axis: int | None) -> str:
+    """What puts the steps on that axis in front; None: the axis that they share with the images."""
+    if axis is None:
+        return "x.unflatten(0, (T, -1))"
+    return "x.transpose(0, 1)" if axis == 1 else f"x.movedim({axis}, 0)"
 
 
 def _is_zero(state: Any) -> bool:

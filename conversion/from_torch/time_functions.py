@@ -1,4 +1,4 @@
-"""What torch's functions and tensors' methods do to the axis of time: stacking, indexing, sums over the steps.
+"""What torch's functions and tensors' methods do to the axis of time: stacking, sums over the steps, states of sizes.
 
 Each takes the counter of calls and the arguments of the function, with values in the place of tensors, and returns
 NotImplemented where time plays no part; then the lowerings of `functions` hold.
@@ -7,7 +7,7 @@ NotImplemented where time plays no part; then the lowerings of `functions` hold.
 from __future__ import annotations
 
 import operator as python_operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alade_brian.conversion.from_torch.recordings import Blank, joined, stacked, written
 from alade_brian.conversion.from_torch.shapes import Batch, sizes_of
 from alade_brian.conversion.from_torch.step_axis import (
     axes_of,
     flattened,
     is_sequence,
-    is_tensor,
     moved,
     permuted,
     repeat,
     reshaped,
     transposed,
     unflattened,
-    unsqueeze,
     without_time,
 )
+from alade_brian.conversion.from_torch.taking import divided, item, narrow, select, squeeze, unbind, unsqueeze
 from alade_brian.conversion.from_torch.time_axis import (
     AllSteps,
     CallCounter,
@@ -37,7 +37,6 @@ from alade_brian.conversion.from_torch.time_axis import (
     Membrane,
     OneStep,
     StepReduction,
-    same_in_step,
 )
 from alade_brian.conversion.lowering import AffineInput, CannotLower, ReadoutValue
 
@@ -50,25 +49,6 @@ def _stack(clock: CallCounter, tensors: Any, dim: int = 0) -> Any:
     if all(isinstance(t, Membrane | OneStep | AffineInput) for t in tensors):
         dim %= axes_of(clock, tensors[0]) + 1
     return stacked(clock, tensors, dim)
-
-
-def stacked(clock: CallCounter, tensors: Sequence[Any], axis: int = 0) -> Any:
-    """A list with a tensor of every step, in their order, as one tensor with the steps at that place."""
-    last = tensors[-1]
-    if all(isinstance(t, Membrane) for t in tensors):
-        if [t.step for t in tensors] != list(range(len(tensors))):
-            raise CannotLower("tensors", "membranes", "are not those of every step in their order")
-        clock.axis.add(len(tensors))
-        return replace(last, step=None, axis=axis)
-    clock.axis.add(len(tensors))
-    if all(isinstance(t, AffineInput) and t is last for t in tensors):
-        return AllSteps(last, axis)
-    if not all(isinstance(t, OneStep) for t in tensors) or [t.step for t in tensors] != list(range(len(tensors))):
-        raise CannotLower("tensors", "a list", "is not one tensor of every step in their order")
-    for one in tensors:
-        if not same_in_step(one.value, last.value, one.step):
-            raise CannotLower("tensors", f"step {one.step}", "differs from the last step's; do the same in every step")
-    return AllSteps(last.value, axis)
 
 
 def _reduce(how: Any) -> Callable[..., Any]:
@@ -86,54 +66,6 @@ def _reduce(how: Any) -> Callable[..., Any]:
 
 def _first(pair: Any) -> Any:
     return pair[0] if isinstance(pair, tuple) else pair
-
-
-# Take steps out -------------------------------------------------------------------------------------------------------
-
-
-def _getitem(clock: CallCounter, whole: Any, index: Any) -> Any:
-    if not is_tensor(whole) and not isinstance(whole, StepReduction):
-        return whole[index]
-    picked = _picked(index, whole, clock)
-    if not picked:
-        return whole  # all of it
-    if not is_sequence(whole):
-        raise CannotLower("index", index, "takes a part of a layer's output; make the part a layer of its own")
-    axis, number = next(iter(picked.items()))
-    if len(picked) == 1 and axis == whole.axis and type(number) is int:
-        return _step(whole, number, index)
-    raise CannotLower("index", index, "is no step; use a step's number, or -1 for the last")
-
-
-def _picked(index: Any, whole: Any, clock: CallCounter) -> dict[int, Any]:
-    """What an index takes out, by axis; axes that it takes whole are left out."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in items:
-        where = items.index(Ellipsis)
-        axes = 1 if isinstance(whole, StepReduction) else axes_of(clock, whole)
-        items[where : where + 1] = [slice(None)] * (axes - len(items) + 1)
-    whole_axis = slice(None), slice(0, None), slice(None, None, 1)
-    return {axis: item for axis, item in enumerate(items) if item not in whole_axis}
-
-
-def _step(whole: Any, number: int, index: Any) -> Any:
-    if number == -1:
-        return StepReduction(whole, "last")
-    if number < 0:
-        raise CannotLower("index", index, "is no step; use a step's number, or -1 for the last")
-    return OneStep(whole.value, number) if isinstance(whole, AllSteps) else replace(whole, step=number)
-
-
-def _select(clock: CallCounter, whole: Any, dim: int, index: int) -> Any:
-    if not is_tensor(whole):
-        return NotImplemented
-    return _getitem(clock, whole, (*[slice(None)] * (dim % axes_of(clock, whole)), index))
-
-
-def _unbind(clock: CallCounter, whole: Any, dim: int = 0) -> Any:
-    if not is_sequence(whole):
-        return NotImplemented
-    return tuple(_select(clock, whole, dim, step) for step in range(clock.length()))
 
 
 # Sizes, constants and states ------------------------------------------------------------------------------------------
@@ -159,6 +91,8 @@ def _filled(number: float) -> Callable[..., Any]:
 
     def filled(clock: CallCounter, tensor: Any, *shape: Any, **more: Any) -> Any:
         whole = sizes_of(shape)
+        if len(whole) > 1 and not isinstance(whole[0], Batch) and any(isinstance(n, Batch) for n in whole):
+            return Blank(whole)
         if not whole or not isinstance(whole[0], Batch):
             raise CannotLower("shape", whole, "must begin with the number of images; use x.size(0)")
         return AffineInput(whole[1:], (), np.full(whole[1:], number))
@@ -234,6 +168,7 @@ DECISIONS: frozenset[Any] = frozenset(
     }
 )
 
+CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 TIME_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     torch.stack: _stack,
     torch.sum: _reduce("sum"),
@@ -243,8 +178,12 @@ TIME_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     torch.zeros_like: _filled_like(0.0),
     torch.ones_like: _filled_like(1.0),
     torch.unsqueeze: unsqueeze,
-    torch.unbind: _unbind,
-    torch.select: _select,
+    torch.squeeze: squeeze,
+    torch.unbind: unbind,
+    torch.select: select,
+    torch.narrow: narrow,
+    **{function: divided(function.__name__) for function in (torch.chunk, torch.split, torch.tensor_split)},
+    **dict.fromkeys(CONCATENATIONS, joined),
     torch.permute: permuted,
     **dict.fromkeys((torch.transpose, torch.swapaxes, torch.swapdims), transposed),
     **dict.fromkeys((torch.movedim, torch.moveaxis), moved),
@@ -252,7 +191,8 @@ TIME_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     torch.unflatten: unflattened,
     torch.reshape: reshaped,
     **dict.fromkeys(DECISIONS, decided),
-    python_operator.getitem: _getitem,
+    python_operator.getitem: item,
+    python_operator.setitem: written,
     getattr: _getattr,
     torch.add: _plus,
     python_operator.add: _plus,
@@ -269,8 +209,11 @@ TIME_METHODS: Mapping[str, Callable[..., Any]] = {
     "amax": lambda clock, *a, **k: _first(_reduce("max")(clock, *a, **k)),
     "size": _size,
     "unsqueeze": unsqueeze,
-    "unbind": _unbind,
-    "select": _select,
+    "squeeze": squeeze,
+    "unbind": unbind,
+    "select": select,
+    "narrow": narrow,
+    **{name: divided(name) for name in ("chunk", "split", "tensor_split")},
     "permute": permuted,
     **dict.fromkeys(("transpose", "swapaxes", "swapdims"), transposed),
     **dict.fromkeys(("movedim", "moveaxis"), moved),
@@ -290,4 +233,12 @@ TIME_METHODS: Mapping[str, Callable[..., Any]] = {
     "detach": _ignore,
     "new_zeros": _filled(0.0),
     "new_ones": _filled(1.0),
+    "new_empty": _filled(0.0),
 }
+# What takes a recording for the single steps that it holds.
+TAKES_RECORDINGS: frozenset[Any] = frozenset(
+    target
+    for table in (TIME_FUNCTIONS, TIME_METHODS)
+    for target, function in table.items()
+    if function in (joined, item, written, select, narrow, unbind, squeeze, permuted, transposed, moved, repeat)
+)

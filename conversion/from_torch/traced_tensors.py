@@ -6,6 +6,7 @@ A shape is found on torch's meta device, which calculates shapes and no numbers,
 from __future__ import annotations
 
 import copy
+import operator as python_operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ _KEEPS_SHAPE = frozenset(
     {"to", "cpu", "cuda", "type", "type_as", "float", "double", "half", "bool", "int", "long", "detach", "contiguous"}
 )
 _SHADOW = "shadow"
+# What marks a node that changes its first argument.
+IN_PLACE = "in place"
 
 
 class UnknownShape(Exception):
@@ -99,7 +102,43 @@ class TracedTensor(fx.Proxy):
         return False
 
     def __len__(self) -> int:
-        return int(self.shape[0]) if self._known() else super().__len__()
+        if self._known():
+            return int(self.shape[0])
+        try:
+            return len(self._shadow())  # several tensors
+        except UnknownShape:
+            return super().__len__()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """As a tensor's: from here on this is the tensor that was written to."""
+        if self.node.target is not python_operator.setitem and self.node.users:
+            said = "is read before the first step is written into it; read it behind the loop"
+            raise CannotLower("recording", "a tensor of zeros", said)
+        self._changed("call_function", python_operator.setitem, (self, index, value))
+
+    def __getattr__(self, name: str) -> Any:
+        """A method, or an attribute; one that works in place, as `mul_`, changes this tensor."""
+        if not name.endswith("_") or name.startswith("_"):
+            return super().__getattr__(name)
+        return lambda *args, **kwargs: self._changed("call_method", name, (self, *args), kwargs)
+
+    def _changed(self, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        """This tensor behind a change in its place: every name that it has stands for what it is then."""
+        self.node = self.tracer.create_proxy(op, target, args, kwargs or {}).node
+        self.node.meta[IN_PLACE] = True
+        return self
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._changed("call_function", python_operator.add, (self, other))
+
+    def __isub__(self, other: Any) -> Any:
+        return self._changed("call_function", python_operator.sub, (self, other))
+
+    def __imul__(self, other: Any) -> Any:
+        return self._changed("call_function", python_operator.mul, (self, other))
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._changed("call_function", python_operator.truediv, (self, other))
 
     def parts(self) -> Iterator[Any]:
         """What a walk over the tensor, or over several tensors in a tuple, gives."""
@@ -186,6 +225,8 @@ class Shadows:
         if node.op == "call_method":
             own, *rest = args
             return own if node.target in _KEEPS_SHAPE else getattr(own, str(node.target))(*rest, **kwargs)
+        if node.target is python_operator.setitem:
+            return args[0]  # in which it writes
         if node.op == "call_function":
             return node.target(*args, **kwargs)  # type: ignore[operator]
         raise UnknownShape(node.op)

@@ -20,11 +20,12 @@ from alade_brian.conversion.from_torch.frameworks.registry import (
 )
 from alade_brian.conversion.from_torch.layers import is_refused_class
 from alade_brian.conversion.from_torch.outer_loop import carried, required_arguments
-from alade_brian.conversion.from_torch.places import current_place, place_of
+from alade_brian.conversion.from_torch.places import SOURCE, current_line, current_place, described, place_of
 from alade_brian.conversion.from_torch.resets import ResetWatch
 from alade_brian.conversion.from_torch.shapes import LowerFunction
 from alade_brian.conversion.from_torch.time_axis import ForeignNeuron
 from alade_brian.conversion.from_torch.traced_tensors import Shadows, TracedTensor, UnknownShape
+from alade_brian.conversion.from_torch.written_tensors import WrittenTensors, stale_read
 from alade_brian.conversion.lowering import CannotLower
 from alade_brian.conversion.refusals import Refusal, RefusedLayers
 
@@ -60,6 +61,7 @@ class _Tracer(fx.Tracer):
     def __init__(self, known: Known, shape: tuple[int, ...], shadows: Shadows, watch: ResetWatch) -> None:
         super().__init__()
         self._known, self._shape, self.shadows, self._watch = tuple(known), shape, shadows, watch
+        self.written = WrittenTensors(self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, self._known) or is_refused_class(type(m))
@@ -81,8 +83,12 @@ class _Tracer(fx.Tracer):
         count = len(neuron.returns) if neuron else 1
         return tuple(made[k] for k in range(count)) if count > 1 else made
 
+    def create_arg(self, a: Any) -> Any:
+        return super().create_arg(self.written.current(a))
+
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        node.meta["place"] = current_place(_Whole.forward.__code__)
+        line = current_line(_Whole.forward.__code__)
+        node.meta |= {"place": described(line), SOURCE: line}
         if node.op == "placeholder":
             self.shadows.begin(node, self._shape)
         return TracedTensor(node, self)
@@ -158,7 +164,15 @@ def trace(
     try:
         with watch.watching():
             shadows = Shadows(whole, images, neurons, lambda module: _is_stateless(module, known))
-            graph = _Tracer(known, shape, shadows, watch).trace(whole)
+            tracer = _Tracer(known, shape, shadows, watch)
+            with tracer.written:
+                graph = tracer.trace(whole)
+            stale = stale_read(graph)
+            if stale is not None:
+                said = "is read beside a tensor that was changed in its place; write y = y * 2 instead of y *= 2 there"
+                raise RefusedLayers(
+                    [Refusal("forward", "tensor", "another view of it", said, stale.meta.get("place", ""))], None
+                )
             return fx.GraphModule(whole, graph)
     except RefusedLayers:
         raise
