@@ -13,8 +13,9 @@ from tiny_grid import cells, table
 
 from alade_brian.analysis.figures import style
 from alade_brian.analysis.figures.comparison import plot_cost, plot_curves, plot_forgetting
-from alade_brian.analysis.metrics.seeds import mean_std, pooled_difference
+from alade_brian.analysis.metrics.seeds import interval, mean_std, pooled_difference
 from alade_brian.errors import UserError
+from alade_brian.studies.comparison import paired
 
 
 def test_statistics_over_seeds() -> None:
@@ -27,6 +28,11 @@ def test_statistics_over_seeds() -> None:
     assert pooled_difference([0.1, 0.1, 0.1], [0.3, 0.3, 0.3]) is None
     with pytest.raises(UserError, match="no seed"):
         mean_std([])
+
+
+def test_intervals_leave_out_what_is_not_known() -> None:
+    assert interval([1.0, float("nan"), 3.0]) == pytest.approx((2.0, 2 - 12.706, 2 + 12.706), rel=1e-3)
+    assert interval([5.0]) == (5.0, None, None) and np.isnan(interval([float("nan")])[0])
 
 
 def made_up(rows: int = 2) -> dict[str, Any]:
@@ -60,6 +66,41 @@ def test_the_table_says_mean_deviation_and_difference() -> None:
     assert column["of entries"] == ("3,000", "3,000")
     assert column["training, s"] == ("12.0 ± 2.0", "13.0 ± 2.0")
     assert column["events per image"] == ("10,001 ± 1", "20,001 ± 1")
+
+
+def test_pairs_of_seeds_have_intervals() -> None:
+    """One seed more each time 10, 10 and 13 points below; Student's t of 2 degrees of freedom is 4.303 for 95 %."""
+    content = made_up()
+    first, second = (content["rows"][name]["seeds"] for name in ("first", "second"))
+    second["2"][paired.JUDGED] -= 0.03
+    for rate, seeds in ((200.0, first), (150.0, second)):
+        for found in seeds.values():
+            found["mean_rate_hz"] = rate
+    text = paired.markdown(content)
+    assert text is not None and "Difference from the row 'first' of the same seed" in text
+    head, _, line, *_ = [row.split("|")[1:-1] for row in text.splitlines()]
+    column = {name.strip(): cell.strip() for name, cell in zip(head, line, strict=True)}
+    # A deviation of sqrt(3) over sqrt(3) seeds.
+    assert column["accuracy, points"] == "**-11.00 [-15.30, -6.70]**"
+    assert column["mean rate, %"] == "**-25.0 [-25.0, -25.0]**"
+    assert column["events per image, %"].startswith("**+100.0 [+100.0,") and column["seeds"] == "3"
+
+
+def test_pairs_need_a_reference_and_two_seeds_in_common() -> None:
+    content = made_up()
+    assert paired.markdown({**content, "reference": None}) is None
+    seeds = content["rows"]["second"]["seeds"]
+    content["rows"]["second"]["seeds"] = {"0": seeds["0"], "7": seeds["1"]}
+    assert paired.markdown(content) is None
+
+
+def test_an_interval_that_holds_0_is_not_bold() -> None:
+    content = made_up()
+    for number, found in enumerate(content["rows"]["second"]["seeds"].values()):
+        found[paired.JUDGED] += (0.0, 0.2, 0.1)[number]
+    text = paired.markdown(content)
+    # Differences -10, 10 and 0; a rate is not known.
+    assert text is not None and "| +0.00 [-24.84, +24.84] |" in text and "**" not in text.split("events")[0]
 
 
 def test_the_table_says_which_images_were_evaluated() -> None:

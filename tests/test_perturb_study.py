@@ -26,7 +26,7 @@ from alade_brian.studies.perturbation.answer_tables import all_biases
 from alade_brian.studies.perturbation.answer_tables import csv_text as answers_csv
 from alade_brian.studies.perturbation.answer_tables import markdown as answers_markdown
 from alade_brian.studies.perturbation.trend_figures import plot_ages, plot_methods, plot_trends
-from alade_brian.studies.perturbation.trend_tables import csv_text, interval, markdown
+from alade_brian.studies.perturbation.trend_tables import csv_text, markdown
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 
@@ -168,11 +168,6 @@ def test_a_network_with_fewer_tasks_leaves_its_cells_empty() -> None:
     one, two = csv.DictReader(answers_csv(every).splitlines())
     assert (one["answers_task_1"], one["answers_task_2"], one["balanced_accuracy_task_1"]) == ("0.25", "", "0.25")
     assert (two["answers_task_2"], two["balanced_accuracy_task_2"]) == ("0.25", "0.25")
-
-
-def test_intervals_leave_out_what_is_not_known() -> None:
-    assert interval([1.0, float("nan"), 3.0]) == pytest.approx((2.0, 2 - 12.706, 2 + 12.706), rel=1e-3)
-    assert interval([5.0]) == (5.0, None, None) and np.isnan(interval([float("nan")])[0])
 
 
 def test_figures_show_what_was_measured() -> None:

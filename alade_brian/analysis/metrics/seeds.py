@@ -6,8 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from alade_brian.errors import UserError
+
+# A mean and the ends of its interval, where there is one.
+Interval = tuple[float, float | None, float | None]
 
 
 def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
@@ -34,3 +38,19 @@ def pooled_difference(one: Sequence[float], other: Sequence[float]) -> float | N
         return None
     squares = sum(float(np.square(np.asarray(v) - m).sum()) for v, m in ((one, mean), (other, mean_other)))
     return (mean - mean_other) / math.sqrt(squares / freedom)
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean over the seeds with a value, and the ends of its 95 % confidence interval (Student's t); no interval
+    from fewer than two. Without a value: nan."""
+    known = np.array([v for v in values if np.isfinite(v)])
+    if len(known) < 2:
+        return (float(known[0]) if len(known) else float("nan")), None, None
+    half = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+    return float(known.mean()), float(known.mean() - half), float(known.mean() + half)
+
+
+def leaves_out_0(found: Interval) -> bool:
+    """Whether there is an interval and it excludes 0."""
+    _, low, high = found
+    return low is not None and high is not None and (low > 0 or high < 0)

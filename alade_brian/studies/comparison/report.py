@@ -1,4 +1,4 @@
-"""The files of a comparison: results.json, table.md, table.csv, figures."""
+"""The files of a comparison: results.json, table.md, table.csv, paired.md, figures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from alade_brian.analysis.figures import style
 from alade_brian.analysis.figures.comparison import plot_cost, plot_curves, plot_forgetting
 from alade_brian.files import write_bytes, write_json, write_text
+from alade_brian.studies.comparison import paired
 from alade_brian.studies.comparison.grid import FIGURES
 from alade_brian.studies.comparison.table import csv_text, markdown
 
@@ -23,6 +24,9 @@ def write_comparison(results: Results, out: Path) -> None:
     write_json(out / "results.json", results)
     write_text(out / "table.md", markdown(results))
     write_text(out / "table.csv", csv_text(results))
+    pairs = paired.markdown(results)
+    if pairs is not None:
+        write_text(out / "paired.md", pairs)
     high = max(3.0, 1.0 + 0.35 * len(results["rows"]))
     figures: dict[str, tuple[Callable[[Results, Axes], Axes], float]] = {
         "accuracy": (plot_curves, max(4.5, high)),

@@ -74,7 +74,7 @@ def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
     Accuracies are fractions, the curves one value per task. doubts: why nothing is proven, where that is so.
     train_seconds: wall-clock, all tasks. images: tested after each task, in both networks. events_per_image: synaptic
-    events after the last task.
+    events after the last task. mean_rate_hz: of all neurons in Brian2, after the last task.
     """
     tasks, energy = metrics["tasks"], metrics.get("energy") or {}
     found: dict[str, Any] = {
@@ -86,12 +86,21 @@ def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "train_seconds": sum(task["seconds"]["train"] for task in tasks),
         **{key: sum(task[key] for task in tasks) for key in ("mismatched_spikes", "spikes_compared")},
         **{key: energy[key] for key in COSTS if energy.get(key) is not None},
+        **_mean_rate(tasks[-1].get("layers", [])),
     }
     for network in NETWORKS:
         found[f"accuracy_{network}"] = [task[f"accuracy_{network}"] for task in tasks]
         for summary in SUMMARIES:
             found[f"{summary}_{network}"] = metrics[f"{summary}_{network}"]
     return found
+
+
+def _mean_rate(layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean firing rate over all neurons; nothing where a layer has none."""
+    neurons = sum(layer["neurons"] for layer in layers)
+    if not neurons or any(layer.get("mean_rate_hz") is None for layer in layers):
+        return {}
+    return {"mean_rate_hz": sum(layer["neurons"] * layer["mean_rate_hz"] for layer in layers) / neurons}
 
 
 def disagreeing(results: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ def markdown(results: Results) -> str:
     head += [f"{reference} above by"] if reference else []
     head += ["mismatched spikes", "of entries", "training, s", "events per image"]
     lines = [_line(results, name, reference) for name in results["rows"]]
-    return "\n".join([*_aligned(head, lines), "", *_explanation(results, reference), ""])
+    return "\n".join([*aligned(head, lines), "", *_explanation(results, reference), ""])
 
 
 def csv_text(results: Results) -> str:
@@ -79,7 +79,7 @@ def _spread(found: Sequence[float], scale: float, digits: int, sign: str = "") -
     return f"{mean:{sign},.{digits}f}" + (f" ± {deviation:,.{digits}f}" if deviation is not None else "")
 
 
-def _aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     """Format an aligned Markdown table: names to the left, numbers to the right."""
     widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]

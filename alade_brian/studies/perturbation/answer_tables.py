@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.analysis.metrics.seeds import interval
 from alade_brian.studies.perturbation.answer_bias import AnswerBias, answer_bias, is_known
 from alade_brian.studies.perturbation.trend_tables import (
     CONTROL,
@@ -16,7 +17,6 @@ from alade_brian.studies.perturbation.trend_tables import (
     Trends,
     above_control,
     compared,
-    interval,
     names_of,
     padded,
     trend_text,

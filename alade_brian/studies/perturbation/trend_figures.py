@@ -15,6 +15,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import PercentFormatter
 
 from alade_brian.analysis.figures import style
+from alade_brian.analysis.metrics.seeds import interval, leaves_out_0
 from alade_brian.files import write_bytes
 from alade_brian.studies.perturbation.ages import retained
 from alade_brian.studies.perturbation.curves import Curve, curve
@@ -23,8 +24,6 @@ from alade_brian.studies.perturbation.trend_tables import (
     above_control,
     all_broken,
     compared,
-    interval,
-    leaves_out_0,
     names_of,
     points,
     trends_of,

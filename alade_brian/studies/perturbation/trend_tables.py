@@ -8,15 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from alade_brian.analysis.metrics.seeds import Interval, interval, leaves_out_0
 from alade_brian.studies.perturbation.ages import Broken, broken
 
 Results = Mapping[str, Any]
 # By row and seed.
 Trends = Mapping[str, Mapping[str, float]]
-# A mean and the ends of its interval, where there is one.
-Interval = tuple[float, float | None, float | None]
 
 # The row that learnt everything at once: for it a class is as old as every other.
 CONTROL = "joint"
@@ -54,22 +52,6 @@ def above_control(trends: Trends, row: str) -> list[float]:
     """A row's trends minus the control's of the same seed, which has the same class order: this removes the
     effect of the class order itself."""
     return [trend - trends[CONTROL][seed] for seed, trend in trends[row].items() if seed in trends[CONTROL]]
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Mean over the seeds with a value, and the ends of its 95 % confidence interval (Student's t); no interval
-    from fewer than two. Without a value: nan."""
-    known = np.array([v for v in values if np.isfinite(v)])
-    if len(known) < 2:
-        return (float(known[0]) if len(known) else float("nan")), None, None
-    half = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return float(known.mean()), float(known.mean() - half), float(known.mean() + half)
-
-
-def leaves_out_0(found: Interval) -> bool:
-    """Whether there is an interval and it excludes 0."""
-    _, low, high = found
-    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def markdown(results: Results) -> str:
