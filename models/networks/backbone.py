@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from alade_brian import plugins
 from alade_brian.models.networks.description import BackboneDescription
+from alade_brian.models.networks.latency import LatencyNet
 from alade_brian.models.networks.preact import PreActNet
 from alade_brian.models.networks.resnet import RESNETS, ResNet
 from alade_brian.models.networks.sew import SewNet
@@ -45,14 +46,20 @@ MakeBackbone = Callable[[BackboneDescription], nn.Module]
 
 BACKBONES: Registry[str, MakeBackbone] = Registry(
     "backbone",
-    {"small": ConvBackbone, "preact": PreActNet, **dict.fromkeys(RESNETS, ResNet), "sew": SewNet},
+    {
+        "small": ConvBackbone,
+        "preact": PreActNet,
+        **dict.fromkeys(RESNETS, ResNet),
+        "sew": SewNet,
+        "latency": LatencyNet,
+    },
     also=(plugins.FORM,),
 )
 
 
 def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
-    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `sew` (see `SewNet`), one of
-    `RESNETS` (see `ResNet`), or one of a plug-in's file.
+    """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `sew` (see `SewNet`),
+    `latency` (see `LatencyNet`), one of `RESNETS` (see `ResNet`), or one of a plug-in's file.
 
     numbers   see `BackboneDescription`
     UserError if there is none of that name; ValueError if the images are too small or the neuron cannot be made.

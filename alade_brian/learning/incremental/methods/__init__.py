@@ -16,10 +16,11 @@ from alade_brian.learning.incremental.methods.replay import Replay
 from alade_brian.learning.incremental.methods.wa import Wa
 from alade_brian.learning.rules.blurred_distillation import BlurredDistillation
 from alade_brian.learning.rules.dsr import Dsr
+from alade_brian.learning.rules.relpsp import RelPsp
 from alade_brian.registry import Registry
 
 _ALL: tuple[type[Method], ...] = (
-    Alade, BlurredDistillation, Der, Dsd, Dsr, Finetune, Icarl, Joint, Lwf, Plain, Replay, Wa,
+    Alade, BlurredDistillation, Der, Dsd, Dsr, Finetune, Icarl, Joint, Lwf, Plain, RelPsp, Replay, Wa,
 )  # fmt: skip
 
 METHODS: Registry[str, type[Method]] = Registry(
