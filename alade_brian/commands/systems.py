@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
@@ -27,7 +26,9 @@ def parser(prog: str = "alade-brian systems") -> argparse.ArgumentParser:
     p.add_argument(
         "name", nargs="?", metavar="NAME", choices=[s.name for s in SYSTEMS], help="one system (default: all)"
     )
-    p.add_argument("--prove", type=Path, metavar="RUN", help="run folder of the system; measure what its rule rests on")
+    p.add_argument(
+        "--prove", type=Path, nargs="+", metavar="RUN", help="run folders of the system; measure what its rule rests on"
+    )
     return p
 
 
@@ -44,39 +45,27 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def prove(chosen: list[System], run: Path) -> int:
-    """Measure what a system's rule rests on in the network of a run; the exit code."""
+def prove(chosen: list[System], runs: list[Path]) -> int:
+    """Measure what a system's rule rests on in the networks of runs; the exit code."""
     provable = [system.name for system in SYSTEMS if system.proof is not None]
     if len(chosen) != 1 or chosen[0].proof is None:
         raise UserError(f"--prove measures one system; name one of {', '.join(provable)}")
     # The table of systems needs none of what a measurement does.
+    from alade_brian.analysis.figures.style import write_figure
     from alade_brian.runs.folder import RunFolder
 
-    folder = RunFolder(run)
-    method = folder.stored_config().get("method")
-    if method != chosen[0].name:
-        raise UserError(
-            f"the run in {run} is of the method '{method}', not '{chosen[0].name}'; choose another run folder"
-        )
-    found = import_module(chosen[0].proof).prove(folder)
-    _write(found, run)
-    print(_table(found))
+    folders = [RunFolder(run) for run in runs]
+    for folder in folders:
+        method = folder.stored_config().get("method")
+        if method != chosen[0].name:
+            raise UserError(
+                f"the run in {folder.path} is of the method '{method}', not '{chosen[0].name}'; choose another run "
+                "folder"
+            )
+    proof = import_module(chosen[0].proof)
+    found = proof.prove(folders)
+    with writing_to(runs[0]):
+        write_figure(proof.draw(found), runs[0] / "figures" / "proof")
+        write_json(runs[0] / "proof.json", found)
+    print(proof.table(found))
     return 0
-
-
-def _write(found: dict[str, Any], run: Path) -> None:
-    from alade_brian.analysis.figures import plot_representation
-    from alade_brian.analysis.figures.style import new_axes, write_figure
-
-    with writing_to(run):
-        _, ax = new_axes()
-        write_figure(plot_representation(found, ax), run / "figures" / "proof")
-        write_json(run / "proof.json", found)
-
-
-def _table(found: dict[str, Any]) -> str:
-    rows = [("steps", *(str(t) for t in found["steps"])), ("accuracy", *(f"{a:.4f}" for a in found["accuracy"]))]
-    rows += [(name, *(f"{error:.5f}" for error in errors)) for name, errors in found["layers"].items()]
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows]
-    return "\n".join([*lines[:2], "mean error of the representation, in thresholds:", *lines[2:]])

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alade_brian.analysis.figures import plot_representation
+from alade_brian.analysis.figures.style import new_axes
 from alade_brian.errors import UserError
 from alade_brian.learning.checkpoint import load_checkpoint
 from alade_brian.learning.incremental.task_data import time_first
@@ -27,12 +29,15 @@ STEPS = (5, 10, 20, 40, 80)
 IMAGES = 100
 
 
-def prove(folder: RunFolder) -> dict[str, Any]:
-    """How far every layer is from its representation, and the accuracy, by the number of steps; JSON-ready.
+def prove(folders: Sequence[RunFolder]) -> dict[str, Any]:
+    """How far every layer of a run is from its representation, and the accuracy, by the number of steps; JSON-ready.
 
     ``{"steps": [...], "accuracy": [...], "layers": {name: [mean error in thresholds, ...]}}``, on at most `IMAGES`
     test images, for the checkpoint of the folder's first task.
     """
+    folder, *others = folders
+    if others:
+        raise UserError(f"the proof of dsr measures one run, not {len(folders)}; name one")
     checkpoint = folder.checkpoint(1)
     network, header = load_checkpoint(checkpoint)
     _, images = evaluated_images(header, str(checkpoint), IMAGES)
@@ -58,6 +63,20 @@ def measure(network: nn.Module, images: Tensor, labels: np.ndarray, steps: Seque
         for name, error in found.items():
             errors[name].append(error)
     return {"steps": list(steps), "accuracy": accuracy, "layers": errors}
+
+
+def draw(found: Mapping[str, Any]) -> Any:
+    """The figure of what `prove` found."""
+    return plot_representation(found, new_axes()[1])
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The text of what `prove` found."""
+    rows = [("steps", *(str(t) for t in found["steps"])), ("accuracy", *(f"{a:.4f}" for a in found["accuracy"]))]
+    rows += [(name, *(f"{error:.5f}" for error in errors)) for name, errors in found["layers"].items()]
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows]
+    return "\n".join([*lines[:2], "mean error of the representation, in thresholds:", *lines[2:]])
 
 
 @contextmanager
