@@ -113,7 +113,7 @@ def test_wrong_use_is_one_sentence(
 
 def test_the_shipped_configurations_are_found_by_name() -> None:
     plain = {"digits-plain", "fashion-mnist-plain", "digits-position", "digits-denoise"}
-    assert set(train.shipped()) == {*plain, "dsr", "dsr-quick", "dsr-paper"}
+    assert set(train.shipped()) == {*plain, "dsr", "dsr-quick", "dsr-paper", "relpsp", "relpsp-quick", "relpsp-paper"}
     for name in train.shipped():
         config = config_from(read_mapping(find_file(name, "configs")), name)
         assert method_class(config.method).all_at_once
