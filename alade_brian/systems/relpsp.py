@@ -23,7 +23,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from alade_brian.analysis.figures.spike_times import plot_decisions, plot_time_errors
+from alade_brian.analysis.figures.spike_times import plot_decisions, plot_latencies, plot_time_errors
 from alade_brian.analysis.figures.style import new_grid
 from alade_brian.config.run import config_from
 from alade_brian.conversion.from_torch.convert import convert
@@ -183,10 +183,10 @@ def _others(one: Sequence[Tensor], other: Sequence[Tensor]) -> int:
 
 
 def draw(found: Mapping[str, Any]) -> Axes:
-    """The figure of what `prove` found: differences of spike times, and what becomes of the answers, by dt."""
-    _, axes = new_grid(5.0, 4.0, 2, 2)
-    plot_time_errors(found, axes[0])
-    plot_decisions(found, axes[1])
+    """The figure of what `prove` found: differences of spike times, and what becomes of the answers and when they come, by dt."""
+    _, axes = new_grid(4.5, 4.0, 3, 3)
+    for plot, ax in zip((plot_time_errors, plot_decisions, plot_latencies), axes, strict=True):
+        plot(found, ax)
     return axes[0]
 
 
@@ -200,12 +200,12 @@ def table(found: Mapping[str, Any]) -> str:
         most = max(layer["max_error_steps"] for layer in each["layers"].values())
         lines.append(
             f"{each['dt_ms']:>8g}{each['images']:>8}{each['accuracy']:>10.4f}{each['class_flips']:>8.4f}"
-            f"{each['ties']:>8.4f}{each['silent']:>8.4f}{each['latency_ms']:>9.3f}{most:>9.4f}dt"
+            f"{each['ties']:>8.4f}{each['silent']:>8.4f}{each['latency_ms']:>9.3f}{most:>9.5f}dt"
             f"{each['mean_error_ms']:>12.5f}{each['max_error_ms']:>11.5f}{each['spikes']:>8.1f}"
             f"{each['spikes_to_decision']:>9.1f}"
         )
-    lines.append(f"slope of the mean error: {found['slope']:.3f}; no neuron fired more than ")
-    lines[-1] += f"{max(each['most_spikes'] for each in found['windows'])} time(s)"
+    most_spikes = max(each["most_spikes"] for each in found["windows"])
+    lines.append(f"slope of the mean error: {found['slope']:.3f}; no neuron fired more than {most_spikes} time(s)")
     lines.append("rate-coded, the same size:")
     lines += [
         f"{each['steps']:>8} steps: accuracy {each['accuracy']:.4f}, {each['spikes']:.1f} spikes per image"

@@ -30,7 +30,7 @@ def plot_time_errors(found: Mapping[str, Any], ax: Axes) -> Axes:
 
 def plot_decisions(found: Mapping[str, Any], ax: Axes) -> Axes:
     """The part of the images that are answered correctly, simulated and in closed form, and of those that are answered
-    otherwise than in closed form, against dt. `found` as `systems.relpsp.prove` gives it."""
+    otherwise than in closed form, against dt, on as many images as there are for each. `found` as `systems.relpsp.prove` gives it."""
     windows = found["windows"]
     dt = [each["dt_ms"] for each in windows]
     for key, name, colour, line in (
@@ -43,5 +43,23 @@ def plot_decisions(found: Mapping[str, Any], ax: Axes) -> Axes:
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("time step dt (ms)")
     ax.set_ylabel("part of the images")
+    ax.legend(fontsize="small")
+    return style.tidy(ax)
+
+
+def plot_latencies(found: Mapping[str, Any], ax: Axes) -> Axes:
+    """The mean time (ms) of the first output spike, simulated and in closed form, against dt. `found` as
+    `systems.relpsp.prove` gives it."""
+    windows = found["windows"]
+    dt = [each["dt_ms"] for each in windows]
+    for key, name, colour, line in (
+        ("latency_ms", "simulated", style.BLACK, "-"),
+        ("latency_closed_form_ms", "closed form", style.BLUE, "--"),
+    ):
+        ax.plot(dt, [each[key] for each in windows], line, marker="o", color=colour, label=name)
+    ax.set_xscale("log")
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("time step dt (ms)")
+    ax.set_ylabel("first output spike (ms)")
     ax.legend(fontsize="small")
     return style.tidy(ax)
