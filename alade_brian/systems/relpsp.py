@@ -183,7 +183,7 @@ def _others(one: Sequence[Tensor], other: Sequence[Tensor]) -> int:
 
 
 def draw(found: Mapping[str, Any]) -> Axes:
-    """The figure of what `prove` found: differences of spike times, and what becomes of the answers and when they come, by dt."""
+    """The figure of what `prove` found, by dt: differences of spike times, the answers, and when they come."""
     _, axes = new_grid(4.5, 4.0, 3, 3)
     for plot, ax in zip((plot_time_errors, plot_decisions, plot_latencies), axes, strict=True):
         plot(found, ax)

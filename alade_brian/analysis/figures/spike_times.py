@@ -30,7 +30,8 @@ def plot_time_errors(found: Mapping[str, Any], ax: Axes) -> Axes:
 
 def plot_decisions(found: Mapping[str, Any], ax: Axes) -> Axes:
     """The part of the images that are answered correctly, simulated and in closed form, and of those that are answered
-    otherwise than in closed form, against dt, on as many images as there are for each. `found` as `systems.relpsp.prove` gives it."""
+    otherwise than in closed form, against dt, each on its own number of images. `found` as `systems.relpsp.prove` gives
+    it."""
     windows = found["windows"]
     dt = [each["dt_ms"] for each in windows]
     for key, name, colour, line in (
