@@ -20,7 +20,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from alade_brian.analysis.figures.spike_times import plot_decisions, plot_latencies, plot_time_errors
@@ -182,7 +181,7 @@ def _others(one: Sequence[Tensor], other: Sequence[Tensor]) -> int:
     return sum(int(((a < NEVER) != (b < NEVER)).sum()) for a, b in zip(one, other, strict=True))
 
 
-def draw(found: Mapping[str, Any]) -> Axes:
+def draw(found: Mapping[str, Any]) -> Any:
     """The figure of what `prove` found, by dt: differences of spike times, the answers, and when they come."""
     _, axes = new_grid(4.5, 4.0, 3, 3)
     for plot, ax in zip((plot_time_errors, plot_decisions, plot_latencies), axes, strict=True):

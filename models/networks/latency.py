@@ -72,6 +72,10 @@ class LatencyNet(nn.Module):
         intensity = self.flatten(self.intensity(images))
         return torch.where(intensity > TOLERANCE, (1 - intensity).clamp(min=0), torch.full_like(intensity, NEVER))
 
+    def timed_layers(self) -> list[tuple[nn.Linear, RelPspIF]]:
+        """Weights and neurons of every layer."""
+        return [(layer.linear, layer.neuron) for layer in self.layers if isinstance(layer, RampLayer)]
+
     def forward(self, images: Tensor) -> Tensor:
         x = self.flatten(self.encoder(self.hold(self.intensity(images))))
         for layer in self.layers:

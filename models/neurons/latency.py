@@ -62,7 +62,8 @@ class LatencyEncoder(SpikingNeuron[EncoderState]):
     state = EncoderState
 
     def __init__(self, steps: int, window: float = 8, **conventions: Any) -> None:
-        super().__init__(steps, **({"threshold": 1 - TOLERANCE, "comparison": ">="} | conventions))
+        given: dict[str, Any] = {"threshold": 1 - TOLERANCE, "comparison": ">="}
+        super().__init__(steps, **(given | conventions))
         self.window = check_window(window)
 
     def flow(self, state: EncoderState) -> EncoderState:
@@ -100,7 +101,8 @@ class RelPspIF(SpikingNeuron[RampState]):
     state = RampState
 
     def __init__(self, steps: int, window: float = 1, **conventions: Any) -> None:
-        super().__init__(steps, **({"comparison": ">="} | conventions))
+        given: dict[str, Any] = {"comparison": ">="}
+        super().__init__(steps, **(given | conventions))
         self.window = check_window(window)
 
     def flow(self, state: RampState) -> RampState:

@@ -221,8 +221,7 @@ def latency_net(network: ExpandableNetwork) -> LatencyNet:
 def timed_layers(network: ExpandableNetwork) -> list[tuple[nn.Linear, RelPspIF]]:
     """Weights and neurons of every layer behind the pixels, to the outputs."""
     assert network.classifier is not None and isinstance(network.decision, FirstToFire)
-    hidden = [(layer.linear, layer.neuron) for layer in latency_net(network).layers]
-    return [*hidden, (network.classifier, network.decision.neuron)]
+    return [*latency_net(network).timed_layers(), (network.classifier, network.decision.neuron)]
 
 
 def check_intensities(name: str, images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
