@@ -77,7 +77,7 @@ def test_one_epoch_of_a_narrow_copy(name: str) -> None:
         history = learner.learn(data)
     if FULL:
         network = learner.network.eval()
-        found = verify(network, dataset.test_images[:2], **convert_options(dataset))
+        found = verify(network, dataset.test_images[:2], **convert_options(dataset, network))
         assert found.mismatched_spikes == 0 and found.prediction_agreement == 1.0
         print(name, f"{sum(p.numel() for p in network.extractors[0].parameters()):,} parameters", found)
     assert [record["stage"] for record in history.epochs] == [1, 2]

@@ -183,7 +183,7 @@ def test_one_run_of_dsr_is_measured_at_a_time(dsr: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--prove", "RUN"], "--prove measures one system; name one of dsr, tandem"),
+        (["--prove", "RUN"], "--prove measures one system; name one of dsr, tandem, relpsp"),
         (["alade", "--prove", "RUN"], "--prove measures one system; name one of dsr"),
         (["tandem", "--prove", "RUN"], "is of the method 'dsr', not 'tandem'"),
         (["dsr", "--prove", "nowhere"], "nowhere"),
@@ -194,3 +194,35 @@ def test_what_cannot_be_proved_is_refused(
 ) -> None:
     assert call("systems", *[dsr if a == "RUN" else a for a in arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def relpsp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("systems") / "relpsp"
+    quick = ["--set", "learning.epochs=2", "--set", "train_per_class=40", "--set", "network.channels=[32]"]
+    assert call("train", "relpsp-quick", "--verify-images", 40, "--backend", "numpy", *quick, "--out", out) == 0
+    return out
+
+
+def test_simulated_spike_times_converge_to_the_closed_form(
+    relpsp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alade_brian.systems.relpsp.WINDOWS", {8: 40, 32: 40, 128: 40, 512: 10})
+    monkeypatch.setattr("alade_brian.systems.relpsp.RATE_STEPS", (4, 16))
+    assert call("systems", "relpsp", "--prove", relpsp) == 0
+    assert "no neuron fired more than 1 time(s)" in capsys.readouterr().out
+    found = json.loads((relpsp / "proof.json").read_text())
+    for each in found["windows"]:
+        for layer in each["layers"].values():
+            assert -1e-4 < layer["min_error_steps"] < layer["max_error_steps"] < 1 + 1e-9
+            assert layer["other_neurons"] == 0
+        assert each["most_spikes"] == 1 and 0 < each["spikes_to_decision"] <= each["spikes"] <= 64 + 32 + 10
+    assert found["slope"] == pytest.approx(1, abs=0.15)
+    trained, finest = found["windows"][1], found["windows"][-1]
+    assert trained["dt_ms"] == 10 / 32 and trained["accuracy"] > 0.5
+    assert finest["class_flips"] == 0 and finest["accuracy"] == finest["accuracy_closed_form"]
+    # A network of the same size that counts spikes needs several of every neuron.
+    coarse, fine = found["rate_coded"]["by_steps"]
+    assert fine["spikes"] > 2 * coarse["spikes"] > 2 * trained["spikes_to_decision"]
+    assert fine["accuracy"] > 0.5
+    assert (relpsp / "figures" / "proof.svg").is_file() and (relpsp / "figures" / "proof.png").is_file()

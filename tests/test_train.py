@@ -107,10 +107,8 @@ def test_wrong_use_is_one_sentence(
 
 def test_the_shipped_configurations_are_found_by_name() -> None:
     plain = {"digits-plain", "fashion-mnist-plain", "digits-position", "digits-denoise"}
-    assert set(train.shipped()) == {
-        *plain,
-        *(name + size for name in ("dsr", "tandem", "blurred-distillation") for size in ("", "-quick", "-paper")),
-    }
+    systems = "dsr", "tandem", "blurred-distillation", "relpsp"
+    assert set(train.shipped()) == {*plain, *(name + size for name in systems for size in ("", "-quick", "-paper"))}
     for name in train.shipped():
         config = config_from(read_mapping(find_file(name, "configs")), name)
         assert method_class(config.method).all_at_once

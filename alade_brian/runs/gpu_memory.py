@@ -54,7 +54,7 @@ def final_network(config: RunConfig, dataset: Dataset, scenario: Scenario) -> tu
     learner.network.set_classifier(dataset.outputs)
     count = len(scenario) if learner.method.grows else 1
     weights = sum(parameter.numel() for parameter in learner.network.parameters())
-    spec = convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset))
+    spec = convert(learner.network.eval(), dataset.image_shape, **convert_options(dataset, learner.network))
     return count * weights, repeated(spec, count)
 
 

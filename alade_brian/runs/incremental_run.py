@@ -192,7 +192,7 @@ class IncrementalJob:
         self.learner.method.remember(torch.from_numpy(kept.images), torch.from_numpy(kept.labels))
 
     def _verify(self, task: Task, test: ImageSet) -> VerifiedTask:
-        coding, last = convert_options(self.dataset), task.number == len(self.scenario)
+        coding, last = convert_options(self.dataset, self.learner.network), task.number == len(self.scenario)
         try:
             return VerifiedRun(self.folder, self.settings, self.progress).verify_task(
                 task.number, self.learner.network, self.dataset.image_shape, test, coding, self._saver(task), last

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from alade_brian.config.run import RunConfig
 from alade_brian.data import (
@@ -24,6 +25,7 @@ from alade_brian.data import (
 )
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, method_class
+from alade_brian.models import ExpandableNetwork
 from alade_brian.simulation import SimulationSettings
 
 
@@ -42,10 +44,14 @@ def load_images(config: RunConfig, download: bool = False) -> Dataset:
     )  # fmt: skip
 
 
-def convert_options(dataset: Dataset) -> dict[str, Any]:
-    """Options of `convert` for images that are sequences; none for still images."""
+def convert_options(dataset: Dataset, network: nn.Module) -> dict[str, Any]:
+    """Options of `convert` for images that are sequences, and for a network that says what a step lasts."""
     steps = dataset.sequence_steps
-    return {} if steps is None else {"steps": steps, "sequence": True}
+    seconds = network.step_seconds if isinstance(network, ExpandableNetwork) else None
+    return {
+        **({} if steps is None else {"steps": steps, "sequence": True}),
+        **({} if seconds is None else {"dt": seconds}),
+    }
 
 
 def make_scenario(config: RunConfig, dataset: Dataset) -> Scenario:
@@ -94,11 +100,13 @@ def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
 
     try:
         learner().network.add_extractor()
-        return learner()
+        made = learner()
     except ValueError as error:
         raise UserError(
             f"section 'network' does not fit the {config.dataset} images of {dataset.image_shape}: {error}"
         ) from None
+    made.method.see(dataset)
+    return made
 
 
 def _check_device(config: RunConfig) -> None:

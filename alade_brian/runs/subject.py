@@ -77,7 +77,7 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     network, header = load_checkpoint(checkpoint)
     dataset, images = evaluated_images(header, str(checkpoint), count, data_root)
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
-    spec = convert(network, dataset.image_shape, **convert_options(dataset))
+    spec = convert(network, dataset.image_shape, **convert_options(dataset, network))
     best = _best(RunFolder(checkpoint.parent.parent), header["task"])
     names = tuple(header.get("class_names", ()))
     return TrainedNetwork(

@@ -83,4 +83,15 @@ SYSTEMS = (
         minutes=3,
         command="alade-brian train blurred-distillation",
     ),
+    System(
+        name="relpsp",
+        paper="ReL-PSP: Zhang, Wang, Wu, ..., Chua, Carlson, Li, TNNLS 2022 (arXiv 2003.11837)",
+        neuron="integrate-and-fire with rectified linear postsynaptic potentials, at most one spike",
+        rule="gradients of spike times in closed form, no time steps in training",
+        data="Fashion-MNIST",
+        proves="every spike; spike times against the closed form, by the length of a step",
+        minutes=5,
+        command="alade-brian train relpsp",
+        proof="alade_brian.systems.relpsp",
+    ),
 )

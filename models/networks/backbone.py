@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from alade_brian import plugins
 from alade_brian.models.networks.description import BackboneDescription
+from alade_brian.models.networks.latency import LatencyNet
 from alade_brian.models.networks.preact import PreActNet
 from alade_brian.models.networks.resnet import RESNETS, ResNet
 from alade_brian.models.networks.sew import SewNet
@@ -51,6 +52,7 @@ BACKBONES: Registry[str, MakeBackbone] = Registry(
         "preact": PreActNet,
         "sew": SewNet,
         "tandem": TandemNet,
+        "latency": LatencyNet,
         **dict.fromkeys(RESNETS, ResNet),
     },
     also=(plugins.FORM,),
@@ -59,7 +61,7 @@ BACKBONES: Registry[str, MakeBackbone] = Registry(
 
 def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) -> nn.Module:
     """An extractor by name: `small` (see `ConvBackbone`), `preact` (see `PreActNet`), `sew` (see `SewNet`), `tandem`
-    (see `TandemNet`), one of `RESNETS` (see `ResNet`), or one of a plug-in's file.
+    (see `TandemNet`), `latency` (see `LatencyNet`), one of `RESNETS` (see `ResNet`), or one of a plug-in's file.
 
     numbers   see `BackboneDescription`
     UserError if there is none of that name; ValueError if the images are too small or the neuron cannot be made.
@@ -69,6 +71,6 @@ def make_backbone(name: str, image_shape: tuple[int, int, int], **numbers: Any) 
 
 def build_backbone(of: BackboneDescription) -> nn.Module:
     """The extractor of a description; errors as of `make_backbone`."""
-    if of.hidden and of.backbone in ("small", "preact", *RESNETS):
+    if of.hidden and of.backbone in BACKBONES and of.backbone != "tandem":
         raise ValueError(f"hidden layers {list(of.hidden)}: the backbone '{of.backbone}' has none; use 'tandem'")
     return plugins.find(BACKBONES, of.backbone)(of)

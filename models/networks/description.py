@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from alade_brian.models.layers.first_to_fire import FirstToFire
 from alade_brian.models.layers.readouts import LeakyMean, MeanOverSteps, OverSteps
 from alade_brian.models.neurons import NEURONS
+from alade_brian.models.neurons.latency import RelPspIF
 from alade_brian.models.neurons.neuron import SpikingNeuron
 from alade_brian.models.neurons.quantal import QuantalLIF
 from alade_brian.models.neurons.surrogate import surrogate_of
@@ -63,9 +65,11 @@ class BackboneDescription:
             raise ValueError(f"the neuron {self.neuron} takes no '{unknown[0]}'; it takes {', '.join(known)}")
         return cls(self.steps, **given)
 
-    def make_decision(self) -> OverSteps:
-        """The mean over the steps that fits these neurons."""
+    def make_decision(self) -> OverSteps | FirstToFire:
+        """The mean over the steps that fits these neurons; of neurons that fire once, which is the first."""
         neuron = self.make_neuron()
+        if isinstance(neuron, RelPspIF):
+            return FirstToFire(neuron)
         if isinstance(neuron, QuantalLIF):
             # `neuron_options` may replace the description's decay.
             return LeakyMean(self.steps, float(neuron.decay))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from alade_brian.models.layers.first_to_fire import FirstToFire
 from alade_brian.models.layers.readouts import MeanOverSteps, OverSteps
 
 
@@ -17,25 +18,33 @@ class ExpandableNetwork(nn.Module):
 
     All extractors but the newest are frozen: no gradient, batch norm in eval mode, whatever `train()` says.
     `make_extractor` builds one extractor; it must have an attribute `width`, its number of features. `decision` is a
-    linear mean over the steps; by default, one in which all count the same.
+    linear mean over the steps; by default, one in which all count the same. Or it is `FirstToFire`; what trains such a
+    network (`Method.learns_times`) does not call it.
 
     `auxiliary` is the head of the newest extractor during training (old classes together, each new class apart). It
     takes no part in `forward`.
     """
 
-    def __init__(self, make_extractor: Callable[[], nn.Module], steps: int, decision: OverSteps | None = None) -> None:
+    def __init__(
+        self, make_extractor: Callable[[], nn.Module], steps: int, decision: OverSteps | FirstToFire | None = None
+    ) -> None:
         super().__init__()
         self._make_extractor = make_extractor
         self.steps = steps
         self.extractors = nn.ModuleList()
         self.classifier: nn.Linear | None = None
-        self.decision = MeanOverSteps(steps) if decision is None else decision
+        self.decision: OverSteps | FirstToFire = MeanOverSteps(steps) if decision is None else decision
         self.auxiliary: nn.Linear | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Number of features of each extractor."""
         return tuple(int(extractor.width) for extractor in self.extractors)  # type: ignore[arg-type]
+
+    @property
+    def step_seconds(self) -> float | None:
+        """What a step lasts, where the network says it."""
+        return self.decision.step_seconds if isinstance(self.decision, FirstToFire) else None
 
     @property
     def classes(self) -> int:

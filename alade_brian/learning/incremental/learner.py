@@ -18,6 +18,7 @@ from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.parallel import average_statistics
 from alade_brian.learning.stage import Augment, Stage, StageTrainer, seeded
 from alade_brian.models import ExpandableNetwork, build_backbone
+from alade_brian.models.layers.first_to_fire import FirstToFire
 
 # Where a task stands between two epochs: plain values and tensors, as `Learner.learn` takes it back.
 State = dict[str, Any]
@@ -64,6 +65,11 @@ class Learner:
             lambda: build_backbone(description), description.steps, description.make_decision()
         )
         self.method = method_class(config.method)(config, self.network)
+        if isinstance(self.network.decision, FirstToFire) and not self.method.learns_times:
+            raise UserError(
+                f"network.neuron is '{config.network.neuron}', which fires once, but the method '{config.method}' "
+                "learns means over the steps; use the method 'relpsp', or another neuron"
+            )
         self.method.augments, self.method.description = augment is not None, description
 
     def take(self, network: ExpandableNetwork) -> None:

@@ -16,11 +16,12 @@ from alade_brian.learning.incremental.methods.replay import Replay
 from alade_brian.learning.incremental.methods.wa import Wa
 from alade_brian.learning.rules.blurred_distillation import BlurredDistillation
 from alade_brian.learning.rules.dsr import Dsr
+from alade_brian.learning.rules.relpsp import RelPsp
 from alade_brian.learning.rules.tandem import Tandem
 from alade_brian.registry import Registry
 
 _ALL: tuple[type[Method], ...] = (
-    Alade, BlurredDistillation, Der, Dsd, Dsr, Finetune, Icarl, Joint, Lwf, Plain, Replay, Tandem, Wa,
+    Alade, BlurredDistillation, Der, Dsd, Dsr, Finetune, Icarl, Joint, Lwf, Plain, RelPsp, Replay, Tandem, Wa,
 )  # fmt: skip
 
 METHODS: Registry[str, type[Method]] = Registry(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from alade_brian.config.run import RunConfig
+from alade_brian.data import Dataset
 from alade_brian.errors import UserError
 from alade_brian.learning.incremental.task_data import TaskData, time_first
 from alade_brian.learning.stage import Stage
@@ -36,6 +37,7 @@ class Method(ABC):
     all_at_once whether there is one task, of all classes
     grows       whether every task brings an extractor
     takes_values whether targets may be values in place of classes
+    learns_times whether the times of single spikes are learnt: networks that answer by the first of them need that
     augments    whether images are changed at random whenever they are shown: features are then never kept
     description of an extractor, for the run's images; the learner gives it
     """
@@ -46,6 +48,7 @@ class Method(ABC):
     all_at_once: ClassVar[bool] = False
     grows: ClassVar[bool] = False
     takes_values: ClassVar[bool] = False
+    learns_times: ClassVar[bool] = False
     augments: bool = False
     description: BackboneDescription
 
@@ -54,6 +57,9 @@ class Method(ABC):
 
     def check(self, sizes: Sequence[int]) -> None:  # noqa: B027 - most methods have nothing to refuse
         """UserError where a run of tasks with these numbers of classes cannot end well; called before it begins."""
+
+    def see(self, dataset: Dataset) -> None:  # noqa: B027 - most methods take any images
+        """UserError where the method cannot learn from these images; called before anything is computed."""
 
     @abstractmethod
     def begin_task(self, data: TaskData) -> None:
