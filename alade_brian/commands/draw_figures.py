@@ -23,7 +23,7 @@ from alade_brian.analysis.figures.style import write_figure
 from alade_brian.analysis.problems import Problem, problem_of
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import spread_over_classes
-from alade_brian.commands.options import IMAGE_NUMBERS, LAYER, NEURONS, OUT, TASK
+from alade_brian.commands.options import IMAGE_NUMBERS, LAYER, NEURONS, OUT, TASK, count
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
 from alade_brian.runs.folder import RunFolder, read_json
@@ -41,7 +41,7 @@ def parser(prog: str = "alade-brian figures") -> argparse.ArgumentParser:
     LAYER.add(p, "of rasters, intervals and selectivity")
     IMAGE_NUMBERS.add(p, "in rasters")
     NEURONS.add(p, default=MOST_NEURONS)
-    p.add_argument("--dpi", type=int, default=150, metavar="N", help="resolution of the PNG files (default 150)")
+    p.add_argument("--dpi", type=count, default=150, metavar="N", help="resolution of the PNG files (default 150)")
     OUT.add(p, "default: RUN/paper")
     return p
 

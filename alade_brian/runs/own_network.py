@@ -6,7 +6,6 @@ import difflib
 import importlib.util
 import inspect
 import sys
-import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from alade_brian.errors import UserError
+from alade_brian.numpy_files import open_numpy
 
 # The array of a file with several that is taken.
 NAME = "images"
@@ -42,16 +42,15 @@ def read_images(path: Path) -> np.ndarray:
     """Images as float64 from an .npy, or an .npz with one array or one called `images`. UserError where there are
     none."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            images = found
-        else:
-            with found:
+        with open_numpy(path) as found:
+            if isinstance(found, np.ndarray):
+                images = found
+            else:
                 names = found.files
                 if len(names) != 1 and NAME not in names:
                     raise UserError(f"{path} holds {', '.join(names) or 'no array'}; name one of its arrays '{NAME}'")
                 images = found[NAME if NAME in names else names[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as .npy or .npz ({error}); write it with numpy.save") from None
     if images.dtype.kind not in "biuf" or images.ndim < 2 or not len(images):
         raise UserError(f"{path} holds {images.dtype} of shape {images.shape}; it needs numbers of shape (images, ...)")
