@@ -35,6 +35,7 @@ GROUND = {
     "files",
     "outputs",
     "machine",
+    "content",
     "numpy_files",
     "source_digest",
     "brian2_preferences",

@@ -22,12 +22,13 @@ from typing import get_args
 
 import numpy as np
 
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.commands.options import IMAGES, LAYER, TASK, TO, finite
 from alade_brian.errors import UserError
 from alade_brian.numpy_files import open_npz
 from alade_brian.outputs import check_new_file
-from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder
 from alade_brian.spikes.csv_file import sidecar, write_csv
 from alade_brian.spikes.neo_nwb import GAP, write_nwb
 from alade_brian.spikes.spike_record import Network, SpikeRecord, load_spikes, save_spikes
@@ -120,7 +121,7 @@ def class_names(record: Path) -> tuple[str, ...]:
     """Names of the classes in class order, from the metrics of the run that a record belongs to; none if it belongs to
     none."""
     metrics = RunFolder(record.resolve().parent.parent).metrics
-    return Naming.of(read_json(metrics)).classes if metrics.is_file() else ()
+    return Naming.of(read_metrics(metrics)).classes if metrics.is_file() else ()
 
 
 def _classes(arguments: argparse.Namespace, record: SpikeRecord) -> list[int] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.content import NOTHING, fault
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.outputs import is_unused
@@ -24,6 +25,11 @@ from alade_brian.runs.subject import TrainedNetwork
 from alade_brian.simulation import SimulationSettings, open_simulator
 
 FORMAT = 2
+_MEASURED = {str: object}
+_RESULTS = {
+    "format": int, "digest": str, "tasks": [int], "images_per_task": [int], "baseline": (_MEASURED, NOTHING),
+    "perturbations": {str: {"unit": str, "strengths": {str: {str: _MEASURED}}}},
+}  # fmt: skip
 # Noise is drawn and shown for so many images at a time.
 IMAGES_AT_ONCE = 250
 
@@ -61,6 +67,8 @@ class Study:
         self.file, self.subject = folder / "results.json", subject
         if self.file.is_file():
             self.results = read_json(self.file)
+            if not isinstance(self.results, dict):
+                raise UserError(f"{self.file} holds no study; choose another --out, or remove it")
             if self.results.get("format") != FORMAT:
                 raise UserError(f"{folder} holds a study of another version of this program; choose another --out")
             if self.results.get("digest") != subject.digest:
@@ -68,6 +76,9 @@ class Study:
                     f"{folder} holds a study of another network or of other images; choose another --out, or the "
                     "same checkpoint and --images"
                 )
+            wrong = fault(self.results, _RESULTS)
+            if wrong is not None:
+                raise UserError(f"{self.file} is damaged ({wrong}); restore it, or choose another --out")
         elif not is_unused(folder):
             raise UserError(f"{folder} holds files but no study; choose another folder with --out")
         else:
