@@ -44,11 +44,14 @@ def load_spec(path: Path) -> NetworkSpec:
             raise SpecError(
                 f"{path} has format {content['format']}, this version reads {FORMAT}: use the version that wrote it"
             )
-        return _decode(content["network"], arrays)
+        spec = _decode(content["network"], arrays)
+        if not isinstance(spec, NetworkSpec):
+            raise SpecError("it describes no network")
+        return spec
     except FileNotFoundError:
         raise SpecError(f"there is no file {path}: check the path") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, SpecError):
+        if isinstance(error, SpecError) and str(path) in str(error):
             raise
         raise SpecError(f"{path} is damaged or no network specification ({error}): write it again") from None
 
