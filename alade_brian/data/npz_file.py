@@ -8,6 +8,7 @@ import numpy as np
 
 from alade_brian.data.dataset import Split
 from alade_brian.errors import UserError
+from alade_brian.files import is_utf8
 from alade_brian.numpy_files import open_npz
 
 IMAGES = ("train_images", "test_images")
@@ -131,4 +132,8 @@ def _names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path | None)
             f"{path}: class_names are {names.dtype} of shape {names.shape}, but the labels need {classes} names; "
             "save one text per class"
         )
-    return tuple(str(name) for name in names)
+    found = tuple(str(name) for name in names)
+    wrong = next((name for name in found if not is_utf8(name) or not name.isprintable()), None)
+    if wrong is not None:
+        raise UserError(f"{path}: the class name {wrong!a} holds characters that cannot be shown; rename the class")
+    return found

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +39,8 @@ NATIVE = "-march=native"
 CACHE_BYTES = 4 * 2**30
 STALE_SECONDS = 24 * 3600
 PROGRAM = "main"
+# In seconds; the largest generated program takes some minutes on a busy machine.
+PATIENCE = 3600
 # Where code is generated, and what it is generated from.
 GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.spec", "alade_brian.conversion.to_brian2")
 
@@ -186,12 +189,36 @@ def compile_by(ways: Sequence[Sequence[str]], folder: Path) -> str | None:
     """Compile by the first of these commands that works; None, or where none does, the first error of the last."""
     said = ""
     for number, way in enumerate(ways):
-        done = subprocess.run(way, cwd=folder, capture_output=True, text=True)
-        if not done.returncode:
+        code, said = _run(way, folder)
+        if not code:
             return None
-        said = done.stderr or done.stdout
         log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), said[:300])
     return next((line for line in said.splitlines() if "error" in line), said[-300:]).strip()
+
+
+def _run(command: Sequence[str], folder: Path) -> tuple[int, str]:
+    """The exit code of a command and what it said. It and all that it started are ended after `PATIENCE`, and where
+    this process is interrupted; UserError if it cannot be started or was ended."""
+    try:
+        child = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be started ({error.strerror}); install a C++ compiler") from None
+    try:
+        out, err = child.communicate(timeout=PATIENCE)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        last = (err or out).strip()[-200:] or "nothing"
+        raise UserError(
+            f"{command[0]} did not end within {PATIENCE} s (its last words: {last}); check it with a small program"
+        ) from None
+    return child.returncode, err or out
 
 
 def one_file(folder: Path) -> str:
