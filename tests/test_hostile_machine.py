@@ -118,6 +118,8 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
+ONLY_VERSION = '[ "$1" = --version ] && echo c 1.0 && exit 0; echo busy >&2; sleep 600'
+
 VARIABLES: list[tuple[str, Callable[[Path], dict[str, str]], str]] = [
     ("no compiler", lambda tmp: {"CXX": "no-such-compiler"}, "compiler"),
     ("a folder for a compiler", lambda tmp: {"CXX": str(tmp)}, "compiler"),
@@ -126,6 +128,7 @@ VARIABLES: list[tuple[str, Callable[[Path], dict[str, str]], str]] = [
     ("a compiler of noise", lambda tmp: {"CXX": script(tmp / "c", "printf 'error: \\377' >&2; exit 1")}, "error"),
     ("a compiler that is none", lambda tmp: {"CXX": script(tmp / "c", "exit 0")}, ""),
     ("a compiler that hangs", lambda tmp: {"CXX": script(tmp / "c", "echo busy >&2; sleep 600")}, "last words: busy"),
+    ("a compiler that compiles forever", lambda tmp: {"CXX": script(tmp / "c", ONLY_VERSION)}, "last words: busy"),
     ("a file for the cache", lambda tmp: {"ALADE_BRIAN_CACHE": str(tmp / "x.nir")}, "x.nir"),
     ("a cache below a file", lambda tmp: {"ALADE_BRIAN_CACHE": str(tmp / "x.nir" / "y")}, "x.nir"),
     ("a cache nowhere", lambda tmp: {"ALADE_BRIAN_CACHE": "/proc/x"}, "/proc/x"),
