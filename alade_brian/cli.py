@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import logging
 import os
@@ -21,11 +22,18 @@ from typing import Any, NoReturn
 
 from alade_brian import __version__
 from alade_brian.errors import RunStopped, UserError
+from alade_brian.files import is_utf8
 
 INTERRUPTED = 130
 # What a shell reports for a program that SIGPIPE ended.
 PIPE_CLOSED = 141
 PROGRAM = "alade-brian"
+# What a file system refuses; other errors of the system are the program's, and stay loud.
+FILE_SYSTEM = frozenset({
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EINVAL, errno.EIO, errno.EISDIR, errno.ELOOP,
+    errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.ENXIO, errno.EPERM,
+    errno.EROFS, errno.ESTALE,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,9 @@ def _run(name: str, prog: str, arguments: Sequence[str] | None) -> int:
 def _parsed_and_run(
     parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], int], arguments: Sequence[str] | None
 ) -> int:
+    for each in sys.argv[1:] if arguments is None else arguments:
+        if not is_utf8(each):
+            parser.error(f"the argument {each!a} is not UTF-8; rename the file, or write it in UTF-8")
     parsed = parser.parse_args(arguments)
     parsed.prog = parser.prog
     # Brian2's own remarks (name clashes, code generation) are for its developers.
@@ -149,10 +160,22 @@ def _parsed_and_run(
         sys.stderr.write(f"{parser.prog}: interrupted{how}\n")
         return INTERRUPTED
     except Exception as error:
-        if not _is_users(error):
+        sentence = str(error) if _is_users(error) else _environments(error)
+        if sentence is None:
             raise
-        sys.stderr.write(f"{parser.prog}: error: {error}{how if isinstance(error, RunStopped) else ''}\n")
+        kept = isinstance(error, RunStopped | MemoryError | OSError)
+        sys.stderr.write(f"{parser.prog}: error: {sentence}{how if kept else ''}\n")
         return 2
+
+
+def _environments(error: Exception) -> str | None:
+    """A sentence if a file system or the memory failed, which no reader or writer turned into its own; else None."""
+    if isinstance(error, MemoryError):
+        return f"the memory of this machine does not suffice ({error or 'out of memory'}); use fewer or smaller inputs"
+    if isinstance(error, OSError) and error.errno in FILE_SYSTEM:
+        where = error.filename if error.filename is not None else "a file"
+        return f"{where} cannot be read or written ({error.strerror}); check the path, its permissions and free space"
+    return None
 
 
 def _is_users(error: Exception) -> bool:

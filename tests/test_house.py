@@ -35,6 +35,8 @@ GROUND = {
     "files",
     "outputs",
     "machine",
+    "content",
+    "numpy_files",
     "source_digest",
     "brian2_preferences",
     "program_cache",

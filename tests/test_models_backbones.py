@@ -83,7 +83,9 @@ def test_features_are_as_wide_as_said(name: str, shape: tuple[int, int, int]) ->
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown backbone 'vgg'; use one of small, preact, sew, tandem, latency, resnet18"):
+    with pytest.raises(
+        UserError, match="unknown backbone 'vgg'; use one of small, preact, sew, tandem, latency, resnet18"
+    ):
         make_backbone("vgg", (3, 32, 32))
     with pytest.raises(ValueError, match="too small for a stem with pooling"):
         make_backbone("resnet18-imagenet", (3, 2, 2))

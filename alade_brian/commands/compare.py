@@ -18,11 +18,10 @@ from alade_brian.commands.options import DOWNLOAD, OUT, SET, add_grid
 from alade_brian.config.shipped import find_file
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_not_locked, writing_to
-from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.studies.comparison.cells import Estimate, Outcome, check_cell, compute, try_rows
 from alade_brian.studies.comparison.grid import Grid, GridCell, read_grid
 from alade_brian.studies.comparison.report import write_comparison
-from alade_brian.studies.comparison.results import cell_results, check_earlier, collect, disagreeing, unproven
+from alade_brian.studies.comparison.results import check_earlier, collect, disagreeing, read_cell, unproven
 from alade_brian.studies.comparison.table import markdown
 
 
@@ -60,7 +59,7 @@ def _compute(cells: Sequence[GridCell], grid: Grid, jobs: int) -> list[Outcome]:
     for outcome in compute(cells, grid.threads, jobs):
         left = estimate.after_one()
         if outcome.error is None:
-            found = cell_results(read_json(RunFolder(outcome.cell.folder).metrics))
+            found = read_cell(outcome.cell)
             text = "average {average_incremental_accuracy_brian2:.4f}, last {last_accuracy_brian2:.4f}".format(**found)
         else:
             text = "FAILED"

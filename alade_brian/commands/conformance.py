@@ -20,7 +20,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from alade_brian.commands.options import JSON, SEED, STEPS, add_simulation, simulation_settings
+from alade_brian.commands.options import JSON, SEED, STEPS, add_simulation, count, simulation_settings
 from alade_brian.commands.pages import head_of
 from alade_brian.errors import UserError
 from alade_brian.files import write_json, write_text
@@ -35,7 +35,7 @@ def parser(prog: str = "alade-brian conformance") -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--graphs", type=Path, metavar="DIR", help="a folder of NIR graphs to compare too")
-    p.add_argument("--presentations", type=int, default=4, metavar="N", help="of each graph (default: 4)")
+    p.add_argument("--presentations", type=count, default=4, metavar="N", help="of each graph (default: 4)")
     STEPS.add(p, default=100)
     SEED.add(p, "weights, input", default=1993)
     JSON.add(p)

@@ -20,13 +20,14 @@ from matplotlib.axes import Axes
 
 from alade_brian.analysis import figures
 from alade_brian.analysis.figures.style import write_figure
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.analysis.problems import Problem, problem_of
 from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import spread_over_classes
-from alade_brian.commands.options import IMAGE_NUMBERS, LAYER, NEURONS, OUT, TASK
+from alade_brian.commands.options import IMAGE_NUMBERS, LAYER, NEURONS, OUT, TASK, count
 from alade_brian.errors import UserError
 from alade_brian.outputs import check_new_file, writing_to
-from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder
 from alade_brian.spikes.spike_record import SpikeRecord
 from alade_brian.spikes.task_record import TaskRecord, load_record
 
@@ -41,7 +42,7 @@ def parser(prog: str = "alade-brian figures") -> argparse.ArgumentParser:
     LAYER.add(p, "of rasters, intervals and selectivity")
     IMAGE_NUMBERS.add(p, "in rasters")
     NEURONS.add(p, default=MOST_NEURONS)
-    p.add_argument("--dpi", type=int, default=150, metavar="N", help="resolution of the PNG files (default 150)")
+    p.add_argument("--dpi", type=count, default=150, metavar="N", help="resolution of the PNG files (default 150)")
     OUT.add(p, "default: RUN/paper")
     return p
 
@@ -51,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.dpi < 1:
         raise UserError(f"--dpi {arguments.dpi}: use at least 1")
     out = arguments.out or arguments.run / "paper"
-    metrics = read_json(RunFolder(arguments.run).metrics)
+    metrics = read_metrics(RunFolder(arguments.run).metrics)
     tasks = {each["task"]: each for each in metrics["tasks"]}
     last = max(tasks) if arguments.task is None else arguments.task
     if last not in tasks:

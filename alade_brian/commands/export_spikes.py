@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +22,13 @@ from typing import get_args
 
 import numpy as np
 
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.analysis.report.naming import Naming
-from alade_brian.commands.options import IMAGES, LAYER, TASK, TO
+from alade_brian.commands.options import IMAGES, LAYER, TASK, TO, finite
 from alade_brian.errors import UserError
+from alade_brian.numpy_files import open_npz
 from alade_brian.outputs import check_new_file
-from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder
 from alade_brian.spikes.csv_file import sidecar, write_csv
 from alade_brian.spikes.neo_nwb import GAP, write_nwb
 from alade_brian.spikes.spike_record import Network, SpikeRecord, load_spikes, save_spikes
@@ -51,7 +52,7 @@ def parser(prog: str = "alade-brian export") -> argparse.ArgumentParser:
     classes.add_argument(
         "--classes", type=int, nargs="+", metavar="C", help="the same, by their positions in the class order, from 0"
     )
-    p.add_argument("--gap", type=float, metavar="MS", help=f".nwb: ms between two images (default {GAP * 1e3:g})")
+    p.add_argument("--gap", type=finite, metavar="MS", help=f".nwb: ms between two images (default {GAP * 1e3:g})")
     return p
 
 
@@ -120,7 +121,7 @@ def class_names(record: Path) -> tuple[str, ...]:
     """Names of the classes in class order, from the metrics of the run that a record belongs to; none if it belongs to
     none."""
     metrics = RunFolder(record.resolve().parent.parent).metrics
-    return Naming.of(read_json(metrics)).classes if metrics.is_file() else ()
+    return Naming.of(read_metrics(metrics)).classes if metrics.is_file() else ()
 
 
 def _classes(arguments: argparse.Namespace, record: SpikeRecord) -> list[int] | None:
@@ -151,9 +152,9 @@ def _targets(target: Path, force: bool) -> list[Path]:
 def _is_sparse(path: Path) -> bool:
     """Whether the file is this command's; what cannot be read is left to the reader, which says why."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             return "steps" in file and "layer_names" not in file
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):  # TypeError: a single array
+    except (OSError, ValueError):
         return False
 
 

@@ -6,6 +6,7 @@ This module imports next to nothing itself: a command that prepares a machine ru
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,50 @@ from typing import TYPE_CHECKING, Any, get_args
 if TYPE_CHECKING:
     from alade_brian.simulation import SimulationSettings
 
+
+def finite(text: str) -> float:
+    """A finite number of 0 or more on the command line: lengths of time, strengths, rates."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of 0 or more")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0 on the command line."""
+    value = finite(text)
+    if not value:
+        raise argparse.ArgumentTypeError("0 is too small; use a number above 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """Spikes per neuron and step on the command line: above 0, at most 1."""
+    value = positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is above 1: a neuron spikes at most once in a step")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1 on the command line."""
+    if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to {10**MOST_DIGITS - 1}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed on the command line, see `class_order`."""
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to 2**32 - 1")
+    return int(text)
+
+
 # What a command may say of a shared option in its own way.
+MOST_DIGITS = 9
 _OWN = frozenset({"default", "required", "choices", "metavar"})
 
 
@@ -59,7 +103,7 @@ FIGURE = SharedOption("--figure", "draw what was measured", type=Path, metavar="
 
 # What is shown, and to which network.
 DATASET = SharedOption("--dataset", "data set", metavar="NAME")
-SEED = SharedOption("--seed", "random seed", type=int, metavar="N")
+SEED = SharedOption("--seed", "random seed", type=seed, metavar="N")
 IMAGES = SharedOption("--images", "number of images", type=int, metavar="N")
 IMAGE_NUMBERS = SharedOption("--images", "numbers of the images", type=int, nargs="+", metavar="N")
 TASK = SharedOption("--task", "number of the task", type=int, metavar="N")
@@ -81,9 +125,9 @@ PERTURB = SharedOption("--perturb", "names of perturbations", nargs="+", metavar
 REPEATS = SharedOption("--repeats", "repeats of each random perturbation", type=int, metavar="N")
 
 # Measurements.
-ROUNDS = SharedOption("--rounds", "turns of every competitor", type=int, metavar="N")
-SECONDS = SharedOption("--seconds", "length of each measurement in seconds", type=float, metavar="S")
-RATES = SharedOption("--rates", "firing rates, spikes per neuron and step", type=float, nargs="+", metavar="R")
+ROUNDS = SharedOption("--rounds", "turns of every competitor", type=count, metavar="N")
+SECONDS = SharedOption("--seconds", "length of each measurement in seconds", type=positive, metavar="S")
+RATES = SharedOption("--rates", "firing rates, spikes per neuron and step", type=rate, nargs="+", metavar="R")
 
 # How Brian2 simulates.
 BACKEND = SharedOption("--backend", "Brian2 backend")
@@ -143,7 +187,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="resume the run in --out")
     parser.set_defaults(interrupted="resume with --resume")
     parser.add_argument(
-        "--keep-every", type=float, default=SECONDS_BETWEEN_STATES, metavar="S",
+        "--keep-every", type=finite, default=SECONDS_BETWEEN_STATES, metavar="S",
         help="seconds between saved states of a task, written between epochs (default: %(default)g)",
     )  # fmt: skip
     add_simulation(parser, backend=None, connectivity=None)

@@ -11,6 +11,7 @@ proves nothing; 2: wrong use or input.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,15 @@ def configuration(arguments: argparse.Namespace) -> tuple[str, RunConfig]:
     mapping |= {key: value for key, value in direct.items() if value is not None}
     simulation = {"backend": arguments.backend, "connectivity": arguments.connectivity}
     chosen: dict[str, Any] = {key: value for key, value in simulation.items() if value is not None}
-    mapping["simulation"] = {**(mapping.get("simulation") or {}), **chosen}
+    sections: dict[str, dict[str, Any]] = {"simulation": chosen}
     if arguments.backbone is not None:
-        mapping["network"] = {**(mapping.get("network") or {}), "backbone": arguments.backbone}
+        sections["network"] = {"backbone": arguments.backbone}
     if arguments.device is not None:
-        mapping["training"] = {**(mapping.get("training") or {}), "device": arguments.device}
+        sections["training"] = {"device": arguments.device}
+    for section, keys in sections.items():
+        # What is no section is refused with the rest of the configuration.
+        if isinstance(mapping.get(section), Mapping | None):
+            mapping[section] = {**(mapping.get(section) or {}), **keys}
     return name, config_from(mapping, origin)
 
 

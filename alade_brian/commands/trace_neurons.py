@@ -32,7 +32,7 @@ from alade_brian.commands.options import (
     simulation_settings,
 )
 from alade_brian.errors import UserError
-from alade_brian.learning.checkpoint import load_checkpoint
+from alade_brian.learning.checkpoint import check_of_run, load_checkpoint
 from alade_brian.outputs import check_not_locked, is_unused, writing_to
 from alade_brian.runs.subject import read_trained_network
 from alade_brian.simulation.states import variables
@@ -73,6 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
     settings = simulation_settings(arguments)
     network, header = load_checkpoint(arguments.checkpoint)
     # As many images as the run was verified with, so that they have the numbers they have there.
+    check_of_run(header, arguments.checkpoint)
     subject = read_trained_network(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
     images = chosen("--images", arguments.images, len(subject.images))
     wanted = {name: list(dict.fromkeys(arguments.variable)) for name in layers(subject.spec, arguments.layer)}

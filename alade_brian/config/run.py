@@ -20,6 +20,7 @@ import yaml
 from alade_brian import plugins
 from alade_brian.config.sections import (
     LATER,
+    MOST_PIXELS,
     AladeConfig,
     BlurredDistillationConfig,
     DistillationConfig,
@@ -33,6 +34,7 @@ from alade_brian.config.sections import (
     check,
     later,
 )
+from alade_brian.config.yaml_text import check_text, parse_yaml, read_yaml, reason_of
 from alade_brian.errors import UserError
 
 __all__ = [
@@ -53,6 +55,12 @@ __all__ = [
     "read_mapping",
     "to_mapping",
 ]
+
+
+# No number of a configuration is larger: seeds reach it, and nothing else comes near.
+MOST = 2**32 - 1
+# What a network computes in.
+LARGEST = 3.4e38
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,8 @@ class RunConfig:
         for key in ("verify_images", "image_size", "train_per_class", "test_per_class", "memory_per_class"):
             value = getattr(self, key)
             check(value is None or value >= 1, f"{key} is {value}; use at least 1, or leave it out for all")
+        size = self.image_size
+        check(size is None or size <= MOST_PIXELS, f"image_size is {size}; use at most {MOST_PIXELS} pixels a side")
         check(self.memory_size >= 0, f"memory_size is {self.memory_size}; use 0 or more")
         check(0 <= self.seed < 2**32, f"seed is {self.seed}; use a whole number from 0 to 2**32 - 1")
         check(0 <= self.validation < 1, f"validation is {self.validation}; use a fraction from 0 to below 1")
@@ -167,7 +177,7 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dic
             inner = inner[section]
             check(isinstance(inner, dict), f"--set {override}: {section} is a value, not a section")
         try:
-            inner[last] = yaml.safe_load(text)
+            inner[last] = parse_yaml(text)
         except (yaml.YAMLError, ValueError):  # YAML raises the latter for dates that do not exist
             raise UserError(f"--set {override}: the value is not valid YAML") from None
     return result
@@ -188,15 +198,13 @@ def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str
 def read_mapping(file: Path) -> dict[str, Any]:
     """The keys of a YAML file, unchecked; UserError where it cannot be read."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file)
     except OSError as error:
         raise UserError(
             f"the configuration {file} cannot be read ({error.strerror}); check the path given to --config"
         ) from None
     except (yaml.YAMLError, ValueError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where else ""
-        raise UserError(f"the configuration {file} is not valid YAML{line}; correct it") from None
+        raise UserError(f"the configuration {file} is not valid YAML{reason_of(error)}; correct it") from None
     check(
         isinstance(content, dict),
         f"the configuration {file} holds no keys; see the shipped digits.yaml for an example",
@@ -224,15 +232,17 @@ def _convert(kind: Any, value: Any, origin: str, key: str) -> Any:
     if typing.get_origin(kind) is types.UnionType:
         return None if value is None else _convert(_option(kind, value), value, origin, key)
     if typing.get_origin(kind) is tuple:
-        check(isinstance(value, list | tuple), f"{origin}: {key} is {value!r}; it needs a list")
+        check(isinstance(value, list | tuple), f"{origin}: {key} is {_shown(value)}; it needs a list")
         return tuple(_convert(typing.get_args(kind)[0], item, origin, f"{key}[{i}]") for i, item in enumerate(value))
     if typing.get_origin(kind) is Mapping:
         return _options(value, origin, key)
     if kind is float:
         return _number(value, origin, key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{origin}: {key} is {value!r}; it needs {_KINDS[kind]}")
-    return kind(value)
+        raise UserError(f"{origin}: {key} is {_shown(value)}; it needs {_KINDS[kind]}")
+    if kind is int:
+        check(abs(value) <= MOST, f"{origin}: {key} is {_shown(value)}; it needs a whole number of at most {MOST}")
+    return check_text(value, f"{origin}: {key}") if kind is str else kind(value)
 
 
 def _option(kind: Any, value: Any) -> Any:
@@ -243,21 +253,32 @@ def _option(kind: Any, value: Any) -> Any:
 
 def _options(value: Any, origin: str, key: str) -> dict[str, Any]:
     """Keywords with numbers, text or switches; what they may be is for their receiver to know."""
-    check(isinstance(value, Mapping), f"{origin}: {key} is {value!r}; it needs keys with values below it")
+    check(isinstance(value, Mapping), f"{origin}: {key} is {_shown(value)}; it needs keys with values below it")
     for name, item in value.items():
         plain = isinstance(name, str) and isinstance(item, float | int | str)
-        check(plain, f"{origin}: {key}.{name} is {item!r}; it needs a number, text, or true or false")
+        check(plain, f"{origin}: {key}.{name} is {_shown(item)}; it needs a number, text, or true or false")
     return dict(value)
 
 
 def _number(value: Any, origin: str, key: str) -> float:
     """A finite number; text too where it is one, because YAML 1.1 reads 1e-3 as text."""
     try:
-        if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
-            return float(value)
+        plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+        if plain and math.isfinite(found := float(value)):
+            check(abs(found) <= LARGEST, f"{origin}: {key} is {found}; it needs a number that float32 can hold")
+            return found
     except (ValueError, OverflowError):
         pass
-    raise UserError(f"{origin}: {key} is {value!r}; it needs a finite number")
+    raise UserError(f"{origin}: {key} is {_shown(value)}; it needs a finite number")
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, short enough to be read in a sentence."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of several thousand digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 _KINDS = types.MappingProxyType({int: "a whole number", bool: "true or false", str: "text"})

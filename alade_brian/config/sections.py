@@ -16,6 +16,9 @@ DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
 # What these do: alade_brian/learning/optimisers.py.
 OPTIMISERS = ("sgd", "adam", "adamw")
+# No images, presentations or stages come near these; a number beyond them is a slip, and its run would never end.
+MOST_PIXELS, MOST_STEPS, MOST_EPOCHS = 4096, 100_000, 1_000_000
+MOST_WIDTH, MOST_CHANNELS = 1000, 100_000
 SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
 # See `later`.
 LATER = "later"
@@ -67,7 +70,13 @@ class NetworkConfig:
             f"network.hidden is {list(self.hidden)}; use positive numbers of units",
         )
         check(self.pool >= 1, f"network.pool is {self.pool}; use at least 1")
+        check(
+            max(self.pool, *self.strides) <= MOST_PIXELS, f"network.pool and network.strides: use at most {MOST_PIXELS}"
+        )
         check(self.steps >= 1, f"network.steps is {self.steps}; use at least 1")
+        check(self.steps <= MOST_STEPS, f"network.steps is {self.steps}; use at most {MOST_STEPS}")
+        check(self.width <= MOST_WIDTH, f"network.width is {self.width}; use at most {MOST_WIDTH}")
+        check(max(self.channels) <= MOST_CHANNELS, f"network.channels: use at most {MOST_CHANNELS} a layer")
         check(0 < self.decay < 1, f"network.decay is {self.decay}; use a number between 0 and 1")
         check(self.threshold > 0, f"network.threshold is {self.threshold}; use a positive number")
 
@@ -97,6 +106,8 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         check(self.epochs >= 1, f"epochs is {self.epochs}; use at least 1")
+        check(self.epochs <= MOST_EPOCHS, f"epochs is {self.epochs}; use at most {MOST_EPOCHS}")
+        check(self.warmup <= MOST_EPOCHS, f"warmup is {self.warmup}; use at most {MOST_EPOCHS}")
         check(self.batch_size >= 2, f"batch_size is {self.batch_size}; batch norm needs at least 2")
         check(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; use a positive number")
         check(0 <= self.momentum < 1, f"momentum is {self.momentum}; use a number from 0 to below 1")

@@ -9,6 +9,7 @@ import numpy as np
 from alade_brian.data.dataset import Split
 from alade_brian.data.places import cache_folder
 from alade_brian.errors import UserError
+from alade_brian.files import read_text
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 FOLDER = "cifar-100-binary"
@@ -71,7 +72,7 @@ def _read_split(path: Path) -> Split:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        names = tuple(path.read_text(encoding="utf-8").split())
+        names = tuple(read_text(path).split())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); unpack {ADDRESS} again") from None
     if len(set(names)) != CLASSES or len(names) != CLASSES:

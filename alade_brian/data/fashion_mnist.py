@@ -22,6 +22,7 @@ import numpy as np
 from alade_brian.data.dataset import Split
 from alade_brian.data.places import cache_folder
 from alade_brian.errors import UserError
+from alade_brian.files import check_plain
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -38,6 +39,8 @@ FASHION_MNIST_CLASSES = (
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
+# Of one file, far above the largest data set in this format.
+MOST_VALUES = 2**32
 TIMEOUT_SECONDS = 60
 
 
@@ -167,11 +170,16 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
     Format: two zero bytes, type code 8, number of dimensions, big-endian 32-bit sizes, values.
     """
+    header = 4 + 4 * dimensions
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        check_plain(path)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(header)
+            # A small file may unpack to more than any memory holds: no more is unpacked than its header announces.
+            announced = prod(struct.unpack(f">{dimensions}I", content[4:])) if len(content) == header else 0
+            content += file.read(min(announced, MOST_VALUES) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is truncated or not a gzip file ({error}); replace it") from None
-    header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
         kind = "images" if dimensions == 3 else "labels"
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from alade_brian.data.dataset import Split
 from alade_brian.data.resampling import area_average
 from alade_brian.errors import UserError
-from alade_brian.files import is_utf8
+from alade_brian.files import check_plain, is_utf8
+from alade_brian.machine import available_bytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 GREY_MODES = frozenset({"1", "L"})
@@ -35,6 +37,7 @@ def read_image_folder(data_root: Path | None, image_size: int | None) -> tuple[S
     sizes, modes = zip(*(_size_and_mode(path) for path in every), strict=True)
     if image_size is None:
         _check_sizes(every, sizes)
+    _check_memory(data_root, sizes, image_size)
     mode = "L" if GREY_MODES.issuperset(modes) else "RGB"
     train, test = ((_read(paths, mode, image_size), labels) for paths, labels in files.values())
     return train, test, classes
@@ -78,6 +81,7 @@ def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
     from PIL import Image
 
     try:
+        check_plain(path)
         with Image.open(path) as image:
             size, mode = image.size, image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -85,6 +89,21 @@ def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
     if mode.startswith(WIDE_MODES):
         raise UserError(f"{path} has more than 8 bits per channel ('{mode}'); save it with 8")
     return size, mode
+
+
+def _check_memory(root: Path, sizes: Sequence[tuple[int, int]], image_size: int | None) -> None:
+    """UserError if this machine lacks the memory for all images, or for the largest of those that are resized."""
+    colours, available = 3, available_bytes()
+    pixels = [width * height for width, height in sizes]
+    needed = colours * sum(pixels)
+    if image_size is not None:
+        # One at a time, as float64 too.
+        needed = colours * (9 * max(pixels) + 4 * image_size**2 * len(pixels))
+    if available is not None and needed > available:
+        raise UserError(
+            f"the {len(pixels)} images in {root} take {needed / 2**30:,.1f} GiB, and this machine has "
+            f"{available / 2**30:,.1f} GiB free; set image_size, or leave some out"
+        )
 
 
 def _check_sizes(paths: list[Path], sizes: tuple[tuple[int, int], ...]) -> None:

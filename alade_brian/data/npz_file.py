@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from alade_brian.data.dataset import Split
 from alade_brian.errors import UserError
+from alade_brian.files import is_utf8
+from alade_brian.numpy_files import open_npz
 
 IMAGES = ("train_images", "test_images")
 # What is learnt of them: the one or the other.
@@ -18,8 +18,6 @@ TARGETS = ("train_targets", "test_targets")
 LAYOUTS = ("NCHW", "NHWC")
 # With four axes, the axis this short is taken for the channels.
 MOST_CHANNELS = 4
-# What numpy and zipfile raise for a file that is damaged, encrypted, pickled, or announces more than the memory holds.
-UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def read_npz(path: Path | None) -> tuple[Split, Split, tuple[str, ...] | None, float]:
@@ -59,13 +57,10 @@ def _load(path: Path | None) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path} is not a file; give the .npz file with --data-root FILE.npz")
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            raise UserError(f"{path} is a single array, not an .npz file; write it with numpy.savez")
-        with content:
+        with open_npz(path) as content:
             needed = _needed(set(content.files), path)
             return {key: content[key] for key in (*needed, "class_names", "layout") if key in content}
-    except UNREADABLE as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be read as an .npz file of plain arrays ({reason}); write it again with numpy.savez"
@@ -137,4 +132,8 @@ def _names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path | None)
             f"{path}: class_names are {names.dtype} of shape {names.shape}, but the labels need {classes} names; "
             "save one text per class"
         )
-    return tuple(str(name) for name in names)
+    found = tuple(str(name) for name in names)
+    wrong = next((name for name in found if not is_utf8(name) or not name.isprintable()), None)
+    if wrong is not None:
+        raise UserError(f"{path}: the class name {wrong!a} holds characters that cannot be shown; rename the class")
+    return found

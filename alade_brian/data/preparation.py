@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from alade_brian.data.dataset import Dataset, require_classes
@@ -9,6 +11,7 @@ from alade_brian.data.normalisation import moments, normalised
 from alade_brian.data.resampling import area_average
 from alade_brian.data.splits import last_of_each, rank_in_class
 from alade_brian.errors import UserError
+from alade_brian.machine import available_bytes
 
 # Images, labels and target values of one split.
 Part = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -44,6 +47,7 @@ def prepare(
     else:
         train, test = _first_of_each(train, None, train_per_class), _first_of_each(test, None, test_per_class)
     if image_size is not None:
+        _check_resized(len(train[0]) + len(test[0]), train[0].shape[1:-2], image_size)
         train, test = (area_average(train[0], image_size), *train[1:]), (area_average(test[0], image_size), *test[1:])
     mean, std = dataset.mean, dataset.std
     if train[0] is not dataset.train_images:
@@ -63,6 +67,16 @@ def _check(image_size: int | None, train_per_class: int | None, test_per_class: 
             raise UserError(f"{key} is {value}; use at least 1, or leave it out")
     if not 0 <= validation < 1:
         raise UserError(f"validation is {validation}; use a fraction from 0 to below 1")
+
+
+def _check_resized(images: int, leading: tuple[int, ...], size: int) -> None:
+    """UserError if this machine lacks the memory for the resized images of both splits, float32."""
+    needed, available = 4 * images * prod(leading) * size**2, available_bytes()
+    if available is not None and needed > available:
+        raise UserError(
+            f"image_size is {size}: {images} such images take {needed / 2**30:,.1f} GiB, and this machine has "
+            f"{available / 2**30:,.1f} GiB free; use a smaller size or fewer images"
+        )
 
 
 def _held_out(dataset: Dataset, fraction: float) -> np.ndarray:

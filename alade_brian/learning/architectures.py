@@ -6,14 +6,18 @@ An architecture is a name and JSON-ready numbers. A new one is a function that b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import nn
 
 from alade_brian.config.run import NetworkConfig
+from alade_brian.errors import UserError
+from alade_brian.machine import available_bytes
 from alade_brian.models import BackboneDescription, ExpandableNetwork, build_backbone, described
 from alade_brian.models.layers.readouts import Decision
 from alade_brian.models.networks.dense import dense_network
@@ -53,6 +57,25 @@ def build_network(architecture: Mapping[str, Any]) -> nn.Module:
     if name not in ARCHITECTURES:
         raise ValueError(f"there is no architecture '{name}' here, but {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name](**numbers)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Within it a network can be built of any size: its tensors have shapes and no numbers, and no random number is
+    drawn."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        yield
+
+
+def check_parameter_memory(network: nn.Module, what: str) -> None:
+    """UserError if this machine lacks the memory for the weights of a network, which may be built `without_memory`."""
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    available = available_bytes()
+    if available is not None and needed > available:
+        raise UserError(
+            f"{what} has weights of {needed / 2**30:,.1f} GiB, and this machine has {available / 2**30:,.1f} GiB free; "
+            "make the network smaller"
+        )
 
 
 def _expandable(extractors: int, outputs: int, backbone: Mapping[str, Any], decision: Decision = "class") -> nn.Module:

@@ -15,6 +15,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
+from alade_brian.errors import UserError
+
 # The first process verifies a task while the others wait for it.
 PATIENCE = timedelta(hours=24)
 
@@ -89,13 +91,26 @@ def is_main_process() -> bool:
 
 def join_processes(device: str) -> None:
     """Join the processes that `torchrun` started; nothing happens without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not parallel():
+    if _variable("WORLD_SIZE", 1) > 1 and not parallel():
+        for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+            if name not in os.environ:
+                raise UserError(f"WORLD_SIZE is set, but {name} is not; start with torchrun, or unset WORLD_SIZE")
+        _variable("RANK", 0)
+        _variable("MASTER_PORT", 1)
         # Its functions have the group as a default value: a group that is there when it is first imported, as an
         # optimizer does, outlives `leave_processes`, and its threads may abort the process when Python ends.
         importlib.import_module("torch.distributed.nn")
         torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
         if device == "cuda":
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(_variable("LOCAL_RANK", 0))
+
+
+def _variable(name: str, least: int) -> int:
+    """A whole number from the environment, `least` where it is not set; UserError if it is none."""
+    text = os.environ.get(name, str(least))
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"{name} is '{text}'; torchrun sets it to a whole number of at least {least}, else unset it")
+    return int(text)
 
 
 def leave_processes() -> None:

@@ -29,6 +29,9 @@ from alade_brian.spec import (
 )
 from alade_brian.spec.synapses import projection_synapses
 
+# What is on its way for longer is a slip.
+MOST_STEPS = 10_000
+
 
 @PERTURBATIONS.register("delay")
 class AxonalDelay(SpecPerturbation):
@@ -39,6 +42,7 @@ class AxonalDelay(SpecPerturbation):
     unit = "delay from layer to layer (steps)"
     whole = True
     strengths = (0, 1, 2, 3)
+    highest = MOST_STEPS
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         def late(projection: Projection) -> Projection:
@@ -58,6 +62,7 @@ class UnequalDelays(SpecPerturbation):
     whole = True
     random = True
     strengths = (0, 1, 2, 3)
+    highest = MOST_STEPS
 
     def changed(self, spec: NetworkSpec, strength: float, seed: int) -> NetworkSpec:
         if strength == 0:
@@ -101,6 +106,7 @@ class SpikeTimeJitter(Perturbation):
     whole = True
     random = True
     strengths = (0, 1, 2, 3)
+    highest = MOST_STEPS
 
     def apply(self, shown: Presentation, strength: float, seed: int) -> Presentation:
         if strength == 0:

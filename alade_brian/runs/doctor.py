@@ -73,7 +73,11 @@ def _compiler() -> Finding:
         named = os.environ.get("CXX")
         where = f"$CXX is {named}, which is not found" if named else "g++ is not on the PATH"
         return Finding("compiler", False, f"{where}; install it (Debian: apt-get install g++), or use --backend numpy")
-    said = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("compiler", False, f"{path} does not work ({error}); install another, or use --backend numpy")
+    said = done.stdout.splitlines()
     return Finding("compiler", True, f"{path}: {said[0]}" if said else path)
 
 

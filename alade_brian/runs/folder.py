@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
-import json
 import logging
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,27 @@ from typing import Any
 import torch
 import yaml
 
+from alade_brian.analysis.metrics.metrics_file import TASK
 from alade_brian.config.run import RunConfig, config_from, differing_keys, to_mapping
+from alade_brian.config.yaml_text import read_yaml
+from alade_brian.content import NOTHING, fault
 from alade_brian.errors import UserError
-from alade_brian.files import write_bytes, write_json, write_text
+from alade_brian.files import is_there, parse_json, read_text, write_bytes, write_json, write_text
 from alade_brian.machine import processor
 from alade_brian.outputs import is_unused, remove_unfinished
 
 log = logging.getLogger(__name__)
 
 FORMAT = 3
+# What is needed of `resume.pt` and `resume-epoch.pt`; the method checks what it put there itself.
+_STATE: Mapping[str, Any] = {
+    "task": int, "checkpoint_sha256": str, "tasks": [TASK], "method": {str: object},
+    "memory": {"size": int, "per_class": (int, NOTHING), "lists": {int: [int]}},
+}  # fmt: skip
+_PROGRESS: Mapping[str, Any] = {
+    "task": int,
+    "state": {"stage": int, "history": list, "before": {str: object}, "now": {str: object}, "fitting": {str: object}},
+}
 PACKAGES = ("alade-brian", "brian2", "torch", "numpy", "scipy", "scikit-learn", "nir", "safetensors", "matplotlib")
 
 
@@ -100,9 +112,9 @@ class RunFolder:
                 "folder with --out"
             )
         try:
-            content = yaml.safe_load(self._config.read_text(encoding="utf-8"))
+            content = read_yaml(self._config)
             return to_mapping(config_from(content, str(self._config)))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, OSError, ValueError):
             raise UserError(
                 f"{self._config} is damaged; restore it, or start again in another folder with --out"
             ) from None
@@ -130,7 +142,13 @@ class RunFolder:
     def _recorded(self, key: str) -> Any:
         """A fact of the environment that the run was begun in; None if it is not known."""
         file = self._environment
-        return read_json(file).get(key) if file.is_file() else None
+        with _plain(file):
+            if not is_there(file):
+                return None
+        content = read_json(file)
+        if not isinstance(content, dict):
+            raise UserError(f"{file} is damaged (it holds no keys); restore it, or start again in another folder")
+        return content.get(key)
 
     def warn_of_threads(self) -> None:
         """Say it where sums will be rounded in another order than in the part of the run that is done."""
@@ -154,17 +172,24 @@ class RunFolder:
 
     def load_progress(self, task: int) -> dict[str, Any] | None:
         """What `save_progress` wrote last for this task, or None; UserError where it is damaged."""
-        if not self._progress.is_file():
-            return None
-        content = self._load(self._progress)
+        with _plain(self._progress):
+            if not is_there(self._progress):
+                return None
+        content = self._load(self._progress, _PROGRESS)
         # A run may be stopped after a task was noted as complete and before this file was deleted.
         return content["state"] if content["task"] == task else None
 
     def load_state(self) -> dict[str, Any] | None:
         """What `save_state` wrote last, or None where no task was completed yet; UserError where it is damaged."""
-        if not self._resume.is_file():
-            return None
-        state = self._load(self._resume)
+        with _plain(self._resume):
+            if not is_there(self._resume):
+                return None
+        state = self._load(self._resume, _STATE)
+        if len(state["tasks"]) != state["task"]:
+            raise UserError(
+                f"{self._resume} is damaged (it holds {len(state['tasks'])} tasks, not {state['task']}); restore "
+                "it, or start anew in another folder with --out"
+            )
         checkpoint = self.checkpoint(state["task"])
         if not checkpoint.is_file() or _sha256(checkpoint) != state["checkpoint_sha256"]:
             raise UserError(
@@ -173,20 +198,23 @@ class RunFolder:
             )
         return state
 
-    def _load(self, file: Path) -> dict[str, Any]:
+    def _load(self, file: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
         try:
             state = torch.load(file, weights_only=True)
             found = state["format"]
         except Exception as error:  # torch raises many kinds for a damaged file
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{file} is damaged ({str(error).splitlines()[0]}); restore it, or start anew in another "
-                "folder with --out"
+                f"{file} is damaged ({reason}); restore it, or start anew in another folder with --out"
             ) from None
         if found != FORMAT:
             raise UserError(
                 f"{file} has format {found}, this version reads {FORMAT}; resume the run with the version that began "
                 "it, or start anew in another folder with --out"
             )
+        wrong = fault(state, expected)
+        if wrong is not None:
+            raise UserError(f"{file} is damaged ({wrong}); restore it, or start anew in another folder with --out")
         return state
 
     def log_to_file(self) -> logging.Handler:
@@ -222,9 +250,20 @@ def environment() -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """A JSON file's content; UserError where it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it or run again") from None
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[None]:
+    """UserError where something else than a file has the name of one of a run's."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); restore it, or start anew in another folder with --out"
+        ) from None
 
 
 def _git_commit() -> str | None:

@@ -15,6 +15,7 @@ import torch
 from alade_brian.analysis.problems import PROBLEMS
 from alade_brian.analysis.report.report import write_report
 from alade_brian.config.run import RunConfig
+from alade_brian.content import wrong_content
 from alade_brian.data import ExemplarMemory, ImageSet, Task, herd
 from alade_brian.errors import RunStopped, UserError
 from alade_brian.learning import State, TaskData, TaskHistory
@@ -88,8 +89,11 @@ class IncrementalJob:
         state = self.folder.load_state()
         if state is not None:
             take_checkpoint(self.folder.checkpoint(state["task"]), self.learner)
-            self.learner.method.restore(state["method"])
-            self.memory = ExemplarMemory.from_state(state["memory"])
+            remedy = "restore it, or start anew in another folder with --out"
+            with wrong_content(f"resume.pt in {self.folder.path} is damaged ({{}}); {remedy}"):
+                self.learner.method.restore(state["method"])
+                self.memory = ExemplarMemory.from_state(state["memory"])
+                self.scenario.exemplars(self.memory)
             self.tasks = state["tasks"]
 
     def run(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import difflib
 import importlib.util
 import inspect
 import sys
-import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from alade_brian.errors import UserError
+from alade_brian.numpy_files import open_numpy
 
 # The array of a file with several that is taken.
 NAME = "images"
@@ -58,15 +58,14 @@ def read_labels(path: Path) -> np.ndarray:
 def _array(path: Path) -> np.ndarray:
     """The array of an .npy, or of an .npz with one, or one called as images are."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
+        with open_numpy(path) as found:
+            if isinstance(found, np.ndarray):
+                return found
             names = found.files
             if len(names) != 1 and NAME not in names:
                 raise UserError(f"{path} holds {', '.join(names) or 'no array'}; name one of its arrays '{NAME}'")
             return found[NAME if NAME in names else names[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as .npy or .npz ({error}); write it with numpy.save") from None
 
 

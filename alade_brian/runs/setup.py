@@ -25,7 +25,9 @@ from alade_brian.data import (
 )
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner, method_class
+from alade_brian.learning.architectures import check_parameter_memory, without_memory
 from alade_brian.models import ExpandableNetwork
+from alade_brian.plugins import is_plugin
 from alade_brian.simulation import SimulationSettings
 
 
@@ -99,9 +101,13 @@ def make_learner(config: RunConfig, dataset: Dataset) -> Learner:
         return Learner(config, dataset.image_shape, augment, sequence=steps is not None)
 
     try:
+        if not is_plugin(config.network.backbone):
+            with without_memory():
+                (sized := learner().network).add_extractor()
+            check_parameter_memory(sized, "section 'network': the network")
         learner().network.add_extractor()
         made = learner()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(
             f"section 'network' does not fit the {config.dataset} images of {dataset.image_shape}: {error}"
         ) from None

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.analysis.problems import PROBLEMS, Problem, problem_of
 from alade_brian.analysis.statistics.tuning import class_selectivity
 from alade_brian.config.run import config_from
 from alade_brian.conversion.from_torch.convert import convert
 from alade_brian.data import Dataset, ImageSet
 from alade_brian.errors import UserError
-from alade_brian.learning.checkpoint import load_checkpoint
-from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.learning.checkpoint import check_of_run, load_checkpoint
+from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.incremental_run import evenly_spaced
 from alade_brian.runs.setup import convert_options, load_images, make_scenario
 from alade_brian.simulation import SimulationSettings, open_simulator
@@ -75,6 +76,7 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     UserError where the checkpoint or its data set cannot be read.
     """
     network, header = load_checkpoint(checkpoint)
+    check_of_run(header, checkpoint)
     dataset, images = evaluated_images(header, str(checkpoint), count, data_root)
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **convert_options(dataset, network))
@@ -90,9 +92,19 @@ def evaluated_images(
 ) -> tuple[Dataset, ImageSet]:
     """The data set of a checkpoint's header, and at most `count` of the images that its run was evaluated on after its
     task, spread over them; `origin` is named where something is wrong. UserError if the data set cannot be read."""
+    check_of_run(header, origin)
     config = config_from({**header["config"], **({"data_root": data_root} if data_root else {})}, origin)
     dataset = load_images(config)
     scenario = make_scenario(config, dataset)
+    if not 1 <= header["task"] <= len(scenario):
+        raise UserError(
+            f"{origin} is of task {header['task']}, and its run has {len(scenario)}; use another checkpoint"
+        )
+    if tuple(header["image_shape"]) != dataset.image_shape:
+        raise UserError(
+            f"{origin} takes images of {tuple(header['image_shape'])}, and those of '{dataset.name}' have "
+            f"{dataset.image_shape}; use another checkpoint or data set"
+        )
     return dataset, evenly_spaced(scenario.test_set(list(scenario)[header["task"] - 1]), count)
 
 
@@ -100,6 +112,6 @@ def _best(run: RunFolder, task: int) -> list[float] | None:
     """From the metrics of the run that a checkpoint belongs to."""
     if not run.metrics.is_file():
         return None
-    metrics = read_json(run.metrics)
+    metrics = read_metrics(run.metrics)
     curves = [problem_of(metrics).by_task(found) for found in metrics["tasks"][:task]]
     return [max(curve[k] for curve in curves[k:]) for k in range(task)] if len(curves) == task else None

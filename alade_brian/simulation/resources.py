@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from alade_brian.errors import UserError
+from alade_brian.machine import available_bytes
 from alade_brian.simulation.cuda.toolkit import Gpu
 from alade_brian.simulation.duration import ACTIVITY
 from alade_brian.simulation.engine import BYTES_PER_BLOCK
@@ -70,16 +71,6 @@ def gpu_bytes(spec: NetworkSpec, connectivity: str, batch: int, dtype: str) -> i
     recorded = GPU_IMAGES_PER_RUN * spec.steps * sum(p.size for p in spec.spiking) * 12 * ACTIVITY
     state = batch * sum(p.size * itemsize * (3 + len(p.neuron.parameters)) for p in spec.populations)
     return CUDA_BYTES + batch * synapses * (itemsize + SYNAPSE_BYTES) + state + images + int(recorded)
-
-
-def available_bytes() -> int | None:
-    """Memory that is free for use on this machine, in bytes; None where it cannot be found out."""
-    import psutil  # not needed by another Python that only simulates
-
-    try:
-        return int(psutil.virtual_memory().available)
-    except OSError:  # a container may hide it
-        return None
 
 
 def check_memory(each: int, workers: int) -> None:

@@ -61,7 +61,7 @@ class SimulationSettings:
         if self.cache is not None:
             return self.cache
         named = os.environ.get("ALADE_BRIAN_CACHE")
-        return Path(named) if named else user_cache() / "builds"
+        return Path(named).absolute() if named else user_cache() / "builds"
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alade_brian.files import write_bytes
+from alade_brian.files import parse_json, write_bytes
+from alade_brian.numpy_files import open_npz
 from alade_brian.spec.errors import SpecError
 from alade_brian.spec.file_keys import file_keys, from_file
 from alade_brian.spec.network import NetworkSpec
@@ -37,18 +37,21 @@ def spec_bytes(spec: NetworkSpec) -> bytes:
 def load_spec(path: Path) -> NetworkSpec:
     """The specification in a file. SpecError where the file is missing, damaged, contradictory or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             arrays = {name: file[name] for name in file.files}
-        content = json.loads(str(arrays["description"][()]))
+        content = parse_json(str(arrays["description"][()]))
         if content["format"] != FORMAT:
             raise SpecError(
                 f"{path} has format {content['format']}, this version reads {FORMAT}: use the version that wrote it"
             )
-        return _decode(content["network"], arrays)
+        spec = _decode(content["network"], arrays)
+        if not isinstance(spec, NetworkSpec):
+            raise SpecError("it describes no network")
+        return spec
     except FileNotFoundError:
         raise SpecError(f"there is no file {path}: check the path") from None
-    except (OSError, ValueError, LookupError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
-        if isinstance(error, SpecError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, SpecError) and str(path) in str(error):
             raise
         raise SpecError(f"{path} is damaged or no network specification ({error}): write it again") from None
 

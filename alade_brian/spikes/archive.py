@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
+from alade_brian.numpy_files import open_npz
 
 
 def write_archive(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -32,14 +31,11 @@ def reading_archive(path: Path, what: str, lacking: str = "incomplete") -> Itera
     ValueError, TypeError or UserError it raises.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("not an npz archive")
-        with file:
+        with open_npz(path) as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"There is no {what} {path}.") from None
     except KeyError as error:
         raise UserError(f"The {what} {path} is {lacking}: {error.args[0]}.") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
+    except (OSError, ValueError, TypeError, UserError) as error:
         raise UserError(f"The {what} {path} is damaged or of another kind ({error}).") from error

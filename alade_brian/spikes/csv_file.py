@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from alade_brian.errors import UserError
-from alade_brian.files import replacing, write_json
+from alade_brian.files import check_plain, read_json, replacing, write_json
 from alade_brian.spikes.spike_record import SpikeRecord
 
 COLUMNS = ("image", "class", "task", "layer", "neuron", "step", "time_s")
@@ -96,7 +95,7 @@ def _description(record: SpikeRecord) -> dict[str, Any]:
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
     except FileNotFoundError:
         raise UserError(f"There is no {path}, which belongs to the table of spikes of the same name.") from None
     except (OSError, ValueError) as error:
@@ -110,6 +109,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 def _read_lines(path: Path, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     try:
+        check_plain(path)
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
     except FileNotFoundError:

@@ -124,6 +124,10 @@ class TaskRecord:
         images |= {f"layer {name}": layer.shape[0] for name, layer in self.layers.items()}
         if len(set(images.values())) > 1:
             raise UserError(f"The parts of a spike record differ in their number of images: {images}.")
+        flat = ("labels", "tasks", "predictions_torch", "predictions_brian2")
+        wrong = [name for name in flat if getattr(self, name).ndim != 1 or getattr(self, name).dtype.kind not in "iu"]
+        if wrong:
+            raise UserError(f"The {wrong[0]} of a spike record must be whole numbers, one per image.")
         if not self.dt > 0:
             raise UserError(f"The time step of a spike record must be a positive number of seconds, not {self.dt}.")
 

@@ -11,6 +11,7 @@ import numpy as np
 from alade_brian.conversion.nir_graphs.read import NirNetwork
 from alade_brian.errors import UserError
 from alade_brian.files import replacing
+from alade_brian.numpy_files import open_npz
 from alade_brian.spec import Shape
 from alade_brian.spikes.responses import Responses
 
@@ -18,14 +19,11 @@ from alade_brian.spikes.responses import Responses
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file (UserError where it is none)."""
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} is a single array; write an .npz with numpy.savez(path, input=...)")
-        with file:
+        with open_npz(path) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"there is no file {path}: check the path") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is no readable .npz file ({reason}); write it with numpy.savez") from None
 
@@ -102,10 +100,7 @@ def named_answers(network: NirNetwork, responses: Responses, membranes: bool) ->
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """An .npz file, whole or not at all; numpy's own writer cannot take every name."""
-    try:
-        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another folder") from None
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)

@@ -57,7 +57,7 @@ class FlatGraph:
 def load_graph(source: Path | str | nir.NIRGraph) -> nir.NIRGraph:
     """The graph in a file (a graph is passed on as it is).
 
-    UserError where there is no such file, it is no HDF5, refers to other files (see `nir_links`) or is of a NIR version
+    UserError where there is no such file, it is no HDF5, refers to other files (see `links`) or is of a NIR version
     that is not known; RefusedNodes where nodes
     cannot be made of what stands in it.
     """
@@ -71,7 +71,7 @@ def load_graph(source: Path | str | nir.NIRGraph) -> nir.NIRGraph:
             check_tree(file, path)
             version = file["version"][()] if "version" in file else None
             content = hdf2dict(file["node"]) if isinstance(file.get("node"), h5py.Group) else None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} is damaged or no HDF5 file ({reason}): write it again with nir.write") from None
     _check_version(path, version)

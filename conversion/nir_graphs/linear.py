@@ -59,6 +59,8 @@ def numbers(node: nir.NIRNode, attribute: str) -> np.ndarray:
     """An attribute as a float64 array; CannotLower where it is missing, no number, or not finite."""
     raw = getattr(node, attribute, None)
     try:
+        if raw is not None and np.iscomplexobj(raw):
+            raise TypeError("complex numbers")
         array = np.asarray(raw, dtype=np.float64)
     except (TypeError, ValueError):
         raise CannotLower(attribute, raw, "is no array of numbers; write numbers") from None

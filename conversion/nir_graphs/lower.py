@@ -15,8 +15,12 @@ from alade_brian.conversion.nir_graphs.linear import apply
 from alade_brian.conversion.nir_graphs.neurons import Method, is_neuron, read_neuron
 from alade_brian.conversion.nir_graphs.order import late_edges, prompt_through, reached, step_order
 from alade_brian.conversion.nir_graphs.shapes import Shapes, check_graph
+from alade_brian.errors import UserError
 from alade_brian.spec import Dense, Identity, Operator, Population, Projection, Sparse, Stimulus, memoryless
 from alade_brian.spec.synapses import matrix
+
+# A neuron is kept for each, and no network's spikes are on their way for longer.
+MOST_DELAY_STEPS = 10_000
 
 
 @dataclass
@@ -106,6 +110,11 @@ class _Lower:
         if name not in self.values:
             node = self.shapes.linear[name]
             value = apply(self.lowering, node, self._input(name))
+            if node.delay is not None and np.max(node.delay) > MOST_DELAY_STEPS * self.dt:
+                raise UserError(
+                    f"node '{name}': delay {np.max(node.delay):g} s is more than {MOST_DELAY_STEPS} time steps of "
+                    f"{self.dt:g} s; use a shorter delay or a longer step"
+                )
             self.values[name] = value if node.delay is None else self._delayed(value, node.delay)
         return self.values[name]
 

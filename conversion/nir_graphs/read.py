@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import nir
-import numpy as np
 
 from alade_brian.conversion.nir_graphs.file import METADATA_KEY, FlatGraph, RefusedNodes, flatten, load_graph
 from alade_brian.conversion.nir_graphs.lower import lower_graph
@@ -139,13 +138,17 @@ def as_sequences(network: NirNetwork, steps: int) -> NirNetwork:
     return dataclasses.replace(network, spec=dataclasses.replace(spec, stimuli=stimuli, readout=readout, steps=steps))
 
 
+# In seconds: no neuron's time is counted in less or more, and no result of a step beyond is a finite number.
+SHORTEST_STEP, LONGEST_STEP = 1e-12, 1e6
+
+
 def _check_arguments(
     steps: int | None, dt: float | None, discretisation: str | None, reset: str, reset_timing: str | None
 ) -> None:
     if steps is not None and steps < 1:
         raise UserError(f"a presentation of {steps} steps: use at least 1")
-    if dt is not None and not (np.isfinite(dt) and dt > 0):
-        raise UserError(f"a time step of {dt} s: use a positive one")
+    if dt is not None and not SHORTEST_STEP <= dt <= LONGEST_STEP:
+        raise UserError(f"a time step of {dt} s: use a positive one, from {SHORTEST_STEP:g} to {LONGEST_STEP:g} s")
     if discretisation is not None and discretisation not in get_args(Method):
         raise UserError(f"unknown discretisation '{discretisation}': use {' or '.join(get_args(Method))}")
     if reset not in get_args(Reset):

@@ -17,7 +17,7 @@ import torch
 from alade_brian.benchmarks.machine import cores, machine
 from alade_brian.benchmarks.network import DESCRIPTION, SIZE, PlainNetwork, calibrated, model, specification
 from alade_brian.benchmarks.reporting import add_options, check_options
-from alade_brian.commands.options import DATA_ROOT, DATASET, IMAGES
+from alade_brian.commands.options import DATA_ROOT, DATASET, IMAGES, rate
 from alade_brian.data import load_dataset
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
@@ -30,7 +30,7 @@ BATCH = 64
 def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Add this command's options; what runs it."""
     add_options(parser, rounds=1)
-    parser.add_argument("--rate", type=float, default=0.05, metavar="R", help="firing rate (default: 0.05)")
+    parser.add_argument("--rate", type=rate, default=0.05, metavar="R", help="firing rate (default: 0.05)")
     IMAGES.add(parser, "of the test images; default: all")
     DATASET.add(parser, "whose test images", default="fashion-mnist", choices=("fashion-mnist",))
     DATA_ROOT.add(parser)

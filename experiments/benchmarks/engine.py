@@ -46,7 +46,7 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
     options.RATES.add(parser, default=list(RATES))
     parser.add_argument(
         "--explicit-rates",
-        type=float,
+        type=options.rate,
         nargs="*",
         metavar="R",
         help="rates at which 'explicit', which is slow, is measured too (default: the highest)",

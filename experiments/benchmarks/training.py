@@ -28,7 +28,7 @@ from alade_brian.benchmarks.reporting import add_options, check_options, progres
 from alade_brian.benchmarks.rounds import Competitor, measure, summary, timed
 from alade_brian.benchmarks.tensors import LAYOUTS
 from alade_brian.benchmarks.training_rivals import DESCRIPTION, RIVALS
-from alade_brian.commands.options import IMAGES, SECONDS, TASKS
+from alade_brian.commands.options import IMAGES, SECONDS, TASKS, count
 from alade_brian.config.run import config_from
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
@@ -43,8 +43,8 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
     """Add this command's options; what runs it."""
     add_options(parser, rounds=5)
     SECONDS.add(parser, "a turn, at least", default=3.0)
-    parser.add_argument("--batch", type=int, default=128, help="images in a step (default: 128)")
-    parser.add_argument("--threads", type=int, default=cores(), help="of torch (default: all cores)")
+    parser.add_argument("--batch", type=count, default=128, help="images in a step (default: 128)")
+    parser.add_argument("--threads", type=count, default=cores(), help="of torch (default: all cores)")
     TASKS.add(parser, "of the growing network", default=5)
     IMAGES.add(parser, "that a task brings", default=512)
     return main

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.analysis.problems import Problem, problem_of
 from alade_brian.analysis.report import figures as pictures
 from alade_brian.analysis.report import html, sections, spike_figures
@@ -15,14 +15,10 @@ from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import Raster
 from alade_brian.analysis.report.records import Record, last_record, numbered
 from alade_brian.errors import UserError
-from alade_brian.files import replacing
+from alade_brian.files import read_bytes, read_json, replacing
 from alade_brian.spikes.state_record import load_states
 
 Metrics = Mapping[str, Any]
-
-# Of every task, whatever is learnt.
-_TASK_KEYS = "task images prediction_agreement layers spikes_compared mismatched_spikes seconds".split()
-_LAYER_KEYS = "name neurons spikes_torch spikes_brian2 mismatched_spikes mean_rate_hz".split()
 
 
 def write_report(run_folder: Path) -> Path:
@@ -34,7 +30,7 @@ def write_report(run_folder: Path) -> Path:
     Raises UserError when metrics.json is missing, damaged or holds no finished task.
     """
     folder = Path(run_folder)
-    metrics = _read_metrics(folder / "metrics.json")
+    metrics = read_metrics(folder / "metrics.json")
     problem, (record, origin) = problem_of(metrics), last_record(folder)
     agreement = html.percent(sections.agreement(metrics))
     drawn: list[pictures.Picture] = []
@@ -124,12 +120,12 @@ def _origin(folder: Path) -> list[str]:
     config = folder / "config.yaml"
     parts = [html.heading("Configuration")]
     if config.is_file():
-        parts.append(html.preformatted(config.read_text(encoding="utf-8", errors="replace").rstrip()))
+        parts.append(html.preformatted(read_bytes(config).decode("utf-8", "replace").rstrip()))
     else:
         parts.append(html.paragraph("The run folder holds no config.yaml."))
     parts.append(html.heading("Environment"))
     try:
-        environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        environment = read_json(folder / "environment.json")
     except FileNotFoundError:
         return [*parts, html.paragraph("The run folder holds no environment.json.")]
     except (OSError, ValueError) as error:
@@ -137,24 +133,6 @@ def _origin(folder: Path) -> list[str]:
     if not isinstance(environment, dict):
         return [*parts, html.paragraph("environment.json holds no entries.")]
     return [*parts, sections.environment_table(environment)]
-
-
-def _read_metrics(path: Path) -> Metrics:
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no {path}; a report needs the folder of a run.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}).") from error
-    tasks = metrics.get("tasks") if isinstance(metrics, dict) else None
-    if not tasks:
-        raise UserError(f"{path} holds no finished task to report on.")
-    for number, task in enumerate(tasks, start=1):
-        missing = [key for key in (*_TASK_KEYS, *problem_of(metrics).task_keys) if key not in task]
-        missing += [f"layers.{key}" for layer in task.get("layers", []) for key in _LAYER_KEYS if key not in layer]
-        if missing:
-            raise UserError(f"{path} lacks {missing[0]} in its task number {number}.")
-    return metrics
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from alade_brian.config.run import RunConfig
+from alade_brian.content import wrong_content
 from alade_brian.errors import UserError
 from alade_brian.learning.architectures import backbone_description
 from alade_brian.learning.incremental.methods import method_class
@@ -119,6 +120,12 @@ class Learner:
         return mean_features(self.network, torch.from_numpy(images)).numpy()
 
 
+_DAMAGED = (
+    "the state of training between two epochs is damaged ({}); remove resume-epoch.pt from the run folder, and the "
+    "task is learnt again"
+)
+
+
 class TaskTrainer:
     """A task's stages one behind the other, and where it stands between two epochs.
 
@@ -159,7 +166,8 @@ class TaskTrainer:
         earlier = self.history
         if resumed is not None:
             self._restore(resumed["now"])
-            fitting.restore(resumed["fitting"])
+            with wrong_content(_DAMAGED):
+                fitting.restore(resumed["fitting"])
 
         def state() -> State:
             return {
@@ -186,6 +194,10 @@ class TaskTrainer:
         }
 
     def _restore(self, snapshot: State) -> None:
+        with wrong_content(_DAMAGED):
+            self._take(snapshot)
+
+    def _take(self, snapshot: State) -> None:
         self.network.load_state_dict(snapshot["network"], strict=False)
         self.method.restore(snapshot["method"])
         self.order.bit_generator.state = snapshot["generator"]

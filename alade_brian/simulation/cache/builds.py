@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +39,9 @@ NATIVE = "-march=native"
 CACHE_BYTES = 4 * 2**30
 STALE_SECONDS = 24 * 3600
 PROGRAM = "main"
+# In seconds; the largest generated program takes some minutes on a busy machine.
+PATIENCE = 3600
+VERSION_PATIENCE = 60
 # Where code is generated, and what it is generated from.
 GENERATOR_PACKAGES = ("alade_brian.simulation", "alade_brian.spec", "alade_brian.conversion.to_brian2")
 
@@ -65,13 +69,16 @@ def generator_digest() -> str:
     return packages_digest(*GENERATOR_PACKAGES).hex()
 
 
-@cache
 def compiler_version() -> str:
     """The compiler's own line about itself."""
     path = compiler()
-    if path is None:
-        return "none"
-    return subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
+    return "none" if path is None else _version_of(path)
+
+
+@cache
+def _version_of(path: str) -> str:
+    _, out, _ = _run([path, "--version"], Path.cwd(), min(PATIENCE, VERSION_PATIENCE))
+    return next(iter(out.splitlines()), f"{path} without a version")
 
 
 def find_or_build(cache: Path, key: str, generate: Generate, make: Compile | None = None) -> Build:
@@ -186,12 +193,37 @@ def compile_by(ways: Sequence[Sequence[str]], folder: Path) -> str | None:
     """Compile by the first of these commands that works; None, or where none does, the first error of the last."""
     said = ""
     for number, way in enumerate(ways):
-        done = subprocess.run(way, cwd=folder, capture_output=True, text=True)
-        if not done.returncode:
+        code, out, err = _run(way, folder, PATIENCE)
+        if not code:
             return None
-        said = done.stderr or done.stdout
+        said = err or out
         log.info("compiling %s failed (way %d of %d): %s", folder, number + 1, len(ways), said[:300])
     return next((line for line in said.splitlines() if "error" in line), said[-300:]).strip()
+
+
+def _run(command: Sequence[str], folder: Path, patience: float) -> tuple[int, str, str]:
+    """The exit code of a command, its output and its errors. It and all that it started are ended after so many
+    seconds, and where this process is interrupted; UserError if it cannot be started or was ended."""
+    try:
+        child = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be started ({error.strerror}); install a C++ compiler") from None
+    try:
+        out, err = child.communicate(timeout=patience)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        last = (err or out).strip()[-200:] or "nothing"
+        raise UserError(
+            f"{command[0]} did not end within {patience} s (its last words: {last}); check it with a small program"
+        ) from None
+    return child.returncode, out, err
 
 
 def one_file(folder: Path) -> str:

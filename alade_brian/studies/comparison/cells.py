@@ -17,11 +17,12 @@ import joblib
 import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.conversion.refusals import RefusedLayers
 from alade_brian.data import require_classes
 from alade_brian.errors import UserError
 from alade_brian.outputs import is_unused, writing_to
-from alade_brian.runs.folder import RunFolder, read_json
+from alade_brian.runs.folder import RunFolder
 from alade_brian.runs.incremental_run import IncrementalJob
 from alade_brian.safe_path import safe_path
 from alade_brian.spec import SpecError
@@ -59,8 +60,8 @@ def check_cell(cell: GridCell, threads: int) -> bool:
         )
     if not folder.metrics.is_file():
         return False
-    metrics = read_json(folder.metrics)
-    return len(metrics["tasks"]) == metrics["tasks_planned"]
+    metrics = read_metrics(folder.metrics)
+    return len(metrics["tasks"]) == metrics.get("tasks_planned")
 
 
 def begun(cell: GridCell) -> bool:

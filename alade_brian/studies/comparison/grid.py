@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from alade_brian.config.run import RunConfig, apply_overrides, config_from, read_mapping
+from alade_brian.config.yaml_text import check_text
 from alade_brian.errors import UserError
 from alade_brian.files import is_utf8
 
 KEYS = ("base", "reference", "rows", "seeds", "set", "threads")
 FIGURES = "figures"
+# No file system takes a longer name than 255 bytes; no machine has more processors for one process to share.
+LONGEST_NAME, MOST_THREADS = 200, 1024
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,10 @@ def _rows(content: Any, origin: str) -> dict[str, dict[str, Any]]:
             raise UserError(f"{origin}: the row name {name!r} is not text; write it in quotes")
         if not is_utf8(name):
             raise UserError(f"{origin}: the row name {name!a} is not UTF-8; use other letters in it")
+        check_text(name, f"{origin}: a row name")
         folder = slug(name)
+        if len(folder) > LONGEST_NAME:
+            raise UserError(f"{origin}: the row name '{name[:40]}...' is too long; use at most {LONGEST_NAME} letters")
         if not folder or folder == FIGURES:
             raise UserError(f"{origin}: the row name '{name}' cannot be a folder name; use other letters or digits")
         if folder in folders:
@@ -161,7 +167,7 @@ def _section(content: Any, place: str) -> dict[str, Any]:
 def _base(file: Path, name: Any, origin: str) -> dict[str, Any]:
     if name is None:
         return {}
-    base = file.parent / str(name)
+    base = file.parent / check_text(str(name), f"{origin}: base")
     if not base.is_file():
         raise UserError(f"{origin}: there is no base {base}; give a configuration, relative to the grid file")
     return read_mapping(base)
@@ -175,12 +181,12 @@ def _seeds(content: Any, origin: str) -> tuple[int, ...]:
 
 
 def _reference(content: Any, rows: Mapping[str, Any], origin: str) -> str | None:
-    if content is not None and content not in rows:
+    if content is not None and not (isinstance(content, str) and content in rows):
         raise UserError(f"{origin}: the reference '{content}' is not a row; the rows are {', '.join(rows)}")
     return content
 
 
 def _threads(content: Any, origin: str) -> int:
-    if not isinstance(content, int) or isinstance(content, bool) or content < 1:
-        raise UserError(f"{origin}: 'threads' is {content!r}; it needs a whole number, at least 1")
+    if not isinstance(content, int) or isinstance(content, bool) or not 1 <= content <= MOST_THREADS:
+        raise UserError(f"{origin}: 'threads' is {content!r}; it needs a whole number from 1 to {MOST_THREADS}")
     return content

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alade_brian.analysis.metrics.metrics_file import read_metrics
 from alade_brian.analysis.metrics.verdict import agrees, differs, doubts
 from alade_brian.config.run import to_mapping
+from alade_brian.content import wrong_content
 from alade_brian.errors import UserError
 from alade_brian.runs.folder import RunFolder, read_json
 from alade_brian.studies.comparison.grid import FIGURES, Grid, GridCell
@@ -25,7 +27,7 @@ def collect(grid: Grid, complete: Sequence[GridCell]) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for cell in sorted(complete, key=lambda c: (list(grid.rows).index(c.row), grid.seeds.index(c.seed))):
         row = rows.setdefault(cell.row, {"changes": grid.changes[cell.row], "config": row_config(cell), "seeds": {}})
-        row["seeds"][str(cell.seed)] = cell_results(read_json(RunFolder(cell.folder).metrics))
+        row["seeds"][str(cell.seed)] = read_cell(cell)
     return {
         "format": 1,
         "grid": grid.name,
@@ -67,6 +69,13 @@ def check_earlier(file: Path, grid: Grid, cells: Sequence[GridCell]) -> None:
 def row_config(cell: GridCell) -> dict[str, Any]:
     """The resolved configuration of a row; its cells differ only in the seed."""
     return {key: value for key, value in to_mapping(cell.config).items() if key != "seed"}
+
+
+def read_cell(cell: GridCell) -> dict[str, Any]:
+    """The results of a complete cell, see `cell_results`. UserError if its metrics.json is damaged."""
+    path = RunFolder(cell.folder).metrics
+    with wrong_content(f"{path} is damaged (of {{}}); restore it or run the cell again"):
+        return cell_results(read_metrics(path))
 
 
 def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:

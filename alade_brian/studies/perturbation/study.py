@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from alade_brian.content import NOTHING, fault
 from alade_brian.errors import UserError
 from alade_brian.files import write_json
 from alade_brian.outputs import is_unused
@@ -24,6 +25,11 @@ from alade_brian.runs.subject import TrainedNetwork
 from alade_brian.simulation import SimulationSettings, open_simulator
 
 FORMAT = 2
+_MEASURED = {str: object}
+_RESULTS = {
+    "format": int, "digest": str, "tasks": [int], "images_per_task": [int], "baseline": (_MEASURED, NOTHING),
+    "perturbations": {str: {"unit": str, "strengths": {str: {str: _MEASURED}}}},
+}  # fmt: skip
 # Noise is drawn and shown for so many images at a time.
 IMAGES_AT_ONCE = 250
 
@@ -111,13 +117,18 @@ class Study:
         return found.get(strength, {}).get(repeat)
 
 
-def read_study(folder: Path, remedy: str = "measure it again") -> dict[str, Any]:
-    """What a folder of `alade-brian perturb` holds; UserError where it holds no study, or none of this version."""
-    found = read_json(folder / "results.json")
+def read_study(folder: Path, remedy: str = "measure it again with `alade-brian perturb`") -> dict[str, Any]:
+    """What a folder of `alade-brian perturb` holds; UserError where it holds no study, none of this version, or a
+    damaged one."""
+    file = folder / "results.json"
+    found = read_json(file)
     if not isinstance(found, dict) or "perturbations" not in found:
-        raise UserError(f"{folder} holds no study of one network; give what `alade-brian perturb` wrote")
+        raise UserError(f"{folder} holds no study of one network; {remedy}")
     if found.get("format") != FORMAT:
         raise UserError(f"{folder} holds a study of another version of this program; {remedy}")
+    wrong = fault(found, _RESULTS)
+    if wrong is not None:
+        raise UserError(f"{file} is damaged ({wrong}); restore it, or {remedy}")
     return found
 
 
