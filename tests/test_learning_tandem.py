@@ -15,13 +15,16 @@ from test_learning_resume import stored
 from test_learning_synthetic import one_thread, same, weights
 from torch import Tensor, nn
 
-from alade_brian.config.run import RunConfig, config_from, to_mapping
+from alade_brian.config.run import RunConfig, config_from, read_mapping, to_mapping
 from alade_brian.config.sections import NetworkConfig, StageConfig, TandemConfig
+from alade_brian.config.shipped import find_file
 from alade_brian.data import make_dataset
 from alade_brian.errors import UserError
 from alade_brian.learning import Learner
+from alade_brian.learning.architectures import backbone_description
 from alade_brian.learning.rules.tandem import Tandem, quantised
-from alade_brian.models import HoldCurrent, Impulse, MeanOverSteps, make_backbone
+from alade_brian.models import HoldCurrent, Impulse, MeanOverSteps, build_backbone, make_backbone
+from alade_brian.models.networks.tandem import TandemLayer, TandemNet
 from alade_brian.models.neurons.equation_face import run_equations
 from alade_brian.models.neurons.quantal import QuantalIF
 from alade_brian.runs.setup import make_learner
@@ -284,3 +287,12 @@ def test_pooled_features_are_read_without_hidden_layers() -> None:
     net = make_backbone("tandem", (1, 4, 4), channels=(2,), strides=(1,), pool=2, steps=3, neuron="QuantalIF")
     images: Tensor = torch.rand(5, 1, 4, 4)
     assert net(images).shape == (15, 8) and net.width == 8
+
+
+def test_the_published_network_is_that_of_its_authors() -> None:
+    """Five convolutions, 4x4 pixels of 256 channels into 2,048 units, 16 steps."""
+    found = config_from(read_mapping(find_file("tandem-paper", "configs")), "tandem-paper").network
+    net = build_backbone(backbone_description(found, (3, 32, 32), sequence=False))
+    assert isinstance(net, TandemNet) and len(net.layers) == 6 and net.impulse.steps == 16 and net.width == 2048
+    last = net.layers[-1]
+    assert isinstance(last, TandemLayer) and last.linear.weight.shape == (2048, 4 * 4 * 256)
