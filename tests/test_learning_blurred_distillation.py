@@ -107,6 +107,19 @@ def test_the_distance_of_features_by_hand() -> None:
     assert passing(1)(student, silent).item() == pytest.approx(6 / 2)
 
 
+def test_the_target_cannot_be_shrunk_by_the_alignment() -> None:
+    """The teacher's largest value becomes the student's, whatever the alignment makes of it, and has no gradient."""
+    blurred = BlurredFeatures(1, 2, 0.0).double()
+    for parameter in blurred.parameters():
+        nn.init.zeros_(parameter)
+    student = torch.full((1, 1, 1, 2), 3.0, dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([4.0, 2.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 2, 1, 2)
+    distance = blurred(student, teacher)
+    assert distance.item() == pytest.approx(3.0**2 + 1.5**2)
+    distance.backward()
+    assert student.grad is not None and not student.grad.any()
+
+
 def test_whole_channels_of_single_images_are_masked() -> None:
     blurred = BlurredFeatures(32, 32, 0.15)
     blurred.masks.manual_seed(0)
