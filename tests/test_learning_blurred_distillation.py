@@ -139,11 +139,13 @@ def test_whole_channels_of_single_images_are_masked() -> None:
 def test_gradients_of_the_features_term_are_autograds() -> None:
     torch.manual_seed(0)
     blurred = BlurredFeatures(3, 4, 0.3).double()
-    student, teacher = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 4, 4, 4, dtype=torch.float64)
+    student, teacher = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(3, 4, 4, 4, dtype=torch.float64)
+    # Its largest value sets the scale, which has no gradient.
+    largest = torch.full((1, 3, 4, 4), 2.0, dtype=torch.float64)
 
     def distance(maps: Tensor) -> Tensor:
         blurred.masks.manual_seed(2)
-        return blurred(maps, teacher)
+        return blurred(torch.cat([maps, largest]), teacher)
 
     assert torch.autograd.gradcheck(distance, (student.requires_grad_(),))
     distance(student).backward()
