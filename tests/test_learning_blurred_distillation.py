@@ -107,6 +107,19 @@ def test_the_distance_of_features_by_hand() -> None:
     assert passing(1)(student, silent).item() == pytest.approx(6 / 2)
 
 
+def test_the_target_cannot_be_shrunk_by_the_alignment() -> None:
+    """The teacher's largest value becomes the student's, whatever the alignment makes of it, and has no gradient."""
+    blurred = BlurredFeatures(1, 2, 0.0).double()
+    for parameter in blurred.parameters():
+        nn.init.zeros_(parameter)
+    student = torch.full((1, 1, 1, 2), 3.0, dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([4.0, 2.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 2, 1, 2)
+    distance = blurred(student, teacher)
+    assert distance.item() == pytest.approx(3.0**2 + 1.5**2)
+    distance.backward()
+    assert student.grad is not None and not student.grad.any()
+
+
 def test_whole_channels_of_single_images_are_masked() -> None:
     blurred = BlurredFeatures(32, 32, 0.15)
     blurred.masks.manual_seed(0)
@@ -126,11 +139,13 @@ def test_whole_channels_of_single_images_are_masked() -> None:
 def test_gradients_of_the_features_term_are_autograds() -> None:
     torch.manual_seed(0)
     blurred = BlurredFeatures(3, 4, 0.3).double()
-    student, teacher = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 4, 4, 4, dtype=torch.float64)
+    student, teacher = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(3, 4, 4, 4, dtype=torch.float64)
+    # Its largest value sets the scale, which has no gradient.
+    largest = torch.full((1, 3, 4, 4), 2.0, dtype=torch.float64)
 
     def distance(maps: Tensor) -> Tensor:
         blurred.masks.manual_seed(2)
-        return blurred(maps, teacher)
+        return blurred(torch.cat([maps, largest]), teacher)
 
     assert torch.autograd.gradcheck(distance, (student.requires_grad_(),))
     distance(student).backward()

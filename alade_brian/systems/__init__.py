@@ -80,7 +80,7 @@ SYSTEMS = (
         rule="backpropagation through time, and a teacher without spikes: its logits, its features behind blurred ones",
         data="Fashion-MNIST",
         proves="every spike; nothing of teacher, generator or alignment is left",
-        minutes=3,
+        minutes=2,
         command="alade-brian train blurred-distillation",
     ),
     System(

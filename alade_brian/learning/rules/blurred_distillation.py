@@ -245,11 +245,12 @@ class BlurredFeatures(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The squared distance, summed over features and averaged over images: maps ``(n, channels, height, width)``.
 
-        The teacher's map is brought to the scale of the student's, the largest value of the batch to the largest. As
-        in the source, the gradient goes through that scale too.
+        The teacher's map is brought to the scale of the student's, the largest value of the batch to the largest. That
+        scale is taken in front of the alignment and has no gradient: in the source it has one, and behind an alignment
+        the distance falls to 0 as the alignment shrinks.
         """
+        target = teacher / teacher.max().clamp(min=torch.finfo(teacher.dtype).tiny) * student.max().detach()
         student = self.align(student)
-        target = teacher / teacher.max().clamp(min=torch.finfo(teacher.dtype).tiny) * student.max()
         drawn = torch.rand(len(student), student.shape[1], 1, 1, generator=self.masks)
         restored = self.generator(student * (drawn >= self.masked).to(student))
         return (restored - target).square().sum() / len(student)
