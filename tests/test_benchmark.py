@@ -214,12 +214,12 @@ def test_files_that_exist_are_kept(name: str, tmp_path: Path, capsys: pytest.Cap
     ("arguments", "says"),
     [
         (("--rates", 0.9), "firing rate of 0.9"),
-        (("--rates", -1), "firing rate of -1"),
-        (("--rates", "nan"), "firing rate of nan"),
-        (("--explicit-rates", 7), "firing rate of 7"),
-        (("--rounds", 0), "0 rounds"),
-        (("--seconds", 0), "turns of 0 s"),
-        (("--seconds", "nan"), "turns of nan s"),
+        (("--rates", -1), "--rates: '-1' is no number of 0 or more"),
+        (("--rates", "nan"), "--rates: 'nan' is no number of 0 or more"),
+        (("--explicit-rates", 7), "--explicit-rates: '7' is above 1: a neuron spikes at most once in a step"),
+        (("--rounds", 0), "--rounds: '0' is no whole number from 1"),
+        (("--seconds", 0), "--seconds: 0 is too small; use a number above 0"),
+        (("--seconds", "nan"), "--seconds: 'nan' is no number of 0 or more"),
         (("--images", 3), "3 images"),
         (("--figure", "x.pdf"), "no .png"),
         (("--json", "."), "is a folder"),
@@ -322,4 +322,4 @@ def test_a_limit_program_is_not_checked_with_a_silent_network(monkeypatch: pytes
 @pytest.mark.parametrize("name", ["recording", "build", "growth", "agreement"])
 def test_every_benchmark_refuses_no_rounds(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(name, "--rounds", 0) == 2
-    assert "0 rounds" in capsys.readouterr().err
+    assert "--rounds: '0' is no whole number from 1" in capsys.readouterr().err

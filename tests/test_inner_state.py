@@ -33,7 +33,7 @@ from alade_brian.spikes.task_record import load_record
 from alade_brian.verification.inner_states import TOLERANCE, inner_states
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
-STATES = ("v", "a", "syn")
+STATES = ("v", "a", "syn", "clock", "slope", "spent")
 IMAGES = dyadic_images(5, 2, 7, 6)
 
 

@@ -403,7 +403,7 @@ def test_poisson_events_have_mean_and_variance() -> None:
 @pytest.mark.parametrize(
     ("name", "strength", "says"),
     [
-        ("delay", -1, "use 0 up"), ("delay", 1.5, "whole number"), ("lesion", 1.2, "0 to 1"),
+        ("delay", -1, "use 0 to 10000"), ("delay", 1.5, "whole number"), ("lesion", 1.2, "0 to 1"),
         ("thresholds", float("nan"), "use 0 up"), ("finer-steps", 100, "0 to 99"),
     ],
 )  # fmt: skip

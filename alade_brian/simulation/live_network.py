@@ -50,7 +50,7 @@ class LiveNetwork:
         spikes = {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in self.spikes.items()}
         monitor = self._built.membrane
         # The one variable that the readout's monitor records.
-        membrane = None if monitor is None else np.asarray(getattr(monitor, monitor.record_variables[0])).T
+        membrane = None if monitor is None else np.array(monitor.variables[monitor.record_variables[0]].get_value())
         return decode(self.spec, BatchLayout(1, self.images), self.images, Recorded(spikes, membrane))
 
 

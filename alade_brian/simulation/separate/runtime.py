@@ -85,4 +85,5 @@ def _values(monitor: b2.StateMonitor) -> np.ndarray:
 
 def _variables(monitor: b2.StateMonitor) -> dict[str, np.ndarray]:
     """All that a monitor recorded, by variable, each ``(steps, neurons)``."""
-    return {name: np.asarray(getattr(monitor, name)).T for name in monitor.record_variables}
+    # Not by attribute: a neuron's variable may be called as one of the monitor's own, such as its clock.
+    return {name: np.array(monitor.variables[name].get_value()) for name in monitor.record_variables}
