@@ -149,6 +149,7 @@ def _parsed_and_run(
     for each in sys.argv[1:] if arguments is None else arguments:
         if not is_utf8(each):
             parser.error(f"the argument {each!a} is not UTF-8; rename the file, or write it in UTF-8")
+    _leave_usage_out(parser)
     parsed = parser.parse_args(arguments)
     parsed.prog = parser.prog
     # Brian2's own remarks (name clashes, code generation) are for its developers.
@@ -166,6 +167,15 @@ def _parsed_and_run(
         kept = isinstance(error, RunStopped | MemoryError | OSError)
         sys.stderr.write(f"{parser.prog}: error: {sentence}{how if kept else ''}\n")
         return 2
+
+
+def _leave_usage_out(parser: argparse.ArgumentParser) -> None:
+    """A wrong argument is one sentence; `--help` has the rest."""
+    setattr(parser, "print_usage", lambda file=None: None)  # noqa: B010
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                _leave_usage_out(each)
 
 
 def _environments(error: Exception) -> str | None:

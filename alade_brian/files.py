@@ -96,10 +96,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def check_plain(path: Path) -> int:
+def check_plain(path: str | os.PathLike[str]) -> int:
     """The size of a plain file in bytes. Raises OSError if it is missing, or a folder, a pipe or a device, of which
     reading might never end; ValueError if the path is none."""
-    found = path.stat()
+    found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
     if not stat.S_ISREG(found.st_mode):
@@ -116,20 +116,20 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def read_bytes(path: Path, most: int | None = None) -> bytes:
+def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     """The content of a plain file, of at most so many bytes. Raises OSError, as `check_plain` does."""
     size = check_plain(path)
     if most is not None and size > most:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, and such a file has at most {most:,}", str(path))
-    return path.read_bytes()
+    return Path(path).read_bytes()
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str | os.PathLike[str]) -> str:
     """The content of a plain UTF-8 file. Raises OSError, as `check_plain` does, and ValueError if it is no UTF-8."""
     return read_bytes(path, MOST_TEXT_BYTES).decode("utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file. Raises OSError and ValueError, as `read_text` and `parse_json` do."""
     return parse_json(read_text(path))
 
