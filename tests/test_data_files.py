@@ -198,7 +198,10 @@ def test_npz_axes_that_could_be_either_need_a_layout(tmp_path: Path, shape) -> N
         ({"test_labels": np.array([0, 1, 3])}, r"test images: the labels are \[0, 1, 3\]"),
         ({"class_names": np.array(["a", "b"])}, r"class_names are <U1 of shape \(2,\).*3 names"),
         ({"class_names": np.array([1, 2, 3])}, "class_names are int64"),
-        ({"class_names": np.array(["a", "b\udcff", "c"])}, r"the class name 'b\\udcff' holds characters that cannot be shown"),
+        (
+            {"class_names": np.array(["a", "b\udcff", "c"])},
+            r"the class name 'b\\udcff' holds characters that cannot be shown",
+        ),
         ({"layout": "CHWN"}, "layout is 'CHWN'; use NCHW or NHWC"),
         ({"train_labels": np.array([None] * 6)}, "cannot be read as an .npz file of plain arrays"),
     ],

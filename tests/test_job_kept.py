@@ -104,7 +104,7 @@ def test_a_trained_task_is_kept_if_the_memory_does_not_suffice_any_more(
     assert metrics(out) == metrics(finished)
 
 
-NAMES = [r"$\frac$", "$", r"a\$b$", "a_b^{", "\x01 <&> -->"]
+NAMES = [r"$\frac$", "$", r"a\$b$", "a_b^{", "<&> -->"]
 
 
 def test_class_names_are_no_mathematics(tmp_path: Path) -> None:

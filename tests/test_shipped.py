@@ -52,7 +52,7 @@ def test_a_shipped_grid_finds_its_configurations(name: str) -> None:
             "no configuration file .*digits.yml; .*--config .*'digits' comes with",
         ),
         ("fashion-minst", "configs", "'fashion-mnist' comes with"),
-        ("qqq", "configs", "with this program come cifar100-b0-10, .*, tinyimagenet$"),
+        ("qqq", "configs", "with this program come blurred-distillation-paper, .*, tinyimagenet$"),
         ("ablaton", "grids", "no grid file ablaton; .*GRID .*'ablation' comes with"),
         ("/", "grids", "/ is no grid file; give GRID a YAML file or one of ablation"),
     ],

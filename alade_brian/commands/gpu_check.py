@@ -14,7 +14,7 @@ import argparse
 import time
 from pathlib import Path
 
-from alade_brian.commands.options import FIGURE, IMAGES, JSON, RATES, SECONDS, SEED, count, positive
+from alade_brian.commands.options import FIGURE, IMAGES, JSON, RATES, SECONDS, SEED, count, finite, positive
 from alade_brian.gpu_checking import wheels
 
 
@@ -24,7 +24,7 @@ def parser(prog: str = "alade-brian gpu-check") -> argparse.ArgumentParser:
     JSON.add(p)
     FIGURE.add(p, "images per second over the batch")
     SECONDS.add(p, default=2.0)
-    p.add_argument("--minutes", type=positive, default=8.0, help="after which no measurement is begun (default: 8)")
+    p.add_argument("--minutes", type=finite, default=8.0, help="after which no measurement is begun (default: 8)")
     IMAGES.add(p, "compared for each network", default=200)
     p.add_argument("--networks", nargs="+", default=["digits", "fashion-mnist"], help="by the size of whose images")
     RATES.add(p, default=[0.02, 0.05, 0.18])

@@ -86,7 +86,9 @@ class Network(nn.Module):
             value = self.front(x)
             given = self.layer(value, state) if self.form == "state" else self.layer(value)
             state = given[1] if self.form == "state" else None
-            answers.append(self.behind(given[0] if isinstance(given, tuple) else given))
+            # What a container returns is no tuple yet while it is traced.
+            whole = isinstance(given, tuple) or self.form == "state"
+            answers.append(self.behind(given[0] if whole else given))
         return torch.stack(answers).mean(0)
 
 
