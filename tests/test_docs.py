@@ -71,7 +71,7 @@ def test_the_command_draws_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert draw_figures(run) == 2 and "already" in capsys.readouterr().err
     for wrong, says in (
         (["--task", 3], "no task 3"), (["--layer", "x"], "no layer 'x'"), (["--images", 99], "no image 99"),
-        (["--neurons", 0], "at least one neuron"), (["--dpi", 0], "--dpi 0"),
+        (["--neurons", 0], "at least one neuron"), (["--dpi", 0], "--dpi: '0' is no whole number from 1"),
     ):  # fmt: skip
         assert draw_figures(run, *wrong, "--out", tmp_path / "other") == 2
         error = capsys.readouterr().err
