@@ -292,6 +292,29 @@ def test_images_and_recordings_with_the_steps_last() -> None:
     assert_alike(model, shown, right, steps=STEPS, sequence=True, readout="every_step")
 
 
+def test_one_channel_of_a_sequence_with_the_steps_last() -> None:
+    """The number that takes the channel out moves the axis of the steps."""
+    shown = images(STEPS, 2, 6, count=STEPS)
+
+    def body(net: Any, x: Any) -> Any:
+        return run(net, (net.out(net.fc(frame)) for frame in x[:, 0, :, :STEPS].movedim(2, 0))).sum(0)
+
+    assert_alike(Net(body), shown, by_hand(Net(body), np.moveaxis(shown, 1, -1)), steps=STEPS, sequence=True)
+
+
+def test_parts_that_are_empty_or_of_no_axis_are_refused() -> None:
+    def no_step(net: Any, x: Any) -> Any:
+        return torch.stack(list(spikes_of(net, x)))[STEPS:].sum(0)
+
+    for body, said in (
+        (no_step, "takes no step"),
+        (between(lambda net, s: torch.tensor_split(s, 9, dim=-1)[8]), "takes an empty part"),
+        (between(lambda net, s: s[:, :, 0]), "takes a part of an axis that no layer's output has"),
+    ):
+        with pytest.raises(RefusedLayers, match=said):
+            convert(Net(body), (6,))
+
+
 def test_steps_that_change_places_with_the_images_are_refused() -> None:
     model = Net(lambda net, x: run(net, [net.out(net.fc(frame)) for frame in x.transpose(0, 2)]))
     with pytest.raises(RefusedLayers, match="reorders more than the axis of steps"):

@@ -82,7 +82,7 @@ def _check_relu(arguments: argparse.Namespace) -> None:
     own = {"--percentile": arguments.percentile, "--per": arguments.per, "--labels": arguments.labels}
     other = {"--sequence": arguments.sequence, "--readout": arguments.readout, "--output": arguments.output}
     for option, value in (other if arguments.relu else own).items():
-        if value:
+        if value if arguments.relu else value is not None:
             raise UserError(f"{option} is {'not ' if arguments.relu else ''}for --relu; leave out one of the two")
     if arguments.relu and arguments.steps is None:
         raise UserError("--relu needs the number of time steps; add --steps N")

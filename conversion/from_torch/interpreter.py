@@ -294,9 +294,7 @@ class ValueInterpreter(fx.Interpreter):
             return args
         if -1 not in wanted[1:] and prod(wanted[1:]) != prod(shape):
             return args
-        if self.clock.images_at_once not in (None, wanted[0]):
-            raise CannotLower("size", wanted, f"is not the number of images before, {self.clock.images_at_once}")
-        self.clock.images_at_once = wanted[0]
+        self.clock.take_at_once(wanted[0], wanted)
         return (value, Batch(self.clock.images), *wanted[1:])
 
     def _timed(
@@ -327,8 +325,9 @@ class ValueInterpreter(fx.Interpreter):
         plain_args, plain_kwargs = _map((args, kwargs), inner)
         values = list(_values((plain_args, plain_kwargs)))
         memo = (*key, tuple(map(id, values)), repr(_map((args, kwargs), _compared)))
-        if over and axis == 0 and key[1] in ("flatten", "unflatten", "cat", "concat", "concatenate"):
-            plain_args, plain_kwargs = _one_axis_less(key[-1], plain_args, plain_kwargs)
+        names_axes = key[0] != "module" and key[1] in ("flatten", "unflatten", "cat", "concat", "concatenate")
+        if over and axis == 0 and names_axes:
+            plain_args, plain_kwargs = _one_axis_less(plain_args, plain_kwargs)
         made = self.clock.remember(memo, lambda: make(*plain_args, **plain_kwargs), *values)
         if not (over or steps) or isinstance(made, ReadoutValue) or not isinstance(made, AffineInput):
             return made
@@ -392,7 +391,7 @@ def _compared(leaf: Any) -> Any:
     return "value" if isinstance(leaf, AffineInput | OneStep | AllSteps) else leaf
 
 
-def _one_axis_less(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+def _one_axis_less(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Arguments that name axes, for a tensor without the axis of steps."""
     fewer = {key: v - 1 if isinstance(v, int) and v > 0 else v for key, v in kwargs.items()}
     return tuple(v - 1 if isinstance(v, int) and v > 0 else v for v in args), fewer

@@ -207,9 +207,7 @@ def _check_sizes(clock: CallCounter, sizes: Sequence[Any], value: Any) -> None:
         raise CannotLower("recording", f"of steps {tuple(map(int, sizes))}", said)
     images = sizes[0]
     if not isinstance(images, Batch):
-        if clock.images_at_once not in (None, images):
-            raise CannotLower("size", images, f"is not the number of images before, {clock.images_at_once}")
-        clock.images_at_once = images
+        clock.take_at_once(images, images)
 
 
 def _check_written(clock: CallCounter, record: StepList, number: int, value: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
@@ -37,8 +38,13 @@ class ReluConversion:
 
     network: fx.GraphModule
     spec: NetworkSpec
-    gap: ReluGap
+    _images: Tensor
     _pair: Pair
+
+    @cached_property
+    def gap(self) -> ReluGap:
+        """Measured when it is asked for first: the spiking network runs for all its steps."""
+        return self._pair.gap(self._images, None)
 
     def measure(self, images: Any, labels: np.ndarray | None = None) -> ReluGap:
         """The gap on other images, as `convert_relu` takes them; with labels, int ``(n,)``, also the accuracies.
@@ -82,7 +88,7 @@ def convert_relu(
     network = units.spiking(steps, fraction, units.thresholds(shown, percentile, per))
     pair = Pair(units, network, steps, percentile)
     spec = convert(network, tuple(shown.shape[1:]))
-    return ReluConversion(network, spec, pair.gap(shown, None), pair)
+    return ReluConversion(network, spec, shown, pair)
 
 
 def _check_arguments(steps: int, percentile: float, per: str, fraction: float) -> None:

@@ -30,7 +30,9 @@ class LayerGap:
 
     @property
     def relative_error(self) -> float:
-        """The error in units of the layer's scale."""
+        """The error in units of the layer's scale; of a layer that is silent without an error 0."""
+        if not self.scale:
+            return float("inf") if self.error else 0.0
         return self.error / self.scale
 
 

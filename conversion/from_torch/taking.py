@@ -43,7 +43,8 @@ def item(clock: CallCounter, whole: Any, index: Any) -> Any:
     if type(number) is int:
         return _step(clock, made, number, index)
     if isinstance(number, slice):
-        return _steps(made, steps, range(_length(clock, made))[number])
+        # A number that was taken out before the steps has moved their axis.
+        return _steps(made, made.axis, range(_length(clock, made))[number])
     raise CannotLower("index", shown_index(index), _NO_STEP)
 
 
@@ -91,6 +92,8 @@ def _single(whole: Any, number: int) -> Any:
 
 def _steps(whole: Any, axis: int, numbers: range) -> Any:
     """Some steps of a sequence, with their axis."""
+    if not numbers:
+        raise CannotLower("index", "nothing", "takes no step; take some of them")
     every = whole.tensors if isinstance(whole, StepList) else None
     return StepList(tuple(_single(whole, k) if every is None else every[k] for k in numbers), axis)
 
@@ -102,7 +105,10 @@ def _of_features(clock: CallCounter, whole: Any, axis: int, taken: Any, index: A
         raise CannotLower(
             "index", shown_index(index), "takes a part of a recording; take it of every step before it is recorded"
         )
-    size = without_time(whole).shape[place] if not isinstance(whole, Membrane) else 0
+    shape = getattr(without_time(whole), "shape", ())
+    if place >= len(shape):
+        raise CannotLower("index", shown_index(index), "takes a part of an axis that no layer's output has here")
+    size = shape[place]
     if type(taken) is int:
         if not -size <= taken < size:
             raise CannotLower("index", shown_index(index), f"is beyond the {size} that there are")
@@ -186,7 +192,8 @@ def divided(name: str) -> Callable[..., Any]:
                 raise CannotLower("dim", dim, f"is no axis that {name} can divide here; divide outputs of layers")
             length = shape[place]
         # torch itself says which places each part has.
-        parts = [range(int(p[0]), int(p[-1]) + 1) for p in getattr(torch.arange(length), name)(*how) if len(p)]
+        places = getattr(torch.arange(length), name)(*how)
+        parts = [range(int(p[0]), int(p[-1]) + 1) if len(p) else range(0) for p in places]
         return tuple(_steps(whole, dim, p) if along_steps else part(clock, whole, place, p) for p in parts)
 
     return divide

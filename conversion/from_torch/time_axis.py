@@ -136,6 +136,13 @@ class CallCounter:
         self._memo: dict[Any, Any] = {}
         self._kept: list[Any] = []
 
+    def take_at_once(self, images: int, shown: Any) -> None:
+        """Note that the forward takes so many images at once; refused, with what says so, where it said another number
+        before."""
+        if self.images_at_once not in (None, images):
+            raise CannotLower("size", shown, f"is not the number of images before, {self.images_at_once}")
+        self.images_at_once = images
+
     def remember(self, key: tuple[Any, ...], make: Callable[[], Any], *values: object) -> Any:
         """What `make` gives, made once per key. Equal steps thus give the very same values."""
         if key not in self._memo:

@@ -73,7 +73,8 @@ def _check_dataset(dataset: h5py.Dataset, place: str, path: Path) -> None:
     except TypeError:
         dtype = None  # a type that numpy has not
     text = dtype is not None and h5py.check_string_dtype(dtype) is not None
-    if dataset.nbytes > BEST_PACKING * max(dataset.id.get_storage_size(), 1):
-        raise UserError(f"{path}: {place!r} announces {dataset.nbytes:,} bytes that are not in the file; {_REMEDY}")
+    # First, because a type that numpy has not has no size either.
     if not text and (dtype is None or dtype.kind not in "biufc"):
         raise UserError(f"{path}: {place!r} holds neither numbers nor text; {_REMEDY}")
+    if dataset.nbytes > BEST_PACKING * max(dataset.id.get_storage_size(), 1):
+        raise UserError(f"{path}: {place!r} announces {dataset.nbytes:,} bytes that are not in the file; {_REMEDY}")
