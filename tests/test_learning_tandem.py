@@ -265,7 +265,7 @@ def learner_of(**changes: Any) -> Callable[[], Any]:
         (learner_of(neuron="LIF", neuron_options={}), "with neurons LIF .*use QuantalIF, not learned"),
         (learner_of(neuron_options={"learned": True}), "use QuantalIF, not learned"),
         (learner_of(norm="none"), "its analogue twin has batch norm"),
-        (learner_of(pool=3), "window of 3 does not fit into the last 2x2 image"),
+        (learner_of(pool=3), "window of 3 does not fit into the last stage's 2x2 image"),
         (lambda: learner_of(steps=0)(), "network.steps is 0; use at least 1"),
         (lambda: config(weight_bits=1), "tandem.weight_bits is 1; use 2 to 16"),
         (lambda: config(percentile=0.0), "tandem.percentile is 0.0; use a number above 0"),

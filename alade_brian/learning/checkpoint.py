@@ -13,7 +13,7 @@ from torch import nn
 
 from alade_brian.config.run import RunConfig, config_from, to_mapping
 from alade_brian.config.sections import MOST_PIXELS, MOST_STEPS
-from alade_brian.content import NOTHING, NUMBER, fault
+from alade_brian.content import NOTHING, NUMBER, fault, first_line
 from alade_brian.errors import UserError
 from alade_brian.files import check_plain, parse_json, write_bytes
 from alade_brian.learning.architectures import backbone_description, build_network, expandable, without_memory
@@ -148,7 +148,7 @@ def _built(path: Path, architecture: Mapping[str, Any]) -> nn.Module:
     try:
         return build_network(architecture)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, OverflowError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f"the checkpoint {path} is of an architecture that this version cannot build ({reason}); use "
             "the version that wrote it, or train or convert anew"

@@ -62,7 +62,8 @@ def prove(folders: Sequence[RunFolder]) -> dict[str, Any]:
     for window, count in WINDOWS.items():
         shown = evenly_spaced(images, count)
         found.append(measure(cast(ExpandableNetwork, network), shown.images, shown.labels, window, settings))
-    training = make_scenario(config, dataset).train_set(next(iter(make_scenario(config, dataset))))
+    scenario = make_scenario(config, dataset)
+    training = scenario.train_set(next(iter(scenario)))
     rates = simulated_rates(cast(ExpandableNetwork, network), training, images, RATE_STEPS, settings)
     errors = [each["mean_error_ms"] for each in found]
     slope = float(np.polyfit(np.log([each["dt_ms"] for each in found]), np.log(errors), 1)[0])

@@ -8,7 +8,6 @@ for pattern recognition with deep spiking neural networks", TPAMI 2021 (arXiv 20
 from __future__ import annotations
 
 from itertools import pairwise
-from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from alade_brian.models.coding import Impulse
 from alade_brian.models.networks.description import BackboneDescription
+from alade_brian.models.networks.stem import pooled_end
 from alade_brian.models.neurons.quantal import QuantalIF
 
 
@@ -89,16 +89,12 @@ class TandemNet(nn.Module):
         if of.norm != "batch":
             raise ValueError(f"the backbone 'tandem' with norm '{of.norm}': its analogue twin has batch norm; use that")
         self.impulse = Impulse(of.steps)
-        shape = of.image_shape
+        pool, flatten, pooled = pooled_end(of)
         layers: list[TandemLayer] = []
-        for channels, stride in zip(of.channels, of.strides, strict=True):
-            conv = nn.Conv2d(shape[0], channels, 3, stride, 1)
-            layers.append(TandemLayer(conv, _neuron(of), nn.Identity()))
-            shape = (channels, *((size - 1) // stride + 1 for size in shape[1:]))  # type: ignore[assignment]
-        if of.pool > min(shape[1:]):
-            raise ValueError(f"a pooling window of {of.pool} does not fit into the last {shape[1]}x{shape[2]} image")
-        pooled = prod((shape[0], shape[1] // of.pool, shape[2] // of.pool))
-        flat: nn.Module = nn.Sequential(nn.AvgPool2d(of.pool) if of.pool > 1 else nn.Identity(), nn.Flatten())
+        channels = pairwise((of.image_shape[0], *of.channels))
+        for (before, after), stride in zip(channels, of.strides, strict=True):
+            layers.append(TandemLayer(nn.Conv2d(before, after, 3, stride, 1), _neuron(of), nn.Identity()))
+        flat: nn.Module = nn.Sequential(pool, flatten)
         for before, units in pairwise((pooled, *of.hidden)):
             layers.append(TandemLayer(nn.Linear(before, units), _neuron(of), flat))
             flat = nn.Identity()

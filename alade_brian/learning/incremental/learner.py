@@ -195,13 +195,10 @@ class TaskTrainer:
 
     def _restore(self, snapshot: State) -> None:
         with wrong_content(_DAMAGED):
-            self._take(snapshot)
-
-    def _take(self, snapshot: State) -> None:
-        self.network.load_state_dict(snapshot["network"], strict=False)
-        self.method.restore(snapshot["method"])
-        self.order.bit_generator.state = snapshot["generator"]
-        torch.set_rng_state(snapshot["torch"])
+            self.network.load_state_dict(snapshot["network"], strict=False)
+            self.method.restore(snapshot["method"])
+            self.order.bit_generator.state = snapshot["generator"]
+            torch.set_rng_state(snapshot["torch"])
 
     def _changing(self) -> dict[str, torch.Tensor]:
         frozen = tuple(f"extractors.{k}." for k in range(len(self.network.extractors) - 1))

@@ -13,7 +13,7 @@ student's features are those that are blurred.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from alade_brian.data import named_class_order
 from alade_brian.errors import UserError
 from alade_brian.learning.architectures import rectified
 from alade_brian.learning.checkpoint import load_checkpoint
-from alade_brian.learning.incremental.methods.base import Companion
+from alade_brian.learning.incremental.methods.base import Companion, evaluating
 from alade_brian.learning.incremental.methods.plain import ClassStage, Plain
 from alade_brian.learning.incremental.task_data import TaskData, time_first
 from alade_brian.learning.losses import weighted_distillation
-from alade_brian.learning.parallel import average_statistics
+from alade_brian.learning.parallel import average_statistics, total
 from alade_brian.learning.stage import Stage, TrainingSet, seeded
 from alade_brian.models import BackboneDescription, ExpandableNetwork, build_backbone
 from alade_brian.models.networks.rectified import rectified_network
@@ -56,16 +56,21 @@ class BlurredDistillation(Plain):
         self.settings = config.blurred_distillation
         self.taught = self.settings.logits > 0 or self.settings.features > 0
 
+    @property
+    def trains_teacher(self) -> bool:
+        """Whether there is a teacher, and it is trained here."""
+        return self.taught and self.settings.teacher.checkpoint is None
+
     def check(self, sizes: Sequence[int]) -> None:
         if not self.taught:
             return
-        if self.settings.teacher.checkpoint is not None:
-            self._given_teacher(sum(sizes))
         teacher = self._make_teacher(sum(sizes))
+        if self.settings.features == 0:
+            return
         student = ExpandableNetwork(lambda: build_backbone(self.description), self.description.steps)
         student.add_extractor()
         mine, its = (map_shape(network, self.description) for network in (student, teacher))
-        if self.settings.features > 0 and mine[1:] != its[1:]:
+        if mine[1:] != its[1:]:
             raise UserError(
                 f"the teacher's last feature map has {its[1]}x{its[2]} places, the student's {mine[1]}x{mine[2]}; use "
                 "a teacher with the strides of section 'network', or blurred_distillation.features=0"
@@ -79,15 +84,14 @@ class BlurredDistillation(Plain):
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
         start = generator.bit_generator.state
-        if self.taught and self.settings.teacher.checkpoint is None:
+        if self.trains_teacher:
             yield TeacherStage(self, data)
             # The student sees the same batches whoever taught it.
             generator.bit_generator.state = start
         yield DistilledStage(self, data) if self.taught else ClassStage(self, data)
 
     def epochs(self, first: bool) -> int:
-        trained = self.taught and self.settings.teacher.checkpoint is None
-        return super().epochs(first) + (self.settings.teacher.learning.epochs if trained else 0)
+        return super().epochs(first) + (self.settings.teacher.learning.epochs if self.trains_teacher else 0)
 
     def end_task(self, data: TaskData) -> None:
         super().end_task(data)
@@ -96,22 +100,20 @@ class BlurredDistillation(Plain):
 
     def companions(self) -> dict[str, Companion]:
         """The teacher that was trained here."""
-        if self.teacher is None or self.settings.teacher.checkpoint is not None:
+        if self.teacher is None or not self.trains_teacher:
             return {}
         architecture = rectified(self._description_of_teacher(), self.teacher.classes)
         return {"teacher": Companion(self.teacher, architecture)}
 
     def state(self) -> dict[str, Any]:
-        return {f"teacher.{name}": t.cpu().clone() for name, t in self._trained_here().items()}
+        if self.teacher is None or not self.trains_teacher:
+            return {}
+        return {f"teacher.{name}": t.cpu().clone() for name, t in self.teacher.state_dict().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         # After its task nothing is left to teach.
         if self.teacher is not None and state:
             self.teacher.load_state_dict({name.removeprefix("teacher."): t for name, t in state.items()})
-
-    def _trained_here(self) -> dict[str, Tensor]:
-        given = self.teacher is None or self.settings.teacher.checkpoint is not None
-        return {} if self.teacher is None or given else dict(self.teacher.state_dict())
 
     def _description_of_teacher(self) -> BackboneDescription:
         """The student's, with what section `teacher` changes; a still image needs no steps."""
@@ -162,10 +164,10 @@ class TeacherStage(ClassStage):
     """The teacher, with cross-entropy."""
 
     def __init__(self, method: BlurredDistillation, data: TaskData) -> None:
-        super().__init__(method, data)
+        super().__init__(method, data, method.settings.teacher.learning)
         assert method.teacher is not None
         self.teacher = method.teacher.train()
-        self.config, self.parameters = method.settings.teacher.learning, list(self.teacher.parameters())
+        self.parameters = list(self.teacher.parameters())
         self.respond = self.teacher
 
     def after_epoch(self, epoch: int) -> dict[str, Any]:
@@ -181,7 +183,7 @@ class DistilledStage(ClassStage):
         assert method.teacher is not None
         self.settings, self.student = method.settings, method.network
         self.teacher = method.teacher.requires_grad_(False).eval()
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
         self.blurred: BlurredFeatures | None = None
         if self.settings.features > 0:
             seed = method.config.seed, data.number
@@ -193,9 +195,9 @@ class DistilledStage(ClassStage):
             self.parameters = [*self.parameters, *blurred.parameters()]
 
     def loss(self, batch: TrainingSet) -> Tensor:
-        with last_maps(self.student) as mine:
+        with self._maps(self.student) as mine:
             logits = self.respond(batch.inputs)
-        with torch.no_grad(), last_maps(self.teacher) as its:
+        with torch.no_grad(), self._maps(self.teacher) as its:
             taught = self.teacher(batch.inputs)
         terms = {"cross_entropy": self.entropy(logits, batch.labels)}
         if self.settings.logits > 0:
@@ -205,11 +207,15 @@ class DistilledStage(ClassStage):
             seen = self.student.decision(mine[0]), self.teacher.decision(its[0])
             terms["features"] = self.settings.features * self.blurred(*seen)
         for name, term in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(term.detach()) * len(batch)
+            self._sums[name] = self._sums.get(name, 0) + term.detach().double() * len(batch)
         return torch.stack(list(terms.values())).sum()
 
+    def _maps(self, network: ExpandableNetwork) -> AbstractContextManager[list[Tensor]]:
+        """The last feature maps, where they are compared: a network for the logits alone need not have any."""
+        return last_maps(network) if self.blurred is not None else nullcontext([])
+
     def after_epoch(self, epoch: int) -> dict[str, Any]:
-        found = {f"loss_{name}": value / len(self.data) for name, value in self._sums.items()}
+        found = {f"loss_{name}": total(value).item() / len(self.data) for name, value in self._sums.items()}
         self._sums.clear()
         return {**super().after_epoch(epoch), **found}
 
@@ -271,11 +277,9 @@ def map_shape(network: ExpandableNetwork, description: BackboneDescription) -> t
     """Channels, height and width of the feature map in front of the pooling."""
     shape = description.image_shape
     image = torch.zeros(1, description.steps, *shape) if description.sequence else torch.zeros(1, *shape)
-    training, device = network.training, next(network.parameters()).device
-    network.eval()
-    with torch.no_grad(), last_maps(network) as found:
+    device = next(network.parameters()).device
+    with evaluating(network), torch.no_grad(), last_maps(network) as found:
         network.extractors[-1](time_first(image).to(device))
-    network.train(training)
     return tuple(found[0].shape[1:])
 
 

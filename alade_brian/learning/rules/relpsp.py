@@ -148,7 +148,7 @@ class RelPsp(Plain):
 
     def begin_task(self, data: TaskData) -> None:
         super().begin_task(data)
-        self._extractor().undo_normalisation(self.mean, self.std)
+        latency_net(self.network).undo_normalisation(self.mean, self.std)
         for linear, _ in self.layers():
             draw_weights(linear.weight)
 
@@ -162,9 +162,6 @@ class RelPsp(Plain):
 
     def stages(self, data: TaskData, generator: np.random.Generator) -> Iterator[Stage]:
         yield TimesStage(self, data)
-
-    def _extractor(self) -> LatencyNet:
-        return latency_net(self.network)
 
 
 class TimesStage(ClassStage):
@@ -199,9 +196,9 @@ def draw_weights(weight: Tensor) -> None:
 def spike_times(network: ExpandableNetwork, images: Tensor) -> list[Tensor]:
     """When all neurons fire, in closed form: per layer ``(n, neurons)``, the pixels first, in windows; `NEVER` where
     they do not within the presentation."""
-    times = [latency_net(network).input_times(images)]
+    times, horizon = [latency_net(network).input_times(images)], horizon_of(network)
     for linear, neuron in timed_layers(network):
-        times.append(first_spike_times(times[-1], linear.weight, float(neuron.threshold), horizon_of(network)))
+        times.append(first_spike_times(times[-1], linear.weight, float(neuron.threshold), horizon))
     return times
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from alade_brian.config.run import RunConfig
 from alade_brian.errors import UserError
+from alade_brian.learning.incremental.methods.base import evaluating
 from alade_brian.learning.incremental.methods.plain import Plain
 from alade_brian.learning.incremental.task_data import TaskData
 from alade_brian.learning.stage import Stage
@@ -98,7 +98,7 @@ class Tandem(Plain):
         """Make the next layer the hybrid one: its threshold is a percentile of its activations on training images
         ``(n, C, H, W)``. UserError where the layer is silent."""
         layers, number = self.layers(), self.converted
-        with torch.no_grad(), _evaluating(self.network):
+        with torch.no_grad(), evaluating(self.network):
             below = self._hybrid(self._calibrating(images), layers[:number])
             self._calibrate(number, layers[number].activation(below))
         self.converted += 1
@@ -107,7 +107,7 @@ class Tandem(Plain):
         """Primitive conversion: the first layers of the analogue network become spiking without any learning, each with
         the percentile of its analogue activations. UserError where one is silent."""
         x = self._calibrating(images)
-        with torch.no_grad(), _evaluating(self.network):
+        with torch.no_grad(), evaluating(self.network):
             for number, layer in enumerate(self.layers()[:count]):
                 x = layer.activation(x)
                 self._calibrate(number, x)
@@ -169,7 +169,7 @@ class Tandem(Plain):
 
     @torch.no_grad()
     def _features(self, images: Tensor, batch: int = 500) -> Tensor:
-        with _evaluating(self.network):
+        with evaluating(self.network):
             return torch.cat([self.features(part.to(self._device)).cpu() for part in images.split(batch)])
 
     @property
@@ -190,17 +190,6 @@ class Tandem(Plain):
 
     def restore(self, state: dict[str, Any]) -> None:
         self.stages_kept = list(state["stages"])
-
-
-@contextmanager
-def _evaluating(network: ExpandableNetwork) -> Iterator[None]:
-    """In eval mode while the block runs."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def percentile(activations: Tensor, q: float) -> float:

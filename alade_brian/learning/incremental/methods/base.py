@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -107,15 +108,22 @@ def require_two_classes(config: RunConfig, sizes: Sequence[int]) -> None:
         )
 
 
+@contextmanager
+def evaluating(network: ExpandableNetwork) -> Iterator[None]:
+    """In eval mode while the block runs."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
 def mean_features(
     network: ExpandableNetwork, images: Tensor, extractors: slice = slice(None), batch: int = 500
 ) -> Tensor:
     """Time-averaged features ``(n, width)`` of some extractors in eval mode, without gradient."""
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluating(network), torch.no_grad():
         device = next(network.parameters()).device
         parts = [network.mean_features(time_first(part.to(device)), extractors).cpu() for part in images.split(batch)]
-        features = torch.cat(parts)
-    network.train(was_training)
-    return features
+        return torch.cat(parts)
