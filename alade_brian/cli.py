@@ -146,10 +146,10 @@ def _run(name: str, prog: str, arguments: Sequence[str] | None) -> int:
 def _parsed_and_run(
     parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], int], arguments: Sequence[str] | None
 ) -> int:
+    _leave_usage_out(parser)
     for each in sys.argv[1:] if arguments is None else arguments:
         if not is_utf8(each):
             parser.error(f"the argument {each!a} is not UTF-8; rename the file, or write it in UTF-8")
-    _leave_usage_out(parser)
     parsed = parser.parse_args(arguments)
     parsed.prog = parser.prog
     # Brian2's own remarks (name clashes, code generation) are for its developers.
@@ -201,6 +201,8 @@ def _is_users(error: Exception) -> bool:
 def _leave(prog: str, run: Callable[[], int]) -> NoReturn:
     """Leave with the exit code of `run`, whose interrupt or closed output is no traceback."""
     code: Any
+    if sys.stdout is None:  # it was closed before Python began
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try:
         code = run()
         sys.stdout.flush()

@@ -25,20 +25,20 @@ def fault(content: Any, expected: Any, place: str = "it") -> str | None:
                those with a question mark may be missing, among others
     """
     if isinstance(expected, tuple):
-        return None if any(fault(content, kind) is None for kind in expected) else f"{place} is {_shown(content)}"
+        return None if any(fault(content, kind) is None for kind in expected) else f"{place} is {shown(content)}"
     if isinstance(expected, list):
         if not isinstance(content, list | tuple):
-            return f"{place} is {_shown(content)}, not a list"
+            return f"{place} is {shown(content)}, not a list"
         return _first(fault(each, expected[0], f"{place}[{n}]") for n, each in enumerate(content))
     if isinstance(expected, Mapping):
         if not isinstance(content, Mapping):
-            return f"{place} is {_shown(content)}, not keys with values"
+            return f"{place} is {shown(content)}, not keys with values"
         return _first(_faults(content, expected, place))
     right = isinstance(content, (int, float) if expected is float else expected)
     if not right or (isinstance(content, bool) and expected is not bool):
-        return f"{place} is {_shown(content)}, not {_WORDS.get(expected, expected.__name__)}"
+        return f"{place} is {shown(content)}, not {_WORDS.get(expected, expected.__name__)}"
     if isinstance(content, int | float) and not abs(content) < LARGEST and not isinstance(content, float):
-        return f"{place} is {_shown(content)}, which is too large"
+        return f"{place} is {shown(content)}, which is too large"
     return None
 
 
@@ -48,8 +48,12 @@ def wrong_content(sentence: str) -> Iterator[None]:
     try:
         yield
     except WRONG_CONTENT as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(sentence.replace("{}", reason)) from error
+        raise UserError(sentence.replace("{}", first_line(error))) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a sentence; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _faults(content: Mapping[Any, Any], expected: Mapping[Any, Any], place: str) -> Iterator[str | None]:
@@ -68,9 +72,10 @@ def _first(faults: Iterator[str | None]) -> str | None:
     return next((found for found in faults if found is not None), None)
 
 
-def _shown(content: Any) -> str:
+def shown(value: Any, most: int = 60) -> str:
+    """A wrong value, in so many characters that it can be read in a sentence."""
     try:
-        text = repr(content)
+        text = repr(value)
     except ValueError:  # Python writes no number of several thousand digits
         return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return text if len(text) <= most else f"{text[:most]}..."

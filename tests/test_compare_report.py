@@ -100,7 +100,16 @@ def test_an_interval_that_holds_0_is_not_bold() -> None:
         found[paired.JUDGED] += (0.0, 0.2, 0.1)[number]
     text = paired.markdown(content)
     # Differences -10, 10 and 0; a rate is not known.
-    assert text is not None and "| +0.00 [-24.84, +24.84] |" in text and "**" not in text.split("events")[0]
+    assert text is not None and "| +0.00 [-24.84, +24.84] |" in text and "**+0.00" not in text
+
+
+def test_a_silent_reference_leaves_no_percentages() -> None:
+    content = made_up()
+    content["rows"]["first"]["seeds"]["1"]["synaptic_events_per_image"] = 0.0
+    text = paired.markdown(content)
+    assert text is not None
+    (row,) = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| second")]
+    assert row[2].strip() and not row[4].strip()
 
 
 def test_the_table_says_which_images_were_evaluated() -> None:

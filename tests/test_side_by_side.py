@@ -62,6 +62,14 @@ def test_every_network_is_a_line_in_every_panel(tmp_path: Path) -> None:
         assert ax.lines[0].get_ydata()[0] == 0.9
 
 
+def test_chance_is_that_of_every_network(tmp_path: Path) -> None:
+    few = study(tmp_path / "few", "few", {"lesion": 0.3}, classes=2)
+    many = study(tmp_path / "many", "many", {"lesion": 0.3})
+    (ax,) = plot_side_by_side(read_studies([few, many])).axes
+    levels = [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+    assert levels == [0.1, 0.5] and [line.get_label() for line in ax.lines].count("chance") == 1
+
+
 def test_networks_that_are_called_alike_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     folders = [study(tmp_path / name, "digits, dsr", {"lesion": 0.3}) for name in ("a", "b")]
     assert list(read_studies(folders)) == [str(folder) for folder in folders]
@@ -80,6 +88,8 @@ def test_what_cannot_stand_side_by_side_is_refused(tmp_path: Path, capsys: pytes
         (old, "another version"),
         (tmp_path / "grid", "no study of one network"),
         (tmp_path / "none", "cannot be read"),
+        (one, "a folder is named twice"),
+        (study(tmp_path / "empty", "empty", {"lesion": 0.1}, baseline=None), "holds no measurement yet"),
     ]:
         assert call("side-by-side", one, folder, "--out", tmp_path / "out") == 2
         assert sentence in capsys.readouterr().err

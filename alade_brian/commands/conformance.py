@@ -46,9 +46,8 @@ def parser(prog: str = "alade-brian conformance") -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Compare, print, write; the exit code."""
-    for option in ("presentations", "steps"):
-        if getattr(arguments, option) < 1:
-            raise UserError(f"--{option} {getattr(arguments, option)}: use at least 1")
+    if arguments.steps < 1:
+        raise UserError(f"--steps {arguments.steps}: use at least 1")
     check_new_file(arguments.json, "--json")
     head = None if arguments.page is None else head_of(arguments.page, MARK)
     files = [] if arguments.graphs is None else graph_files(arguments.graphs)

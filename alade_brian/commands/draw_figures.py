@@ -49,8 +49,6 @@ def parser(prog: str = "alade-brian figures") -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Draw everything; the exit code."""
-    if arguments.dpi < 1:
-        raise UserError(f"--dpi {arguments.dpi}: use at least 1")
     out = arguments.out or arguments.run / "paper"
     metrics = read_metrics(RunFolder(arguments.run).metrics)
     tasks = {each["task"]: each for each in metrics["tasks"]}

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from alade_brian.simulation import SimulationSettings
 
 
+MOST_DIGITS = 9
+
+
 def finite(text: str) -> float:
     """A finite number of 0 or more on the command line: lengths of time, strengths, rates."""
     try:
@@ -58,7 +61,6 @@ def seed(text: str) -> int:
 
 
 # What a command may say of a shared option in its own way.
-MOST_DIGITS = 9
 _OWN = frozenset({"default", "required", "choices", "metavar"})
 
 

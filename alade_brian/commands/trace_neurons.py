@@ -72,8 +72,8 @@ def main(arguments: argparse.Namespace) -> int:
     _check_unused(out)
     settings = simulation_settings(arguments)
     network, header = load_checkpoint(arguments.checkpoint)
-    # As many images as the run was verified with, so that they have the numbers they have there.
     check_of_run(header, arguments.checkpoint)
+    # As many images as the run was verified with, so that they have the numbers they have there.
     subject = read_trained_network(arguments.checkpoint, header["config"].get("verify_images"), arguments.data_root)
     images = chosen("--images", arguments.images, len(subject.images))
     wanted = {name: list(dict.fromkeys(arguments.variable)) for name in layers(subject.spec, arguments.layer)}

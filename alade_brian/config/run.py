@@ -35,6 +35,7 @@ from alade_brian.config.sections import (
     later,
 )
 from alade_brian.config.yaml_text import check_text, parse_yaml, read_yaml, reason_of
+from alade_brian.content import shown
 from alade_brian.errors import UserError
 
 __all__ = [
@@ -232,16 +233,16 @@ def _convert(kind: Any, value: Any, origin: str, key: str) -> Any:
     if typing.get_origin(kind) is types.UnionType:
         return None if value is None else _convert(_option(kind, value), value, origin, key)
     if typing.get_origin(kind) is tuple:
-        check(isinstance(value, list | tuple), f"{origin}: {key} is {_shown(value)}; it needs a list")
+        check(isinstance(value, list | tuple), f"{origin}: {key} is {shown(value, 100)}; it needs a list")
         return tuple(_convert(typing.get_args(kind)[0], item, origin, f"{key}[{i}]") for i, item in enumerate(value))
     if typing.get_origin(kind) is Mapping:
         return _options(value, origin, key)
     if kind is float:
         return _number(value, origin, key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{origin}: {key} is {_shown(value)}; it needs {_KINDS[kind]}")
+        raise UserError(f"{origin}: {key} is {shown(value, 100)}; it needs {_KINDS[kind]}")
     if kind is int:
-        check(abs(value) <= MOST, f"{origin}: {key} is {_shown(value)}; it needs a whole number of at most {MOST}")
+        check(abs(value) <= MOST, f"{origin}: {key} is {shown(value, 100)}; it needs a whole number of at most {MOST}")
     return check_text(value, f"{origin}: {key}") if kind is str else kind(value)
 
 
@@ -253,10 +254,10 @@ def _option(kind: Any, value: Any) -> Any:
 
 def _options(value: Any, origin: str, key: str) -> dict[str, Any]:
     """Keywords with numbers, text or switches; what they may be is for their receiver to know."""
-    check(isinstance(value, Mapping), f"{origin}: {key} is {_shown(value)}; it needs keys with values below it")
+    check(isinstance(value, Mapping), f"{origin}: {key} is {shown(value, 100)}; it needs keys with values below it")
     for name, item in value.items():
         plain = isinstance(name, str) and isinstance(item, float | int | str)
-        check(plain, f"{origin}: {key}.{name} is {_shown(item)}; it needs a number, text, or true or false")
+        check(plain, f"{origin}: {key}.{name} is {shown(item, 100)}; it needs a number, text, or true or false")
     return dict(value)
 
 
@@ -269,16 +270,7 @@ def _number(value: Any, origin: str, key: str) -> float:
             return found
     except (ValueError, OverflowError):
         pass
-    raise UserError(f"{origin}: {key} is {_shown(value)}; it needs a finite number")
-
-
-def _shown(value: Any) -> str:
-    """A wrong value, short enough to be read in a sentence."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of several thousand digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:100]}..."
+    raise UserError(f"{origin}: {key} is {shown(value, 100)}; it needs a finite number")
 
 
 _KINDS = types.MappingProxyType({int: "a whole number", bool: "true or false", str: "text"})

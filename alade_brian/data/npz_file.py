@@ -8,7 +8,6 @@ import numpy as np
 
 from alade_brian.data.dataset import Split
 from alade_brian.errors import UserError
-from alade_brian.files import is_utf8
 from alade_brian.numpy_files import open_npz
 
 IMAGES = ("train_images", "test_images")
@@ -133,7 +132,7 @@ def _names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path | None)
             "save one text per class"
         )
     found = tuple(str(name) for name in names)
-    wrong = next((name for name in found if not is_utf8(name) or not name.isprintable()), None)
+    wrong = next((name for name in found if not name.isprintable()), None)
     if wrong is not None:
         raise UserError(f"{path}: the class name {wrong!a} holds characters that cannot be shown; rename the class")
     return found

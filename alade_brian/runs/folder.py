@@ -9,8 +9,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from typing import Any
 import torch
 import yaml
 
+from alade_brian import files
 from alade_brian.analysis.metrics.metrics_file import TASK
 from alade_brian.config.run import RunConfig, config_from, differing_keys, to_mapping
 from alade_brian.config.yaml_text import read_yaml
-from alade_brian.content import NOTHING, fault
+from alade_brian.content import NOTHING, fault, first_line
 from alade_brian.errors import UserError
-from alade_brian.files import is_there, parse_json, read_text, write_bytes, write_json, write_text
+from alade_brian.files import is_there, write_bytes, write_json, write_text
 from alade_brian.machine import processor
 from alade_brian.outputs import is_unused, remove_unfinished
 
@@ -142,9 +142,8 @@ class RunFolder:
     def _recorded(self, key: str) -> Any:
         """A fact of the environment that the run was begun in; None if it is not known."""
         file = self._environment
-        with _plain(file):
-            if not is_there(file):
-                return None
+        if not _is_there(file):
+            return None
         content = read_json(file)
         if not isinstance(content, dict):
             raise UserError(f"{file} is damaged (it holds no keys); restore it, or start again in another folder")
@@ -172,18 +171,16 @@ class RunFolder:
 
     def load_progress(self, task: int) -> dict[str, Any] | None:
         """What `save_progress` wrote last for this task, or None; UserError where it is damaged."""
-        with _plain(self._progress):
-            if not is_there(self._progress):
-                return None
+        if not _is_there(self._progress):
+            return None
         content = self._load(self._progress, _PROGRESS)
         # A run may be stopped after a task was noted as complete and before this file was deleted.
         return content["state"] if content["task"] == task else None
 
     def load_state(self) -> dict[str, Any] | None:
         """What `save_state` wrote last, or None where no task was completed yet; UserError where it is damaged."""
-        with _plain(self._resume):
-            if not is_there(self._resume):
-                return None
+        if not _is_there(self._resume):
+            return None
         state = self._load(self._resume, _STATE)
         if len(state["tasks"]) != state["task"]:
             raise UserError(
@@ -203,7 +200,7 @@ class RunFolder:
             state = torch.load(file, weights_only=True)
             found = state["format"]
         except Exception as error:  # torch raises many kinds for a damaged file
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UserError(
                 f"{file} is damaged ({reason}); restore it, or start anew in another folder with --out"
             ) from None
@@ -250,16 +247,15 @@ def environment() -> dict[str, Any]:
 def read_json(path: Path) -> Any:
     """A JSON file's content; UserError where it is missing or damaged."""
     try:
-        return parse_json(read_text(path))
+        return files.read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it or run again") from None
 
 
-@contextmanager
-def _plain(path: Path) -> Iterator[None]:
-    """UserError where something else than a file has the name of one of a run's."""
+def _is_there(path: Path) -> bool:
+    """Whether one of a run's files exists; UserError where something else has its name."""
     try:
-        yield
+        return is_there(path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); restore it, or start anew in another folder with --out"

@@ -76,7 +76,6 @@ def read_trained_network(checkpoint: Path, count: int | None, data_root: str | N
     UserError where the checkpoint or its data set cannot be read.
     """
     network, header = load_checkpoint(checkpoint)
-    check_of_run(header, checkpoint)
     dataset, images = evaluated_images(header, str(checkpoint), count, data_root)
     digest = hashlib.sha256(checkpoint.read_bytes() + images.indices.tobytes()).hexdigest()
     spec = convert(network, dataset.image_shape, **convert_options(dataset, network))

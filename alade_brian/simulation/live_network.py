@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import brian2 as b2
-import numpy as np
 
 from alade_brian.conversion.to_brian2.network import BatchLayout, BrianNetwork, build_network
-from alade_brian.simulation.separate.decoding import Recorded, decode
+from alade_brian.simulation.separate.decoding import decode
+from alade_brian.simulation.separate.runtime import recorded_by
 from alade_brian.simulation.simulator import Images, arrays, check_images, pixels
 from alade_brian.spec import NetworkSpec
 from alade_brian.spec.presentation import period_steps
@@ -47,11 +47,7 @@ class LiveNetwork:
         done, wanted = (round(float(time / self.dt)) for time in (self.network.t, self.duration))
         if done != wanted:
             raise RuntimeError(f"the network has run {done} of {wanted} steps: run it for its duration, once")
-        spikes = {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in self.spikes.items()}
-        monitor = self._built.membrane
-        # The one variable that the readout's monitor records.
-        membrane = None if monitor is None else np.array(monitor.variables[monitor.record_variables[0]].get_value())
-        return decode(self.spec, BatchLayout(1, self.images), self.images, Recorded(spikes, membrane))
+        return decode(self.spec, BatchLayout(1, self.images), self.images, recorded_by(self._built))
 
 
 def to_brian2(spec: NetworkSpec, images: Images) -> LiveNetwork:

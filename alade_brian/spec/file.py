@@ -40,20 +40,17 @@ def load_spec(path: Path) -> NetworkSpec:
         with open_npz(path) as file:
             arrays = {name: file[name] for name in file.files}
         content = parse_json(str(arrays["description"][()]))
-        if content["format"] != FORMAT:
-            raise SpecError(
-                f"{path} has format {content['format']}, this version reads {FORMAT}: use the version that wrote it"
-            )
-        spec = _decode(content["network"], arrays)
-        if not isinstance(spec, NetworkSpec):
+        written = content["format"]
+        spec = _decode(content["network"], arrays) if written == FORMAT else None
+        if written == FORMAT and not isinstance(spec, NetworkSpec):
             raise SpecError("it describes no network")
-        return spec
     except FileNotFoundError:
         raise SpecError(f"there is no file {path}: check the path") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, SpecError) and str(path) in str(error):
-            raise
         raise SpecError(f"{path} is damaged or no network specification ({error}): write it again") from None
+    if not isinstance(spec, NetworkSpec):
+        raise SpecError(f"{path} has format {written}, this version reads {FORMAT}: use the version that wrote it")
+    return spec
 
 
 def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:

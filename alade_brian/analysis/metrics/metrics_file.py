@@ -9,7 +9,7 @@ from typing import Any
 from alade_brian.analysis.problems import problem_of
 from alade_brian.content import NOTHING, NUMBER, fault
 from alade_brian.errors import UserError
-from alade_brian.files import is_utf8, read_json
+from alade_brian.files import read_json
 
 _MAYBE = (NUMBER, NOTHING)
 _LAYER = {
@@ -62,5 +62,5 @@ def read_metrics(path: Path) -> dict[str, Any]:
 def _names(metrics: Mapping[str, Any]) -> str | None:
     """The first name that cannot be shown, in words."""
     names = [*metrics.get("class_names", ()), *(each["name"] for task in metrics["tasks"] for each in task["layers"])]
-    wrong = next((name for name in names if not is_utf8(name) or not name.isprintable()), None)
+    wrong = next((name for name in names if not name.isprintable()), None)
     return None if wrong is None else f"the name {wrong!a} holds characters that cannot be shown"

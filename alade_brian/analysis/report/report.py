@@ -15,7 +15,7 @@ from alade_brian.analysis.report.naming import Naming
 from alade_brian.analysis.report.raster import Raster
 from alade_brian.analysis.report.records import Record, last_record, numbered
 from alade_brian.errors import UserError
-from alade_brian.files import read_bytes, read_json, replacing
+from alade_brian.files import read_bytes, read_json, write_bytes
 from alade_brian.spikes.state_record import load_states
 
 Metrics = Mapping[str, Any]
@@ -50,10 +50,10 @@ def write_report(run_folder: Path) -> Path:
         *_origin(folder),
     ]
     for picture in drawn:
-        _write(folder / "figures" / f"{picture.name}.svg", picture.svg)
-        _write(folder / "figures" / f"{picture.name}.png", picture.png)
+        write_bytes(folder / "figures" / f"{picture.name}.svg", picture.svg)
+        write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
     report = folder / "report.html"
-    _write(report, html.page(f"{sections.title(metrics)}: report", body).encode("utf-8"))
+    write_bytes(report, html.page(f"{sections.title(metrics)}: report", body).encode("utf-8"))
     return report
 
 
@@ -133,8 +133,3 @@ def _origin(folder: Path) -> list[str]:
     if not isinstance(environment, dict):
         return [*parts, html.paragraph("environment.json holds no entries.")]
     return [*parts, sections.environment_table(environment)]
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as file:
-        file.write(content)

@@ -55,12 +55,7 @@ class RuntimeNetwork:
         with self._preferences():
             built = build_network(self.spec, pixels, layout, self.traces, self.connect)
             run_whole(built.network, built.duration, self.spec.dt)
-            return decode(self.spec, layout, len(pixels), self._recorded(built))
-
-    def _recorded(self, built: BrianNetwork) -> Recorded:
-        spikes = {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in built.spikes.items()}
-        membrane = None if built.membrane is None else _values(built.membrane)
-        return Recorded(spikes, membrane, {name: _values(m) for name, m in built.traces.items()})
+            return decode(self.spec, layout, len(pixels), recorded_by(built))
 
     def _preferences(self) -> AbstractContextManager[None]:
         return preferences(codegen__target=self.backend, core__default_float_dtype=float_type(self.dtype))
@@ -72,9 +67,16 @@ class RuntimeNetwork:
             built = build_network(self.spec, pixels, self.layout, (), self.connect)
             monitors = add_state_monitors(self.spec, built, wanted)
             run_whole(built.network, built.duration, self.spec.dt)
-            responses = decode(self.spec, self.layout, len(pixels), self._recorded(built))
+            responses = decode(self.spec, self.layout, len(pixels), recorded_by(built))
             recorded = {name: _variables(m) for name, m in monitors.items()}
         return responses, states_by_image(self.spec, self.layout, len(pixels), recorded)
+
+
+def recorded_by(built: BrianNetwork) -> Recorded:
+    """What the monitors of a network hold that has run."""
+    spikes = {name: (np.asarray(m.i), np.asarray(m.t / b2.second)) for name, m in built.spikes.items()}
+    membrane = None if built.membrane is None else _values(built.membrane)
+    return Recorded(spikes, membrane, {name: _values(m) for name, m in built.traces.items()})
 
 
 def _values(monitor: b2.StateMonitor) -> np.ndarray:

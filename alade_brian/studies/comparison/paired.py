@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +13,17 @@ Results = Mapping[str, Any]
 # How a row's value differs from the reference's of the same seed.
 Difference = Callable[[float, float], float]
 
+
+def _percent(row: float, reference: float) -> float:
+    """nan where a silent reference leaves nothing to compare with."""
+    return 100 * (row / reference - 1) if reference else math.nan
+
+
 # By heading: the key of a cell's results, how it is compared, and the digits that are shown.
 MEASURES: Mapping[str, tuple[str, Difference, int]] = {
     "accuracy, points": (JUDGED, lambda row, reference: 100 * (row - reference), 2),
-    "mean rate, %": ("mean_rate_hz", lambda row, reference: 100 * (row / reference - 1), 1),
-    "events per image, %": ("synaptic_events_per_image", lambda row, reference: 100 * (row / reference - 1), 1),
+    "mean rate, %": ("mean_rate_hz", _percent, 1),
+    "events per image, %": ("synaptic_events_per_image", _percent, 1),
 }
 
 
@@ -39,12 +46,13 @@ def markdown(results: Results) -> str | None:
 
 
 def differences(results: Results, row: str, key: str, difference: Difference) -> list[float]:
-    """Of every seed that row and reference share; empty where one of them lacks the value."""
+    """Of every seed that row and reference share; empty where one of them lacks the value or it cannot be compared."""
     ours, theirs = (results["rows"][name]["seeds"] for name in (row, results["reference"]))
     shared = _shared(results, row)
     if any(key not in seeds[seed] for seeds in (ours, theirs) for seed in shared):
         return []
-    return [difference(ours[seed][key], theirs[seed][key]) for seed in shared]
+    found = [difference(ours[seed][key], theirs[seed][key]) for seed in shared]
+    return found if all(map(math.isfinite, found)) else []
 
 
 def _shared(results: Results, row: str) -> list[str]:

@@ -74,8 +74,9 @@ def row_config(cell: GridCell) -> dict[str, Any]:
 def read_cell(cell: GridCell) -> dict[str, Any]:
     """The results of a complete cell, see `cell_results`. UserError if its metrics.json is damaged."""
     path = RunFolder(cell.folder).metrics
-    with wrong_content(f"{path} is damaged (of {{}}); restore it or run the cell again"):
-        return cell_results(read_metrics(path))
+    metrics = read_metrics(path)
+    with wrong_content(f"{path} is damaged ({{}}); restore it or run the cell again"):
+        return cell_results(metrics)
 
 
 def cell_results(metrics: Mapping[str, Any]) -> dict[str, Any]:

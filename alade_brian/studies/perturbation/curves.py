@@ -125,33 +125,33 @@ def measured(
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
-    """For every perturbation, on all images and on those of each task: accuracy without and at the greatest strength,
-    the half-strength with its interval and what that is, and the share of all answers that are classes of the task,
-    without and there; None for all tasks, and where an earlier version of this program measured. Of values: R2, and no
-    such shares."""
-    problem, found = problem_of(results), []
-    key, chance = problem.measure.key, problem.chance(results)
-    for name in results["perturbations"]:
-        for task in [None, *results["tasks"]]:
-            line = curve(results, name, task)
-            half, (low, high) = line.half_strength(chance)
-            there = _at_greatest(results, name)
-            shares = {
-                "answers": _answers([results["baseline"]], results, task),
-                "answers_there": _answers(there, results, task),
-            }
-            found.append(
-                {
-                    "perturbation": name, "task": "all" if task is None else task, key: line.mean[0],
-                    "greatest_strength": line.strengths[-1], f"{key}_there": line.mean[-1],
-                    "half_strength": half, "half_low": low, "half_high": high,
-                    "half_ends": "measured strengths" if line.between_measured else "95 % over repeats",
-                    **(shares if problem.measure.shares else {}),
-                    "events": results["baseline"]["events_per_image"],
-                    "events_there": float(np.mean([cell["events_per_image"] for cell in there])),
-                }
-            )  # fmt: skip
-    return found
+    """A `row` for every perturbation, on all images and on those of each task."""
+    tasks = [None, *results["tasks"]]
+    return [row(results, name, task) for name in results["perturbations"] for task in tasks]
+
+
+def row(results: Results, name: str, task: int | None = None) -> dict[str, Any]:
+    """Of a perturbation, on the images of a task or on all (None): accuracy without and at the greatest strength, the
+    half-strength with its interval and what that is, and the share of all answers that are classes of the task, without
+    and there; None for all tasks, and where an earlier version of this program measured. Of values: R2, and no such
+    shares."""
+    problem = problem_of(results)
+    key, line = problem.measure.key, curve(results, name, task)
+    half, (low, high) = line.half_strength(problem.chance(results))
+    there = _at_greatest(results, name)
+    shares = {
+        "answers": _answers([results["baseline"]], results, task),
+        "answers_there": _answers(there, results, task),
+    }
+    return {
+        "perturbation": name, "task": "all" if task is None else task, key: line.mean[0],
+        "greatest_strength": line.strengths[-1], f"{key}_there": line.mean[-1],
+        "half_strength": half, "half_low": low, "half_high": high,
+        "half_ends": "measured strengths" if line.between_measured else "95 % over repeats",
+        **(shares if problem.measure.shares else {}),
+        "events": results["baseline"]["events_per_image"],
+        "events_there": float(np.mean([cell["events_per_image"] for cell in there])),
+    }  # fmt: skip
 
 
 def _at_greatest(results: Results, name: str) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from alade_brian.analysis.figures import style
 from alade_brian.analysis.problems import Measure, problem_of
 from alade_brian.errors import UserError
-from alade_brian.studies.perturbation.curves import curve, half_text, rows
+from alade_brian.studies.perturbation.curves import curve, half_text, row
 from alade_brian.studies.perturbation.study import read_study
 
 Results = Mapping[str, Any]
@@ -24,7 +24,12 @@ def read_studies(folders: Sequence[Path]) -> dict[str, Results]:
 
     UserError where one is no study, where classes stand beside values, or no perturbation was measured on all.
     """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a folder is named twice; name each once")
     found = [read_study(folder) for folder in folders]
+    for folder, results in zip(folders, found, strict=True):
+        if results["baseline"] is None:
+            raise UserError(f"{folder} holds no measurement yet; let `alade-brian perturb` end")
     problems = {problem_of(results).name for results in found}
     if len(problems) > 1:
         raise UserError(f"some networks learnt {' and some '.join(sorted(problems))}; compare what learnt the same")
@@ -61,7 +66,9 @@ def _plot(studies: Mapping[str, Results], name: str, ax: Axes) -> None:
         ax.fill_between(line.strengths, *line.band(), color=colour, alpha=0.2, linewidth=0)
     first = next(iter(studies.values()))
     problem = problem_of(first)
-    ax.axhline(problem.chance(first), color=style.GREY, linestyle=":", label=problem.measure.chance)
+    for number, level in enumerate(sorted({problem.chance(each) for each in studies.values()})):
+        label = problem.measure.chance if number == 0 else None
+        ax.axhline(level, color=style.GREY, linestyle=":", label=label)
     ax.set_ylim(problem.measure.low, 1.02)
     ax.set_title(name)
     ax.set_xlabel(first["perturbations"][name]["unit"])
@@ -70,14 +77,9 @@ def _plot(studies: Mapping[str, Results], name: str, ax: Axes) -> None:
 
 
 def table(studies: Mapping[str, Results]) -> list[dict[str, Any]]:
-    """Of every shared perturbation and network what `curves.rows` has for all images, with its `network`."""
-    every = {network: rows(results) for network, results in studies.items()}
+    """Of every shared perturbation and network what `curves.row` has for all images, with its `network`."""
     return [
-        {"network": network, **row}
-        for name in shared(studies)
-        for network, found in every.items()
-        for row in found
-        if row["perturbation"] == name and row["task"] == "all"
+        {"network": network, **row(results, name)} for name in shared(studies) for network, results in studies.items()
     ]
 
 
@@ -85,8 +87,8 @@ def markdown(found: Sequence[Mapping[str, Any]], measure: Measure) -> str:
     """The rows of `table` as a Markdown table."""
     head = ["perturbation", "network", measure.title, "half-strength", f"{measure.title} at the greatest strength"]
     lines = [f"| {' | '.join(head)} |", f"{'|---' * len(head)}|"]
-    for row in found:
-        there = f"{row[f'{measure.key}_there']:.3f} at {row['greatest_strength']:.3g}"
-        cells = [row["perturbation"], row["network"], f"{row[measure.key]:.3f}", half_text(row), there]
+    for each in found:
+        there = f"{each[f'{measure.key}_there']:.3f} at {each['greatest_strength']:.3g}"
+        cells = [each["perturbation"], each["network"], f"{each[measure.key]:.3f}", half_text(each), there]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

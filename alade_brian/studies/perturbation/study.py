@@ -27,7 +27,8 @@ from alade_brian.simulation import SimulationSettings, open_simulator
 FORMAT = 2
 _MEASURED = {str: object}
 _RESULTS = {
-    "format": int, "digest": str, "tasks": [int], "images_per_task": [int], "baseline": (_MEASURED, NOTHING),
+    "format": int, "subject": str, "digest": str, "tasks": [int], "images_per_task": [int],
+    "baseline": (_MEASURED, NOTHING),
     "perturbations": {str: {"unit": str, "strengths": {str: {str: _MEASURED}}}},
 }  # fmt: skip
 # Noise is drawn and shown for so many images at a time.
