@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from command_line import call
-
-from alade_brian.config.run import config_from
-from alade_brian.runs.incremental_run import IncrementalJob
+from tiny_grid import RUN, learnt
 
 # A refusal takes less than a second; the rest is for a busy machine.
 PATIENCE = 60
-# Two tasks of the digits, an epoch each: about a second.
 QUICK: dict[str, Any] = {
-    "dataset": "digits",
-    "init_cls": 5,
-    "increment": 5,
-    "memory_size": 60,
-    "verify_images": 8,
-    "network": {"channels": [4], "strides": [2], "pool": 2, "steps": 2},
-    "learning": {"epochs": 1, "milestones": [], "align_from": 1},
-    "finetuning": {"epochs": 1, "milestones": [], "align_from": 1},
-    "simulation": {"backend": "numpy"},
-}
+    **RUN, "verify_images": 8, "finetuning": RUN["learning"], "simulation": {"backend": "numpy"},
+}  # fmt: skip
 
 
 class Hung(BaseException):
@@ -81,9 +70,7 @@ def write_config(path: Path, changes: dict[str, Any] | None = None) -> Path:
 
 def finished_run(folder: Path) -> Path:
     """A run of both tasks."""
-    job = IncrementalJob(config_from(QUICK, "a quick run"), folder, progress=False)
-    job.start()
-    job.run()
+    learnt(folder, "alade", **QUICK)
     return folder
 
 
@@ -91,6 +78,3 @@ def ids(case: tuple[Any, ...]) -> str:
     """A short name of a case for pytest: its first entry."""
     text = case[0] if isinstance(case[0], str) else str(case[0])
     return "".join(c if c.isprintable() and c.isascii() else "?" for c in text[:50])
-
-
-Change = Callable[[Path], None]

@@ -231,3 +231,5 @@ def test_a_full_or_closed_output_is_no_traceback() -> None:
     with open("/dev/full", "w") as full:
         done = outcome(stdout=full)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
+    closed = outcome(preexec_fn=lambda: os.close(1))
+    assert closed.returncode == 0 and not closed.stderr

@@ -18,7 +18,7 @@ from small_specs import through
 from test_nir_links import graph
 
 from alade_brian.spec import Dense, SpecError
-from alade_brian.spec.file import load_spec, save_spec
+from alade_brian.spec.file import FORMAT, load_spec, save_spec
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ FILES: list[tuple[str, Callable[[h5py.File], object], str]] = [
     ("no type", replaced(f"{N}/type", ...), "type"),
     ("an unknown type", replaced(f"{N}/type", "Nope"), "'Nope'"),
     ("a type of numbers", replaced(f"{N}/type", np.zeros(2)), "type"),
-    ("a type that is no text", replaced(f"{N}/type", np.bytes_(b"\xff")), "type"),
+    ("a type that is no text", replaced(f"{N}/type", np.bytes_(b"\xff")), "damaged or no HDF5"),
     ("edges of three", replaced("node/edges", np.zeros((2, 3))), "edges"),
     ("edges of numbers", replaced("node/edges", np.zeros((2, 2))), "edge"),
     ("edges are text", replaced("node/edges", "x"), "edges"),
@@ -92,15 +92,15 @@ FILES: list[tuple[str, Callable[[h5py.File], object], str]] = [
     ("tau is 0", replaced(f"{N}/tau", np.zeros(3)), "tau"),
     ("tau is negative", replaced(f"{N}/tau", -np.ones(3)), "tau"),
     ("tau is complex", replaced(f"{N}/tau", np.ones(3, complex)), "tau"),
-    ("tau of another shape", replaced(f"{N}/tau", np.ones(4)), "n"),
-    ("tau is empty", replaced(f"{N}/tau", np.ones(0)), "n"),
+    ("tau of another shape", replaced(f"{N}/tau", np.ones(4)), "LIF cannot be made"),
+    ("tau is empty", replaced(f"{N}/tau", np.ones(0)), "LIF cannot be made"),
     ("threshold is nan", replaced(f"{N}/v_threshold", np.full(3, np.nan)), "v_threshold"),
-    ("r is infinite", replaced(f"{N}/r", np.full(3, np.inf)), "r"),
-    ("input of a huge shape", replaced("node/nodes/input/shape", np.array([10**12])), ""),
-    ("input of a negative shape", replaced("node/nodes/input/shape", np.array([-3])), ""),
-    ("input of no shape", replaced("node/nodes/input/shape", np.zeros(0)), ""),
-    ("input of many axes", replaced("node/nodes/input/shape", np.full(40, 10)), ""),
-    ("input of half a pixel", replaced("node/nodes/input/shape", np.array([1.5])), ""),
+    ("r is infinite", replaced(f"{N}/r", np.full(3, np.inf)), "r = inf"),
+    ("input of a huge shape", replaced("node/nodes/input/shape", np.array([10**12])), "node 'input': shape"),
+    ("input of a negative shape", replaced("node/nodes/input/shape", np.array([-3])), "node 'input': shape"),
+    ("input of no shape", replaced("node/nodes/input/shape", np.zeros(0)), "node 'input': shape"),
+    ("input of many axes", replaced("node/nodes/input/shape", np.full(40, 10)), "node 'input': shape"),
+    ("input of half a pixel", replaced("node/nodes/input/shape", np.array([1.5])), "node 'input': shape"),
     ("an array that is not there", sparse, "not in the file"),
     ("an array that is mostly not there", packed, "not in the file"),
     ("groups in groups", deep, "deep"),
@@ -273,3 +273,12 @@ def test_a_member_that_unpacks_to_more_than_the_memory_is_refused(
     np.savez_compressed(tmp_path / "x.npz", description=np.zeros(10**6))
     monkeypatch.setattr("alade_brian.numpy_files.available_bytes", lambda: 10**6)
     refused(capsys, "has 1,000,000 free", "convert", tmp_path / "x.npz", "--table")
+
+
+def test_a_file_of_a_short_name_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name stands in every sentence, as a part of some word."""
+    monkeypatch.chdir(tmp_path)
+    with open("n", "wb") as file:
+        np.savez(file, description=np.array(json.dumps({"format": FORMAT, "network": 3})))
+    with pytest.raises(SpecError, match="^n is damaged or no network specification .it describes no network.: write"):
+        load_spec(Path("n"))

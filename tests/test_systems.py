@@ -29,12 +29,17 @@ def test_every_trained_system_ships_its_configurations_and_page() -> None:
         assert (docs / f"{name}.md").is_file()
 
 
+def quick_run(out: Path, system: str, images: int, *settings: str) -> Path:
+    """A run of a system's quick configuration, made shorter by settings."""
+    sets = [part for each in settings for part in ("--set", each)]
+    assert call("train", f"{system}-quick", "--verify-images", images, "--backend", "numpy", *sets, "--out", out) == 0
+    return out
+
+
 @pytest.fixture(scope="module")
 def dsr(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("systems") / "dsr"
-    quick = ["--set", "learning.epochs=2", "--set", "train_per_class=40", "--set", "network.steps=6"]
-    assert call("train", "dsr-quick", "--verify-images", 20, "--backend", "numpy", *quick, "--out", out) == 0
-    return out
+    return quick_run(out, "dsr", 20, "learning.epochs=2", "train_per_class=40", "network.steps=6")
 
 
 def test_the_error_of_the_representation_is_half_with_twice_the_steps(
@@ -56,6 +61,7 @@ def test_the_error_of_the_representation_is_half_with_twice_the_steps(
     assert (dsr / "figures" / "proof.svg").is_file() and (dsr / "figures" / "proof.png").is_file()
 
 
+@pytest.mark.slow
 def test_blurred_distillation_keeps_its_teacher_beside_the_network(tmp_path: Path) -> None:
     """The quick configuration by command, then another run that is taught by the same teacher."""
     quick = ["--verify-images", 50, "--backend", "numpy", "--set", "train_per_class=60"]
@@ -122,11 +128,8 @@ def test_a_network_that_learnt_values_is_not_proved(tmp_path: Path, capsys: pyte
 
 def tandem_run(out: Path, *settings: str) -> Path:
     """A short run of tandem-quick; those with equal `learning` begin with one analogue network."""
-    quick = ["learning.epochs=3", "finetuning.epochs=1", "train_per_class=40", *settings]
-    sets = [part for each in quick for part in ("--set", each)]
     with one_thread():
-        assert call("train", "tandem-quick", "--verify-images", 10, "--backend", "numpy", *sets, "--out", out) == 0
-    return out
+        return quick_run(out, "tandem", 10, "learning.epochs=3", "finetuning.epochs=1", "train_per_class=40", *settings)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,7 @@ def tandem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tandem_run(folder / "run"), tandem_run(folder / "rounded", "tandem.weight_bits=3", "network.steps=4")
 
 
+@pytest.mark.slow
 def test_learning_behind_converted_layers_wins_back_what_conversion_costs(
     tandem: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +167,7 @@ def test_learning_behind_converted_layers_wins_back_what_conversion_costs(
     assert (run / "figures" / "proof.svg").is_file() and (run / "figures" / "proof.png").is_file()
 
 
+@pytest.mark.slow
 def test_runs_of_other_analogue_networks_are_not_compared(
     tandem: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,11 +204,10 @@ def test_what_cannot_be_proved_is_refused(
 @pytest.fixture(scope="module")
 def relpsp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("systems") / "relpsp"
-    quick = ["--set", "learning.epochs=2", "--set", "train_per_class=40", "--set", "network.channels=[32]"]
-    assert call("train", "relpsp-quick", "--verify-images", 40, "--backend", "numpy", *quick, "--out", out) == 0
-    return out
+    return quick_run(out, "relpsp", 40, "learning.epochs=2", "train_per_class=40", "network.channels=[32]")
 
 
+@pytest.mark.slow
 def test_simulated_spike_times_converge_to_the_closed_form(
     relpsp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,31 +15,29 @@ from alade_brian.studies.comparison import cells, grid, table
 PROGRAMS = Path(__file__).resolve().parent.parent / "experiments"
 
 
-__all__ = ["GRID", "PROGRAMS", "cells", "compare", "grid", "learnt", "table", "write_grid"]
+__all__ = ["GRID", "PROGRAMS", "RUN", "cells", "compare", "grid", "learnt", "table", "write_grid"]
 
-# Two methods, two seeds, two tasks of the digits, one epoch: about a second a cell.
+# Two tasks of the digits, an epoch each: about a second.
+RUN: dict[str, Any] = {
+    "dataset": "digits",
+    "init_cls": 5,
+    "increment": 5,
+    "memory_size": 60,
+    "network": {"channels": [4], "strides": [2], "pool": 2, "steps": 2},
+    "learning": {"epochs": 1, "milestones": [], "align_from": 1},
+}
+# Two methods and two seeds of it.
 GRID: dict[str, Any] = {
     "seeds": [1, 2],
     "reference": "Grown, DER",
-    "set": {
-        "dataset": "digits",
-        "init_cls": 5,
-        "increment": 5,
-        "memory_size": 60,
-        "verify_images": 40,
-        "network": {"channels": [4], "strides": [2], "pool": 2, "steps": 2},
-        "learning": {"epochs": 1, "milestones": [], "align_from": 1},
-        "finetuning.epochs": 1,
-        "simulation.backend": "numpy",
-    },
+    "set": {**RUN, "verify_images": 40, "finetuning.epochs": 1, "simulation.backend": "numpy"},
     "rows": {"Grown, DER": {"method": "der"}, "finetune": {"method": "finetune", "memory_size": 0}},
 }
 
 
 def learnt(folder: Path, method: str, **changes: Any) -> Path:
     """A run of that grid's two tasks of the digits in `folder`, one epoch a stage; its last checkpoint."""
-    keys = {**GRID["set"], "finetuning": {"epochs": 1, "milestones": [], "align_from": 1}, "method": method, **changes}
-    keys = {key: value for key, value in keys.items() if "." not in key}
+    keys = {**RUN, "verify_images": 40, "finetuning": RUN["learning"], "method": method, **changes}
     job = IncrementalJob(config_from(keys, "a tiny run"), folder, progress=False)
     job.start()
     job.run()
